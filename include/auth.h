@@ -1,0 +1,121 @@
+/* A token to a verdict: JSON Web Tokens (RFC 7519, 7515, 7517, 7518), verified by libjwt under
+ * keys bound to their algorithms beforehand. No I/O but reading the key file. */
+#ifndef PGUSHER_AUTH_H
+#define PGUSHER_AUTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AUTH_TOKEN_MAX 16384 /* bytes; a longer password packet is refused */
+#define AUTH_TENANT_MAX 20   /* 19 digits and a NUL */
+
+/* AUTH_REASON(NAME, "label", "text for the client") */
+#define AUTH_REASONS(AUTH_REASON)                                                                  \
+	AUTH_REASON(OK, "ok", "accepted")                                                          \
+	AUTH_REASON(MALFORMED, "malformed", "the password is not a well-formed JWT")               \
+	AUTH_REASON(NO_EXP, "no_exp", "the token has no expiry (exp)")                             \
+	AUTH_REASON(EXPIRED, "expired", "the token has expired")                                   \
+	AUTH_REASON(NOT_YET_VALID, "not_yet_valid", "the token is not yet valid")                  \
+	AUTH_REASON(ISSUER, "issuer", "the token has the wrong issuer")                            \
+	AUTH_REASON(AUDIENCE, "audience", "the token has the wrong audience")                      \
+	AUTH_REASON(UNKNOWN_KEY, "unknown_key", "the token is signed with an unknown key")         \
+	AUTH_REASON(SIGNATURE, "signature", "the token has a bad signature")                       \
+	AUTH_REASON(ALGORITHM, "algorithm", "the token's algorithm is not allowed")                \
+	AUTH_REASON(NO_TENANT, "no_tenant", "the token names no valid tenant")                     \
+	AUTH_REASON(ROLE, "role", "the token does not allow this role")
+
+enum auth_reason {
+#define AUTH_REASON(name, label, text) AUTH_##name,
+	AUTH_REASONS(AUTH_REASON)
+#undef AUTH_REASON
+};
+const char *auth_reason_label(enum auth_reason r);
+const char *auth_reason_text(enum auth_reason r);
+
+/* ---- keys: an immutable set, counted, shared between threads -------------------------- */
+
+struct auth_keys;
+/* Reads a JWK set (oct, RSA, EC P-256) from a file or from memory. Each key is bound to the
+ * algorithms that its type, and its `alg` if present, allow. NULL with the reason in err. */
+struct auth_keys *auth_keys_load(const char *path, char *err, size_t err_size);
+struct auth_keys *auth_keys_parse(const char *json, size_t len, char *err, size_t err_size);
+struct auth_keys *auth_keys_get(struct auth_keys *keys);
+void auth_keys_put(struct auth_keys **keys);
+size_t auth_keys_count(const struct auth_keys *keys);
+
+/* ---- verification -------------------------------------------------------------------- */
+
+struct conf_jwt; /* conf.h: issuer, audience, algorithms, tenant_claim, role_claim, leeway */
+
+/* What a verified token says. Belongs to one thread; counted. */
+struct auth_ticket {
+	uint32_t magic;
+	uint32_t refs;
+	int64_t exp_s;                /* seconds since 1970, leeway not added; exp is required */
+	int64_t nbf_s;                /* the same for nbf; 0 where there is none */
+	char tenant[AUTH_TENANT_MAX]; /* canonical decimal digits; "" where there is none */
+	char jti[64];                 /* "" where there is none; cut when longer */
+	char *roles;                  /* the role claim's names, each with its NUL, then a NUL */
+};
+struct auth_ticket *auth_ticket_get(struct auth_ticket *t);
+void auth_ticket_put(struct auth_ticket **t);
+bool auth_ticket_allows_role(const struct auth_ticket *t, const char *role);
+
+/* A tenant id as a token may carry it: 1 to 19 ASCII digits, no leading zero, within bigint. */
+bool auth_is_tenant(const char *s, size_t len);
+
+/* Verified tokens by SHA-256 digest, until they expire or keys or configuration change; one a
+ * thread, bounded, least recently used out first. Refusals are not remembered. */
+struct auth_cache;
+struct auth_cache *auth_cache_new(size_t max_entries);
+void auth_cache_free(struct auth_cache **cache);
+/* After a change of keys or configuration. */
+void auth_cache_clear(struct auth_cache *cache);
+
+struct auth_cache_stats {
+	uint64_t hits, misses;
+	uint64_t signature_checks; /* tokens that libjwt was asked about */
+	uint64_t evicted;          /* pushed out by newer ones */
+	size_t entries;
+};
+void auth_cache_stats(const struct auth_cache *cache, struct auth_cache_stats *out);
+
+struct auth_request {
+	const struct auth_keys *keys;
+	const struct conf_jwt *conf;
+	const char *token; /* not NUL-terminated */
+	size_t len;
+	const char *role;     /* the startup user name */
+	bool tenant_required; /* the [role] section's tenant = required */
+	int64_t now_s;
+};
+/* AUTH_OK with *ticket set to a reference of the caller's, or why not, with *ticket NULL.
+ * cache may be NULL: then every call checks the signature. */
+enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request *req,
+                             struct auth_ticket **ticket);
+
+/* ---- minting (pgusher token), blocking, not on a worker's thread ------------------------ */
+
+struct auth_mint {
+	const char *key_file;      /* a JWK, a JWK set, or PEM (RSA or EC private key) */
+	const char *kid;           /* which key of a set, and the header's kid; NULL: the first */
+	const char *alg;           /* NULL: by the key's type */
+	const char *tenant;        /* NULL: no tenant claim */
+	const char *const *roles;  /* NULL-terminated; one gives a string, several an array */
+	const char *const *claims; /* "name=value", NULL-terminated; value is JSON, else a string;
+	                              they replace what the other fields gave */
+	const char *issuer, *audience; /* NULL: none */
+	const char *tenant_claim, *role_claim;
+	int64_t now_s, ttl_s;
+};
+/* The signed token, to be freed with mem_free; NULL with the reason in err. */
+char *auth_mint(const struct auth_mint *mint, char *err, size_t err_size);
+/* A fresh private key as a JWK ("HS256", "RS256", "ES256"); kid NULL: a random one. To be freed
+ * with mem_free; NULL with the reason in err. */
+char *auth_key_new(const char *alg, const char *kid, char *err, size_t err_size);
+/* The public JWK set of the RSA and EC keys of a key file (as auth_mint's); kid, where not NULL,
+ * names a PEM key, and of a set the one key to print. As above. An oct key has no public form. */
+char *auth_key_public(const char *key_file, const char *kid, char *err, size_t err_size);
+
+#endif

@@ -1,0 +1,202 @@
+/* One server connection: opened by libpq on the dialer's thread, then spoken to by us. It knows
+ * what was sent on it and therefore what must come back (the queue of expected replies), which
+ * statements are prepared on it, and which settings were made. It belongs to one worker at a
+ * time and to one sink, which is handed what the server says. */
+#ifndef PGUSHER_BACKEND_H
+#define PGUSHER_BACKEND_H
+
+#include "backend_dial.h"
+#include "base/hash.h"
+#include "net_outvec.h"
+#include "wire.h"
+
+/* ---- expected replies ------------------------------------------------------------------ */
+
+enum expect_kind {
+	EXPECT_PARSE,
+	EXPECT_BIND,
+	EXPECT_DESCRIBE,
+	EXPECT_EXECUTE,
+	EXPECT_CLOSE,
+	EXPECT_SYNC,
+	EXPECT_QUERY,
+	EXPECT_FUNCTION,
+};
+
+enum expect_fate {
+	FATE_PASS,    /* the client asked: it gets the reply */
+	FATE_SWALLOW, /* sent by us for the client's sake: it gets errors only */
+	FATE_CONTEXT, /* as FATE_SWALLOW, and the row must be the tenant */
+	FATE_OURS,    /* sent by us for ourselves: errors are logged */
+	FATE_ANSWER,  /* not sent: answered by us with the bare message `answer` in its turn */
+	FATE_REFUSE,  /* sent to fail: the server's error is replaced by the message in obj, a
+	                 struct buf of the caller's, which on_reply hands back */
+};
+
+struct expect {
+	uint8_t kind; /* enum expect_kind */
+	uint8_t fate; /* enum expect_fate */
+	uint8_t answer;
+	bool tell;            /* on_reply is wanted for success too */
+	bool may_fail;        /* FATE_OURS: its error is what we want */
+	bool alone;           /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
+	                         client, who therefore waits for a ReadyForQuery in any case */
+	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
+	uint32_t server_stmt; /* which of the server's statements, where that matters */
+	void *obj;            /* the caller's */
+};
+
+enum expect_outcome {
+	EXPECT_DONE,
+	EXPECT_FAILED,  /* this one got the ErrorResponse */
+	EXPECT_SKIPPED, /* an earlier one did: the server skips to the next Sync */
+};
+
+/* ---- sinks ------------------------------------------------------------------------------- */
+
+/* Who has the server. Only on_settled, on_cancelled, on_drained and on_lost may release or drop
+ * the server: they are the last call of an event. */
+struct sink_ops {
+	/* Bytes for the client, which stay where they are until on_flush. */
+	void (*on_bytes)(void *owner, const void *p, size_t len);
+	void (*on_reply)(void *owner, const struct expect *e, enum expect_outcome outcome);
+	/* The end of a FATE_PASS Sync, Query or FunctionCall; true: pass the ReadyForQuery on. */
+	bool (*on_ready)(void *owner, char status);
+	/* CopyInResponse was passed on. */
+	void (*on_copy_in)(void *owner);
+	/* What was read has been handed over: send it. */
+	void (*on_flush)(void *owner);
+	/* After on_flush. False: the server is no longer the owner's. */
+	bool (*on_settled)(void *owner);
+	/* The cancel that was under way (note.cancelling) has ended. */
+	void (*on_cancelled)(void *owner);
+	/* Everything sent to the server has left. */
+	void (*on_drained)(void *owner);
+	/* The connection is broken; the owner drops it. */
+	void (*on_lost)(void *owner, enum close_reason reason);
+};
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+/* What a worker lends to its servers. */
+struct backend_env {
+	struct event_base *base;
+	uint8_t *in; /* read buffer, free between two events */
+	size_t in_size;
+	struct outvec *to_server;
+	struct buf *scratch; /* where messages are built, empty between two calls */
+	uint32_t max_prepared_statements;
+	const char *setting;           /* the tenant setting's name */
+	const struct stream_ops *fake; /* tests: servers speak through this, not a socket */
+};
+
+struct conf_node;
+struct server;
+/* Takes over a logged-in connection (and finishes it in the end). */
+struct server *server_new(struct backend_env *env, PGconn *conn);
+/* Says Terminate and closes. */
+void server_free(struct server **s);
+/* Its stream, for tests that play the server. */
+struct stream *server_stream(struct server *s);
+void server_set_sink(struct server *s, const struct sink_ops *ops, void *owner);
+/* Leaves this worker's event loop, for another worker's. Only when it is idle. */
+void server_detach(struct server *s);
+void server_attach(struct server *s, struct backend_env *env);
+/* The client takes no more: nothing is read until server_resume. */
+void server_pause(struct server *s);
+void server_resume(struct server *s);
+/* Now and then: a reset that came together with data is not told apart from it, so the connection
+ * is looked at, and read to its end if it is broken. */
+void server_look(struct server *s);
+
+/* The last ReadyForQuery: 'I', 'T' or 'E'. */
+char server_status(const struct server *s);
+/* Nothing is owed in either direction. */
+bool server_is_quiet(const struct server *s);
+/* How many replies are still to come. */
+uint32_t server_owed(const struct server *s);
+/* A message has been passed on in part. */
+bool server_is_mid_message(const struct server *s);
+bool server_is_standby(const struct server *s);
+size_t server_backlog_bytes(const struct server *s);
+/* The parameter's last reported value, NULL when unknown; until the next message. */
+const char *server_parameter(const struct server *s, const char *name);
+void server_each_parameter(const struct server *s,
+                           void (*visit)(void *arg, const char *name, const char *value),
+                           void *arg);
+/* For a cancel: borrowed, only to be read. */
+PGconn *server_conn(struct server *s);
+/* The message of the last FATE_OURS statement that failed, "" before. */
+const char *server_last_error(const struct server *s);
+uint32_t server_pid(const struct server *s);
+/* The pool's and the lease's own words about it. */
+struct server_note {
+	struct list link;
+	void *pool;
+	const struct conf_node *node;
+	int64_t opened_us, used_us;
+	uint8_t taint;   /* enum server_taint */
+	bool cancelling; /* a cancel for it is under way: nothing may be sent */
+	bool is_doomed;  /* nobody has it: closed when the cancel has ended */
+};
+enum server_taint {
+	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */
+	TAINT_PIN = 2,   /* session state of its client lives on it: stays with the client */
+	TAINT_DOUBT = 4, /* nobody else may get it at all */
+};
+struct server_note *server_note(struct server *s);
+void server_tell_cancelled(struct server *s);
+struct server *server_of_link(struct list *link);
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+/* Between server_begin and server_end everything goes out in one write. Each message that has
+ * a reply is announced with server_expect, in order. */
+struct outvec *server_begin(struct server *s);
+void server_expect(struct server *s, const struct expect *e);
+/* False when the connection is broken: on_lost follows from the event loop. */
+bool server_end(struct server *s);
+/* Nobody waits for replies any more: every entry is handed back as skipped. The server is good for
+ * nothing but server_free afterwards. */
+void server_forget_expected(struct server *s);
+/* FATE_ANSWER entries whose turn has come are passed to the sink now. */
+void server_answer(struct server *s);
+
+/* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
+void server_put_begin(struct server *s);
+/* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
+ * */
+void server_put_failure(struct server *s);
+/* The tenant context for the transaction at hand. */
+void server_put_context(struct server *s, const char *tenant);
+/* Closes the unnamed portal, which the two above use. */
+void server_put_close_portal(struct server *s);
+/* Makes the session settings on the server equal to `settings` ("name\0value\0" repeated, len
+ * bytes), in a transaction of its own. If that fails, a trial is told by on_reply; otherwise the
+ * connection is given up, for nobody's statements may run under another's settings. */
+void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial);
+/* Bind of a statement that does not exist: fails, and is answered with `error` instead. */
+void server_put_refusal(struct server *s, struct buf *error);
+/* A simple query of ours. FATE_PASS: on_ready is called at its end. */
+void server_put_query(struct server *s, const char *text, enum expect_fate fate);
+void server_put_sync(struct server *s, enum expect_fate fate);
+
+/* ---- prepared statements ------------------------------------------------------------------- */
+
+/* A statement on the server is known by the digest of its Parse body (text and types), so that
+ * clients share it; its name there is random. */
+#define SERVER_STMT_NAME_MAX 48
+struct server_stmt_ref {
+	uint32_t id;
+	bool is_new; /* not there yet: the caller sends Parse under this name */
+	char name[SERVER_STMT_NAME_MAX];
+};
+/* Finds it, or makes room (closing the least recently used) and a name for it. */
+void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
+                    struct server_stmt_ref *ref);
+/* After DISCARD ALL or DEALLOCATE ALL ran on it. */
+void server_forget_prepared(struct server *s);
+/* After RESET ALL or DISCARD ALL ran on it. */
+void server_forget_settings(struct server *s);
+
+#endif

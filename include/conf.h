@@ -1,0 +1,93 @@
+/* The configuration: an immutable, counted snapshot of the ini file. Every key is a row of
+ * tbl/options.h; the structs' fields (conf_structs.h) are named after the keys.
+ *
+ * A snapshot is filled by one thread, then only read, from any thread. Its strings, nodes,
+ * databases and roles live as long as it does: who keeps a pointer into it keeps a
+ * reference. */
+#ifndef PGUSHER_CONF_H
+#define PGUSHER_CONF_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "conf_structs.h"
+
+struct conf_memory; /* where the snapshot's strings are kept; conf's own */
+
+struct conf {
+	uint32_t magic;
+	atomic_uint refs;
+	const char *path; /* the ini file, as it was named */
+	struct conf_pgusher pgusher;
+	struct conf_jwt jwt;
+	struct conf_context context;
+	struct conf_node *nodes; /* at least one of each, in the file's order */
+	size_t n_nodes;
+	struct conf_database *databases;
+	size_t n_databases;
+	struct conf_role *roles;
+	size_t n_roles;
+	struct conf_memory *memory;
+};
+
+/* Why a configuration was refused: `text` is the whole line for people, "file:line: key: what
+ * is wrong", without what is unknown (line 0, key ""). For a section, key is "[section]". */
+struct conf_error {
+	char text[1024];
+	char file[256];
+	int line;
+	char key[96];
+	char what[512];
+};
+
+/* Reads the file and every file that it names. The caller owns the reference; NULL, with err
+ * filled, when anything is wrong. */
+struct conf *conf_load(const char *path, struct conf_error *err);
+/* The same from memory; name stands for the file in errors. */
+struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err);
+
+/* Counted references, from any thread. The last conf_put erases what the snapshot held from
+ * memory, passwords included. */
+struct conf *conf_get(struct conf *conf);
+void conf_put(struct conf **conf);
+
+/* NULL: there is none. A database: the section of this name, else [database *]. */
+const struct conf_database *conf_find_database(const struct conf *conf, const char *name);
+/* What the database is called on its nodes for a client that asked for `name`: db->dbname,
+ * which is empty in a [database *] without one only, else name. */
+const char *conf_database_dbname(const struct conf_database *db, const char *name);
+const struct conf_role *conf_find_role(const struct conf *conf, const char *name);
+const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
+
+/* libpq's word for it. */
+const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
+const char *conf_consistency_name(enum conf_consistency consistency);
+
+/* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are
+ * not options. */
+struct conf_option {
+	const char *section; /* "pgusher", "node primary-a" */
+	const char *key;
+	const char *value; /* times as seconds, or with a unit where they are not whole ones */
+	const char *def;   /* in the same form; NULL: the key is required */
+	bool is_reloadable;
+	const char *doc;
+};
+typedef void conf_visit_fn(void *arg, const struct conf_option *option);
+/* Visits every option of every section, in the table's and the file's order. */
+void conf_each_option(const struct conf *conf, conf_visit_fn *visit, void *arg);
+
+/* Before `fresh` takes the place of `old` on RELOAD, and before anyone else has it: options
+ * that need a restart keep old's values in it. Returns how many of them the file changed and
+ * calls visit (unless NULL) for each, with the value that the file asks for. */
+size_t conf_reload_check(const struct conf *old, struct conf *fresh, conf_visit_fn *visit,
+                         void *arg);
+
+/* etc/pgusher.ini and docs/configuration.md, from the option table. */
+void conf_print_sample_ini(FILE *out);
+void conf_print_manual(FILE *out);
+
+#endif

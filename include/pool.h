@@ -1,0 +1,95 @@
+/* Server connections shared by the clients of a worker: leases, the tenant-fair queue of those
+ * who wait, the limit of connections a node, and lending between workers. */
+#ifndef PGUSHER_POOL_H
+#define PGUSHER_POOL_H
+
+#include "backend.h"
+#include "conf.h"
+
+/* ---- what all workers share -------------------------------------------------------------- */
+
+struct pools;
+struct pools_shared;
+/* Counters of the limits (atomics) and the registry of pools; made before the workers. */
+struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_workers);
+void pools_shared_free(struct pools_shared **shared);
+
+/* ---- a worker's pools --------------------------------------------------------------------- */
+
+/* How pools reach the dialer, which is further down in the table of modules. */
+struct pool_dialer {
+	void (*dial)(void *dialer, struct dial *order);
+	void (*cancel)(void *dialer, struct cancel_order *order);
+	void *dialer;
+};
+
+struct pools_env {
+	struct pools_shared *shared;
+	const struct conf *conf; /* the caller holds a reference */
+	struct backend_env *backend;
+	struct mailbox *mailbox;
+	struct timers *timers;
+	struct pool_dialer dialer;
+	unsigned worker; /* 0 .. n_workers - 1 */
+};
+struct pools *pools_new(const struct pools_env *env);
+/* Every server is closed, every waiter must be gone. */
+void pools_free(struct pools **pools);
+/* Once all workers' loops have ended: nothing is opened or lent any more, and what still arrives
+ * by mail is closed. */
+void pools_stop(struct pools *pools);
+/* How many servers the worker has that somebody uses, or that are being cleaned. */
+size_t pools_busy(const struct pools *pools);
+
+struct pool;
+/* The pool for a database (dbname: what it is called on the server) and role; made on demand.
+ * NULL when there are too many pools. It lives as long as the worker. */
+struct pool *pool_find(struct pools *pools, const struct conf_database *database,
+                       const char *dbname, const struct conf_role *role);
+
+/* What servers report at login, as "name\0value\0" repeated; NULL before the first one was
+ * connected. */
+const char *pool_parameters(const struct pool *pool, size_t *len);
+
+/* Statement texts that a server of this pool has parsed, by digest, for all workers; a memory
+ * that may forget. A client that prepares one of them need not wait for a server to say so again.
+ * */
+bool pool_knows_text(const struct pool *pool, const uint8_t digest[SHA256_BYTES]);
+void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
+
+/* ---- leases ---------------------------------------------------------------------------------- */
+
+/* Embedded in who waits. */
+struct pool_waiter {
+	struct list in_tenant, in_pool; /* the pool's */
+	struct tenant_queue *queue;
+	struct pool *pool;
+	int64_t since_us;
+	const char *tenant; /* whose turn it takes; "" without tenant */
+	/* Set by the owner. One of them is called, once, unless pool_wait_end came first. */
+	void (*on_granted)(struct pool_waiter *w, struct server *server);
+	void (*on_refused)(struct pool_waiter *w, const struct wire_error *error);
+};
+void pool_waiter_init(struct pool_waiter *w);
+
+/* A server at once, or NULL: then w is queued, or w->on_refused was called before this returned.
+ * The caller sets the server's sink. */
+struct server *pool_acquire(struct pool *pool, struct pool_waiter *w);
+/* True while no connection can be opened: then why, in error. */
+bool pool_is_failing(const struct pool *pool, struct wire_error *error);
+bool pool_is_waiting(const struct pool_waiter *w);
+void pool_wait_end(struct pool_waiter *w);
+
+/* Gives a server back, whatever state it is in: rolled back, scrubbed or closed as needed before
+ * anybody else gets it. */
+void pool_release(struct server *server);
+/* The same for a server whose connection is known to be broken or whose state is in doubt. */
+void pool_drop(struct server *server, enum close_reason reason);
+/* For a server that is still at work for a client who is gone: what it runs is cancelled, then it
+ * is closed. */
+void pool_abandon(struct server *server);
+/* Asks the server to cancel what it runs; nothing else is sent to it until the sink's
+ * on_cancelled. */
+void pool_cancel(struct server *server);
+
+#endif

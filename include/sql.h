@@ -1,0 +1,95 @@
+/* What a statement is, by PostgreSQL's own parser (libpg_query), remembered by normalised text.
+ * Pure: no I/O, no clock. A cache belongs to one thread. */
+#ifndef PGUSHER_SQL_H
+#define PGUSHER_SQL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The statement's part in transaction control; everything else is SQL_DATA. */
+enum sql_kind {
+	SQL_EMPTY,    /* nothing, or only a comment */
+	SQL_DATA,     /* may read or write data: needs the tenant context */
+	SQL_BEGIN,    /* BEGIN, START TRANSACTION */
+	SQL_COMMIT,   /* COMMIT, END */
+	SQL_ROLLBACK, /* ROLLBACK, ABORT */
+	SQL_COMMIT_CHAIN,
+	SQL_ROLLBACK_CHAIN,
+	SQL_SAVEPOINT,
+	SQL_RELEASE,
+	SQL_ROLLBACK_TO,
+	SQL_PREPARE_TRANSACTION,
+	SQL_SET_TRANSACTION, /* SET TRANSACTION, SET CONSTRAINTS: passes before the context */
+	SQL_SHOW,            /* SHOW of a server's own setting: passes before the context */
+	SQL_COPY_IN,         /* COPY ... FROM STDIN: SQL_DATA that asks the client for data */
+	SQL_NO_TRANSACTION,  /* cannot run in a transaction block: VACUUM, CREATE DATABASE, ... */
+	SQL_UNPARSED,        /* the parser does not know it: treated as SQL_DATA and SQL_OPAQUE */
+};
+
+/* Independent facts. */
+enum sql_bits {
+	SQL_BARE = 1u << 0,         /* SQL_BEGIN without any option */
+	SQL_SETS_SESSION = 1u << 1, /* SET, RESET, set_config(.., false): outlives transactions */
+	SQL_RESETS_ALL = 1u << 2,   /* RESET ALL, DISCARD ALL: takes the context away too */
+	SQL_MAKES_STATE = 1u << 3,  /* temp table, cursor WITH HOLD, LISTEN, session advisory lock,
+	                              PREPARE, LOAD: lives on in the server's session */
+	SQL_OPAQUE = 1u << 4,       /* runs code we cannot see into: CALL, DO, EXECUTE of SQL text,
+	                              a function that runs SQL text */
+	SQL_ENDS_INSIDE = 1u << 5,  /* may commit inside: CALL, DO */
+	SQL_NAMES_PREPARED = 1u << 6, /* SQL EXECUTE, DEALLOCATE */
+	SQL_DISCARDS = 1u << 7,       /* DISCARD ALL, DEALLOCATE ALL: forgets prepared statements */
+	SQL_START_WORD = 1u << 8,     /* spelled START TRANSACTION (its command tag differs) */
+};
+
+struct sql_stmt {
+	enum sql_kind kind;
+	uint32_t bits; /* enum sql_bits */
+	/* Where it is in the text, without the semicolon; only where n_stmts > 1. */
+	uint32_t start_bytes, len_bytes;
+};
+
+/* Why a statement is refused (42501), static. */
+struct sql_refusal {
+	const char *rule;    /* e.g. "tenant_setting" */
+	const char *message; /* for the client */
+	const char *hint;
+};
+
+struct sql_info {
+	unsigned n_stmts; /* 0: nothing but white space and comments */
+	const struct sql_stmt *stmts;
+	const struct sql_refusal *refusal; /* NULL: allowed */
+};
+
+/* Longer texts are refused by the session before they get here. */
+#define SQL_TEXT_MAX (16u << 20)
+
+struct sql_cache;
+/* protected: names of settings that no client may change, NULL-terminated, copied.
+ * max_entries: statements remembered, least recently used out first. */
+struct sql_cache *sql_cache_new(const char *const *protected_settings, size_t max_entries);
+void sql_cache_free(struct sql_cache **cache);
+
+/* Never NULL; belongs to the cache and holds until the next call. The text need not be
+ * NUL-terminated; one with a NUL byte inside is SQL_UNPARSED. The calling thread needs a stack
+ * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
+const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
+
+/* The name in `DEALLOCATE [PREPARE] name`, as PostgreSQL folds it, with a NUL. False for any
+ * other text, ALL included, and for a name that does not fit. */
+bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size);
+
+struct sql_cache_stats {
+	uint64_t hits, misses, parse_errors;
+	size_t entries, bytes;
+};
+void sql_cache_stats(const struct sql_cache *cache, struct sql_cache_stats *out);
+
+/* True where startup options or parameters name a setting that clients may not touch: the
+ * protected ones, role, session_authorization, row_security and session_replication_role.
+ * Compared as PostgreSQL does, without case. Settings that only some values are refused of
+ * (client_encoding, standard_conforming_strings) are not among them: classify a SET of them. */
+bool sql_is_protected_setting(const struct sql_cache *cache, const char *name);
+
+#endif

@@ -1,0 +1,35 @@
+/* Every way a client or server connection can end, written down once: enum, metric label,
+ * SQLSTATE and the text the peer is told ("" : nothing is sent).
+ *
+ * CLOSE_REASON(NAME, "label", "SQLSTATE", "text") */
+CLOSE_REASON(CLIENT_TERMINATE, "client_terminate", "", "")
+CLOSE_REASON(CLIENT_EOF, "client_eof", "", "")
+CLOSE_REASON(CLIENT_IO, "client_io", "", "")
+CLOSE_REASON(CLIENT_PROTOCOL, "client_protocol", "08P01", "protocol violation")
+CLOSE_REASON(CLIENT_TLS, "client_tls", "", "")
+CLOSE_REASON(CLIENT_TLS_REQUIRED, "client_tls_required", "28000",
+             "TLS is required here: connect with sslmode=require")
+CLOSE_REASON(CLIENT_AUTH, "client_auth", "28000", "token refused")
+CLOSE_REASON(CLIENT_EXPIRED, "client_expired", "28000", "the token has expired")
+CLOSE_REASON(CLIENT_UNSUPPORTED, "client_unsupported", "0A000", "not supported")
+CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300",
+             "no more connections allowed (max_client_conn)")
+CLOSE_REASON(CLIENT_LOGIN_TIMEOUT, "client_login_timeout", "57014",
+             "login took too long (client_login_timeout)")
+CLOSE_REASON(CLIENT_CANCEL_DONE, "client_cancel_done", "", "")
+CLOSE_REASON(CLIENT_LOGIN_FAILED, "client_login_failed", "57P03", "cannot log in")
+CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
+             "terminating connection: PgUsher is shutting down")
+CLOSE_REASON(SERVER_LOST, "server_lost", "08006",
+             "the server closed the connection unexpectedly")
+CLOSE_REASON(SERVER_PROTOCOL, "server_protocol", "08P01",
+             "the server sent a reply that was not expected")
+CLOSE_REASON(SERVER_CONTEXT, "server_context", "XX000",
+             "the tenant context could not be set")
+CLOSE_REASON(SERVER_SETTINGS, "server_settings", "XX000",
+             "the session's settings could not be made on the server")
+CLOSE_REASON(SERVER_IDLE, "server_idle", "", "")
+CLOSE_REASON(SERVER_LIFETIME, "server_lifetime", "", "")
+CLOSE_REASON(SERVER_EVICTED, "server_evicted", "", "")
+CLOSE_REASON(SERVER_DIRTY, "server_dirty", "", "")
+CLOSE_REASON(SERVER_LOGIN, "server_login", "57P03", "no server to send this to")

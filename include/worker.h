@@ -1,0 +1,48 @@
+/* A worker: a thread with its own event loop, listeners, clients, pools and caches. Everything that
+ * it owns is used on that thread only; others reach it by mail. */
+#ifndef PGUSHER_WORKER_H
+#define PGUSHER_WORKER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "auth.h"
+#include "conf.h"
+#include "pool.h"
+
+struct ssl_ctx_st;
+
+/* What all workers have in common; made by main, outlives them. */
+struct worker_shared {
+	struct conf *conf;
+	struct pools_shared *pools;
+	struct pool_dialer dialer;
+	struct ssl_ctx_st *tls; /* NULL: no client TLS */
+	_Atomic int n_clients;
+	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
+	void *on_end_arg;
+	unsigned n_workers;
+	struct worker **workers; /* by index; complete before the first one starts */
+};
+
+struct worker;
+/* A worker with a reference to keys and without listeners; worker_start starts its thread. */
+struct worker *worker_new(struct worker_shared *shared, unsigned index, struct auth_keys *keys);
+/* Before the start: accept on this bound, listening descriptor, which is taken over. */
+void worker_listen(struct worker *w, int fd);
+void worker_start(struct worker *w);
+
+/* From any thread: */
+/* New keys; a reference is taken. */
+void worker_set_keys(struct worker *w, struct auth_keys *keys);
+/* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
+ * then ends the rest and the thread. */
+void worker_drain(struct worker *w, int64_t timeout_us);
+
+void worker_join(struct worker *w);
+/* After all workers were joined and the dialer has answered everything: in two rounds, because
+ * letters may be under way between workers. */
+void worker_stop(struct worker *w);
+void worker_free(struct worker **w);
+
+#endif

@@ -1,0 +1,146 @@
+/* auth_verify: a token to a verdict. Cold, it goes through signature.c and claims.c; warm, the
+ * ticket comes from the cache. Both ways end in ticket_admit, which holds whatever may differ
+ * between two calls with the same token: the time, the role asked for, the role's tenant rule.
+ * Runs on the worker's thread; tickets belong to it, so their counter is a plain number. */
+#include <string.h>
+
+#include "auth_int.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define TICKET_MAGIC 0xa0711c8eu
+
+const char *auth_reason_label(enum auth_reason r)
+{
+	static const char *const labels[] = {
+#define AUTH_REASON(name, label, text) [AUTH_##name] = (label),
+		AUTH_REASONS(AUTH_REASON)
+#undef AUTH_REASON
+	};
+
+	MUST((size_t)r < COUNT_OF(labels));
+	return labels[r];
+}
+
+const char *auth_reason_text(enum auth_reason r)
+{
+	static const char *const texts[] = {
+#define AUTH_REASON(name, label, text) [AUTH_##name] = (text),
+		AUTH_REASONS(AUTH_REASON)
+#undef AUTH_REASON
+	};
+
+	MUST((size_t)r < COUNT_OF(texts));
+	return texts[r];
+}
+
+/* ---- tickets ---------------------------------------------------------------------------- */
+
+struct auth_ticket *auth_ticket_new(void)
+{
+	struct auth_ticket *t = mem_zalloc(sizeof(*t));
+
+	OBJ_INIT(t, TICKET_MAGIC);
+	t->refs = 1;
+	return t;
+}
+
+struct auth_ticket *auth_ticket_get(struct auth_ticket *t)
+{
+	OBJ_CHECK(t, TICKET_MAGIC);
+	t->refs++;
+	return t;
+}
+
+void auth_ticket_put(struct auth_ticket **tp)
+{
+	struct auth_ticket *t = *tp;
+
+	*tp = NULL;
+	if (t == NULL)
+		return;
+	OBJ_CHECK(t, TICKET_MAGIC);
+	MUST(t->refs > 0);
+	if (--t->refs > 0)
+		return;
+	mem_free(t->roles);
+	OBJ_FINI(t, TICKET_MAGIC);
+	mem_free(t);
+}
+
+bool auth_ticket_allows_role(const struct auth_ticket *t, const char *role)
+{
+	OBJ_CHECK(t, TICKET_MAGIC);
+	for (const char *at = t->roles; *at != '\0'; at += strlen(at) + 1)
+		if (strcmp(at, role) == 0)
+			return true;
+	return false;
+}
+
+/* ---- the verdict ------------------------------------------------------------------------ */
+
+/* RFC 7519 sections 4.1.4 and 4.1.5: exp is the first second that is too late, nbf the first
+ * that is not too early. All dates are below 10^12, so nothing overflows. */
+static enum auth_reason ticket_admit(const struct auth_ticket *t, const struct auth_request *req)
+{
+	int64_t leeway_s = req->conf->leeway / US_PER_S;
+
+	if (req->now_s >= t->exp_s + leeway_s)
+		return AUTH_EXPIRED;
+	if (req->now_s + leeway_s < t->nbf_s)
+		return AUTH_NOT_YET_VALID;
+	if (req->tenant_required && t->tenant[0] == '\0')
+		return AUTH_NO_TENANT;
+	return auth_ticket_allows_role(t, req->role) ? AUTH_OK : AUTH_ROLE;
+}
+
+/* A new reference, from the signature up. */
+static enum auth_reason ticket_build(struct auth_cache *cache, const struct auth_request *req,
+                                     struct auth_ticket **ticket)
+{
+	enum auth_reason reason;
+	json_t *claims;
+	bool checked;
+
+	reason = auth_signature_verify(req, &claims, &checked);
+	if (cache != NULL && checked)
+		cache->stats.signature_checks++;
+	if (reason == AUTH_OK)
+		reason = auth_claims_check(claims, req->conf, ticket);
+	json_decref(claims);
+	return reason;
+}
+
+enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request *req,
+                             struct auth_ticket **ticket)
+{
+	struct auth_ticket *known = NULL, *t = NULL;
+	uint8_t digest[SHA256_BYTES];
+	enum auth_reason reason;
+
+	MUST(req->role != NULL && req->keys != NULL && req->conf != NULL);
+	*ticket = NULL;
+	if (req->len > AUTH_TOKEN_MAX) /* before even the digest is paid for */
+		return AUTH_MALFORMED;
+	if (cache != NULL) {
+		hash_sha256(req->token, req->len, digest);
+		known = auth_cache_find(cache, req, digest);
+	}
+	if (known != NULL) {
+		t = auth_ticket_get(known);
+	} else {
+		reason = ticket_build(cache, req, &t);
+		if (reason != AUTH_OK)
+			return reason;
+	}
+	reason = ticket_admit(t, req);
+	if (cache != NULL && known != NULL && reason == AUTH_EXPIRED)
+		auth_cache_remove(cache, digest);
+	else if (cache != NULL && known == NULL && reason != AUTH_EXPIRED)
+		auth_cache_insert(cache, digest, t);
+	if (reason == AUTH_OK)
+		*ticket = auth_ticket_get(t);
+	auth_ticket_put(&t);
+	return reason;
+}

@@ -1,0 +1,426 @@
+/* What the server says, matched with what it was asked.
+ *
+ *   server_on_readable   reads into the worker's buffer
+ *     consume            steps over the messages; bytes that the client gets are gathered into
+ *                        runs, so that a thousand DataRows are one call of on_bytes
+ *       frame_start      by its type and the head of the queue: pass, drop, or needed whole
+ *       frame_done       pops the queue
+ *     on_flush           the sink sends the runs
+ *     on_settled         the sink may now release the server
+ *
+ * DataRows are never looked into, only their headers stepped over; the tenant context's row is
+ * the exception: it must be the tenant. Anything that was not expected ends the connection,
+ * for then we no longer know whose replies these are. Source: PostgreSQL documentation 55.2. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend_int.h"
+#include "base/log.h"
+
+/* Messages that are looked into are short; a longer one is not one of PostgreSQL's. */
+#define WHOLE_MAX 32768
+#define READ_MORE_BYTES 16384
+
+enum frame_fate { FRAME_PASS, FRAME_DROP, FRAME_PASS_WHOLE, FRAME_DROP_WHOLE, FRAME_BAD };
+
+static void server_lose(struct server *s, enum close_reason reason)
+{
+	if (s->lost == CLOSE_NONE)
+		s->lost = reason;
+}
+
+static void run_end(struct server *s)
+{
+	if (s->run_len > 0)
+		s->sink->on_bytes(s->sink_owner, s->run, s->run_len);
+	s->run = NULL;
+	s->run_len = 0;
+}
+
+static void run_add(struct server *s, const uint8_t *p, size_t len)
+{
+	if (s->run_len == 0 || s->run + s->run_len != p) {
+		run_end(s);
+		s->run = p;
+	}
+	s->run_len += len;
+}
+
+/* ---- popping ------------------------------------------------------------------------- */
+
+void server_note_failure(struct server *s, const struct expect *e)
+{
+	if (e->kind == EXPECT_PARSE)
+		server_forget_stmt(s, e->server_stmt);
+	/* The settings are not what we think they are, or a statement that we have forgotten is
+	 * still there. */
+	if ((e->fate == FATE_OURS && !e->may_fail) ||
+	    (e->kind == EXPECT_CLOSE && e->fate == FATE_SWALLOW))
+		s->note.taint |= TAINT_SCRUB;
+}
+
+static void pop(struct server *s, enum expect_outcome outcome)
+{
+	struct expect e = *expect_head(s);
+
+	s->head = (s->head + 1) & (s->ring_cap - 1);
+	s->count--;
+	if (outcome != EXPECT_DONE)
+		server_note_failure(s, &e);
+	/* Nobody's statements may run under another's settings. */
+	if (outcome == EXPECT_FAILED && e.server_stmt == FIXED_SETTING && !s->settings_are_trial)
+		server_lose(s, CLOSE_SERVER_SETTINGS);
+	if (e.tell || outcome != EXPECT_DONE)
+		s->sink->on_reply(s->sink_owner, &e, outcome);
+}
+
+static void answer_due(struct server *s)
+{
+	static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4},
+			     close_complete[] = {'3', 0, 0, 0, 4};
+
+	while (s->count > 0 && expect_head(s)->fate == FATE_ANSWER) {
+		const struct expect *e = expect_head(s);
+
+		MUST(e->answer == '1' || e->answer == '3');
+		run_add(s, e->answer == '1' ? parse_complete : close_complete, WIRE_HEADER_BYTES);
+		pop(s, EXPECT_DONE);
+	}
+}
+
+void server_answer(struct server *s)
+{
+	answer_due(s);
+	run_end(s);
+}
+
+void server_forget_expected(struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	while (s->count > 0)
+		pop(s, EXPECT_SKIPPED);
+}
+
+static void pop_done(struct server *s)
+{
+	pop(s, EXPECT_DONE);
+	answer_due(s);
+}
+
+/* An error outside a simple query: the server skips to the next Sync, and so does the queue.
+ * A query that the client sent alone, with our context in front of it, is skipped as well, and
+ * nobody would ever send that Sync: we do. */
+static void skip_to_sync(struct server *s)
+{
+	while (s->count > 0 && expect_head(s)->kind != EXPECT_SYNC) {
+		struct expect *e = expect_head(s);
+
+		if ((e->kind == EXPECT_QUERY || e->kind == EXPECT_FUNCTION) && e->alone) {
+			uint8_t sync[WIRE_HEADER_BYTES] = {'S', 0, 0, 0, 4};
+			struct iovec iov = {sync, sizeof(sync)};
+
+			e->kind = EXPECT_SYNC;
+			(void)stream_writev(&s->stream, &iov, 1);
+			return;
+		}
+		pop(s, EXPECT_SKIPPED);
+	}
+	s->skipping = s->count == 0;
+}
+
+static void on_error(struct server *s)
+{
+	struct expect *e = expect_head(s);
+
+	s->echoed = false;
+	if (e == NULL)
+		return; /* unasked for: the connection is about to end */
+	if (e->fate == FATE_REFUSE) {
+		const struct buf *error = e->obj;
+
+		run_add(s, error->data, error->len);
+	}
+	if (e->kind == EXPECT_QUERY || e->kind == EXPECT_SYNC || e->kind == EXPECT_FUNCTION) {
+		s->sink->on_reply(s->sink_owner, e, EXPECT_FAILED);
+		return;
+	}
+	pop(s, EXPECT_FAILED);
+	skip_to_sync(s);
+}
+
+/* ---- one message ----------------------------------------------------------------------- */
+
+/* Messages that a server may send at any time (55.2.7, Asynchronous Operations). */
+static bool is_asynchronous(uint8_t type)
+{
+	return type == 'N' || type == 'S' || type == 'A' || type == 'E';
+}
+
+static bool is_expected(const struct expect *e, uint8_t type)
+{
+	static const char *const replies[] = {
+		[EXPECT_PARSE] = "1",          [EXPECT_BIND] = "2",      [EXPECT_DESCRIBE] = "tTn",
+		[EXPECT_EXECUTE] = "DCIsdcHG", [EXPECT_CLOSE] = "3",     [EXPECT_SYNC] = "Z",
+		[EXPECT_QUERY] = "TDCIdcHGZ",  [EXPECT_FUNCTION] = "VZ",
+	};
+
+	if (e == NULL || e->fate == FATE_ANSWER)
+		return false;
+	return strchr(replies[e->kind], type) != NULL;
+}
+
+static bool frame_passes(const struct expect *e, uint8_t type)
+{
+	if (e == NULL || e->fate == FATE_PASS || type == 'A')
+		return true;
+	switch (e->fate) {
+	case FATE_SWALLOW:
+	case FATE_CONTEXT:
+		return type == 'E' || type == 'N' || type == 'S';
+	case FATE_REFUSE:
+		return type == 'N';
+	default:
+		return false;
+	}
+}
+
+static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
+{
+	const struct expect *e = expect_head(s);
+	bool passes = frame_passes(e, f->type);
+	bool whole = f->type == 'Z' || f->type == 'S' ||
+	             (f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
+	             (f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
+
+	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
+		return FRAME_BAD;
+	if (whole && f->body_len > WHOLE_MAX)
+		return FRAME_BAD;
+	if (whole)
+		return passes ? FRAME_PASS_WHOLE : FRAME_DROP_WHOLE;
+	return passes ? FRAME_PASS : FRAME_DROP;
+}
+
+/* The context's row: one column, the tenant (DataRow, 55.7). */
+static bool context_is_right(const struct server *s, const uint8_t *body, uint32_t len)
+{
+	size_t want = strlen(s->tenant);
+
+	return len == 6 + want && be16_get(body) == 1 && be32_get(body + 2) == want &&
+	       memcmp(body + 6, s->tenant, want) == 0;
+}
+
+static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+
+	while (c.at < c.end && *c.at != '\0') {
+		uint8_t field = *c.at++;
+		const char *text = wire_cursor_cstr(&c);
+
+		if (text == NULL)
+			return;
+		if (field == 'M') {
+			snprintf(s->last_error, sizeof(s->last_error), "%s", text);
+			log_warning("server %u refused a statement of ours: %s", server_pid(s),
+			            text);
+		}
+	}
+}
+
+static void on_parameter(struct server *s, const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+	const char *name = wire_cursor_cstr(&c);
+	const char *value = name != NULL ? wire_cursor_cstr(&c) : NULL;
+
+	if (value != NULL)
+		server_set_parameter(s, name, value);
+}
+
+static bool on_ready_is_passed(struct server *s, const uint8_t *body, uint32_t len)
+{
+	bool passes = expect_head(s)->fate == FATE_PASS;
+
+	if (len != 1 || (body[0] != 'I' && body[0] != 'T' && body[0] != 'E')) {
+		server_lose(s, CLOSE_SERVER_PROTOCOL);
+		return false;
+	}
+	s->status = (char)body[0];
+	return passes && s->sink->on_ready(s->sink_owner, s->status);
+}
+
+/* The whole message has been passed or dropped. */
+static void frame_done(struct server *s, uint8_t type)
+{
+	const struct expect *e = expect_head(s);
+
+	switch (type) {
+	case '1':
+	case '2':
+	case '3':
+	case 'Z':
+		pop_done(s);
+		break;
+	case 'T':
+	case 'n':
+		if (e->kind == EXPECT_DESCRIBE)
+			pop_done(s);
+		break;
+	case 'C':
+	case 'I':
+	case 's':
+		if (e->kind == EXPECT_EXECUTE && e->fate == FATE_CONTEXT && !s->echoed)
+			server_lose(s, CLOSE_SERVER_CONTEXT);
+		else if (e->kind == EXPECT_EXECUTE)
+			pop_done(s);
+		s->echoed = false;
+		break;
+	case 'G':
+		s->sink->on_copy_in(s->sink_owner);
+		break;
+	case 'E':
+		on_error(s);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Looks into a message that is here whole. True: the client gets it. */
+static bool frame_look(struct server *s, const struct wire_frame *f, const uint8_t *body,
+                       bool passes)
+{
+	switch (f->type) {
+	case 'Z':
+		return on_ready_is_passed(s, body, f->body_len);
+	case 'S':
+		on_parameter(s, body, f->body_len);
+		return passes;
+	case 'D':
+		s->echoed = context_is_right(s, body, f->body_len);
+		if (!s->echoed)
+			server_lose(s, CLOSE_SERVER_CONTEXT);
+		return false;
+	default:
+		note_our_error(s, body, f->body_len);
+		return passes;
+	}
+}
+
+/* ---- the stream of messages --------------------------------------------------------------- */
+
+static size_t consume_body(struct server *s, const uint8_t *p, size_t n)
+{
+	size_t len = n < s->body_left ? n : s->body_left;
+
+	if (s->body_passes)
+		run_add(s, p, len);
+	s->body_left -= (uint32_t)len;
+	if (s->body_left == 0)
+		frame_done(s, s->body_type);
+	return len;
+}
+
+/* The message at p: how many bytes were taken, 0 when more must come first. */
+static size_t consume_frame(struct server *s, const uint8_t *p, size_t n)
+{
+	struct wire_frame f = {0};
+	enum wire_read r = wire_frame_read(p, n, &f);
+	enum frame_fate fate;
+
+	if (r == WIRE_READ_SHORT)
+		return 0;
+	fate = r == WIRE_READ_OK ? frame_start(s, &f) : FRAME_BAD;
+	if (fate == FRAME_BAD) {
+		log_warning("server %u sent a '%c' that was not expected", server_pid(s),
+		            p[0] >= ' ' && p[0] < 127 ? p[0] : '?');
+		server_lose(s, CLOSE_SERVER_PROTOCOL);
+		return 0;
+	}
+	if (fate == FRAME_PASS_WHOLE || fate == FRAME_DROP_WHOLE) {
+		if (n < WIRE_HEADER_BYTES + (size_t)f.body_len)
+			return 0;
+		if (frame_look(s, &f, p + WIRE_HEADER_BYTES, fate == FRAME_PASS_WHOLE))
+			run_add(s, p, WIRE_HEADER_BYTES + (size_t)f.body_len);
+		if (s->lost == CLOSE_NONE)
+			frame_done(s, f.type);
+		return WIRE_HEADER_BYTES + (size_t)f.body_len;
+	}
+	s->body_type = f.type;
+	s->body_left = f.body_len;
+	s->body_passes = fate == FRAME_PASS;
+	if (s->body_passes)
+		run_add(s, p, WIRE_HEADER_BYTES);
+	if (f.body_len == 0)
+		frame_done(s, f.type);
+	return WIRE_HEADER_BYTES;
+}
+
+static size_t consume(struct server *s, const uint8_t *p, size_t n)
+{
+	size_t at = 0;
+
+	while (at < n && s->lost == CLOSE_NONE) {
+		size_t taken = s->body_left > 0 ? consume_body(s, p + at, n - at)
+		                                : consume_frame(s, p + at, n - at);
+
+		if (taken == 0)
+			break;
+		at += taken;
+	}
+	run_end(s);
+	return at;
+}
+
+/* One read and what comes of it. True: there may be more. */
+static bool read_once(struct server *s)
+{
+	bool in_held = s->held.len > 0;
+	uint8_t *at = s->env->in;
+	size_t cap = s->env->in_size, used;
+	ssize_t n;
+
+	if (in_held) {
+		at = buf_reserve(&s->held, READ_MORE_BYTES);
+		cap = s->held.cap - s->held.len;
+	}
+	n = stream_read(&s->stream, at, cap);
+	if (n == STREAM_WAIT)
+		return false;
+	if (n < 0) {
+		server_lose(s, CLOSE_SERVER_LOST);
+		return false;
+	}
+	if (in_held) {
+		s->held.len += (size_t)n;
+		used = consume(s, s->held.data, s->held.len);
+		s->sink->on_flush(s->sink_owner);
+		buf_consume(&s->held, used);
+		if (s->held.len == 0)
+			buf_fini(&s->held);
+	} else {
+		used = consume(s, at, (size_t)n);
+		s->sink->on_flush(s->sink_owner);
+		buf_put(&s->held, at + used, (size_t)n - used);
+	}
+	return s->lost == CLOSE_NONE;
+}
+
+void server_on_readable(void *owner)
+{
+	struct server *s = owner;
+
+	OBJ_CHECK(s, SERVER_MAGIC);
+	while (!s->paused && s->lost == CLOSE_NONE && read_once(s)) {
+		if (!s->sink->on_settled(s->sink_owner))
+			return;
+		if (!stream_is_readable(&s->stream))
+			return;
+	}
+	if (s->lost != CLOSE_NONE) {
+		log_debug("server %u is lost: %s", server_pid(s),
+		          close_reason_info(s->lost)->label);
+		s->sink->on_lost(s->sink_owner, s->lost);
+	}
+}

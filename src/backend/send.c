@@ -1,0 +1,210 @@
+/* What we send of our own: BEGIN, the tenant context, session settings, refusals, scrubs. All of
+ * it goes in front of the client's bytes in the same write.
+ *
+ * The context is a bound statement without a Sync: the client's Query or batch behind it runs
+ * in the same implicit transaction, and an error in it makes the server skip what follows, so
+ * nothing can run without it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend_int.h"
+
+struct outvec *server_begin(struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	outvec_begin(s->env->to_server, &s->stream);
+	return s->env->to_server;
+}
+
+bool server_end(struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	return outvec_end(s->env->to_server);
+}
+
+void server_expect(struct server *s, const struct expect *e)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	if (s->skipping && e->kind != EXPECT_SYNC) {
+		/* The server will not even look at it. */
+		server_note_failure(s, e);
+		s->sink->on_reply(s->sink_owner, e, EXPECT_SKIPPED);
+		return;
+	}
+	s->skipping = false;
+	if (e->fate != FATE_ANSWER)
+		s->batch_open = e->kind != EXPECT_SYNC && e->kind != EXPECT_QUERY &&
+		                e->kind != EXPECT_FUNCTION;
+	if (s->count == s->ring_cap) {
+		struct expect *ring = mem_alloc(2 * (size_t)s->ring_cap * sizeof(ring[0]));
+
+		for (uint32_t i = 0; i < s->count; i++)
+			ring[i] = *expect_at(s, i);
+		mem_free(s->ring);
+		s->ring = ring;
+		s->ring_cap *= 2;
+		s->head = 0;
+	}
+	*expect_at(s, s->count) = *e;
+	s->count++;
+}
+
+static void expect_ours(struct server *s, enum expect_kind kind, enum expect_fate fate)
+{
+	struct expect e = {.kind = (uint8_t)kind, .fate = (uint8_t)fate, .alone = true};
+
+	server_expect(s, &e);
+}
+
+static void scratch_out(struct server *s)
+{
+	struct buf *b = s->env->scratch;
+
+	outvec_copy(s->env->to_server, b->data, b->len);
+	b->len = 0;
+}
+
+/* Parses our statement unless it is there, then binds and executes it. */
+static void put_fixed(struct server *s, enum fixed_stmt fixed, const char *text,
+                      const char *const *values, uint16_t n, enum expect_fate fate)
+{
+	struct buf *b = s->env->scratch;
+	const char *name = s->fixed_names[fixed];
+	struct expect e = {.fate = fate == FATE_OURS ? FATE_OURS : FATE_SWALLOW,
+	                   .server_stmt = fixed,
+	                   .alone = true};
+
+	if (!s->fixed_ready[fixed]) {
+		wire_put_parse(b, name, text);
+		s->fixed_ready[fixed] = true;
+		e.kind = EXPECT_PARSE;
+		server_expect(s, &e);
+	}
+	wire_put_bind(b, name, values, n);
+	e.kind = EXPECT_BIND;
+	server_expect(s, &e);
+	wire_put_execute(b);
+	e.kind = EXPECT_EXECUTE;
+	e.fate = (uint8_t)fate;
+	server_expect(s, &e);
+	scratch_out(s);
+}
+
+void server_put_begin(struct server *s)
+{
+	put_fixed(s, FIXED_BEGIN, "BEGIN", NULL, 0, FATE_SWALLOW);
+}
+
+void server_put_context(struct server *s, const char *tenant)
+{
+	size_t size = strlen(tenant) + 1;
+	char text[256] = "";
+
+	MUST(size <= sizeof(s->tenant));
+	memcpy(s->tenant, tenant, size);
+	/* The setting's name is a plain identifier: conf checks it. */
+	if (!s->fixed_ready[FIXED_CONTEXT])
+		snprintf(text, sizeof(text), "SELECT pg_catalog.set_config('%s',$1,true)",
+		         s->env->setting);
+	put_fixed(s, FIXED_CONTEXT, text, &tenant, 1, FATE_CONTEXT);
+}
+
+void server_put_close_portal(struct server *s)
+{
+	static const uint8_t message[] = {'C', 0, 0, 0, 6, 'P', '\0'};
+
+	outvec_copy(s->env->to_server, message, sizeof(message));
+	expect_ours(s, EXPECT_CLOSE, FATE_SWALLOW);
+}
+
+static void put_setting(struct server *s, const char *name, const char *value)
+{
+	const char *values[] = {name, value};
+
+	put_fixed(s, FIXED_SETTING, "SELECT pg_catalog.set_config($1,$2,false)", values, 2,
+	          FATE_OURS);
+}
+
+/* The value of name in a "name\0value\0"... list, NULL when it is not there. */
+static const char *setting_find(const char *settings, size_t len, const char *name)
+{
+	for (const char *at = settings; at < settings + len;) {
+		const char *value = at + strlen(at) + 1;
+
+		if (strcmp(at, name) == 0)
+			return value;
+		at = value + strlen(value) + 1;
+	}
+	return NULL;
+}
+
+void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial)
+{
+	s->settings_are_trial = is_trial;
+	if (len == s->settings_len && (len == 0 || memcmp(settings, s->settings, len) == 0))
+		return;
+	for (const char *at = s->settings; at < s->settings + s->settings_len;) {
+		const char *value = at + strlen(at) + 1;
+
+		/* set_config with NULL is RESET */
+		if (setting_find(settings, len, at) == NULL)
+			put_setting(s, at, NULL);
+		at = value + strlen(value) + 1;
+	}
+	for (const char *at = settings; at < settings + len;) {
+		const char *value = at + strlen(at) + 1;
+		const char *old = setting_find(s->settings, s->settings_len, at);
+
+		if (old == NULL || strcmp(old, value) != 0)
+			put_setting(s, at, value);
+		at = value + strlen(value) + 1;
+	}
+	server_put_sync(s, FATE_OURS);
+	mem_free(s->settings);
+	s->settings = mem_dup(settings, len);
+	s->settings_len = len;
+}
+
+void server_forget_settings(struct server *s)
+{
+	MEM_FREE(&s->settings);
+	s->settings_len = 0;
+}
+
+static void put_unknown_bind(struct server *s)
+{
+	/* A name that nothing was ever prepared under. */
+	wire_put_bind(s->env->scratch, s->fixed_names[FIXED_NONE], NULL, 0);
+	scratch_out(s);
+}
+
+void server_put_failure(struct server *s)
+{
+	struct expect e = {.kind = EXPECT_BIND, .fate = FATE_OURS, .may_fail = true};
+
+	put_unknown_bind(s);
+	server_expect(s, &e);
+	server_put_sync(s, FATE_OURS);
+}
+
+void server_put_refusal(struct server *s, struct buf *error)
+{
+	struct expect e = {.kind = EXPECT_BIND, .fate = FATE_REFUSE, .obj = error};
+
+	put_unknown_bind(s);
+	server_expect(s, &e);
+}
+
+void server_put_query(struct server *s, const char *text, enum expect_fate fate)
+{
+	wire_put_query(s->env->scratch, text, strlen(text));
+	scratch_out(s);
+	expect_ours(s, EXPECT_QUERY, fate);
+}
+
+void server_put_sync(struct server *s, enum expect_fate fate)
+{
+	wire_put_bare(s->env->scratch, 'S');
+	scratch_out(s);
+	expect_ours(s, EXPECT_SYNC, fate);
+}

@@ -1,0 +1,291 @@
+/* Loading a snapshot of the configuration, and what it answers.
+ *
+ *   conf_load           reads the file
+ *     conf_parse
+ *       conf_doc_read   text → sections of keys and texts (read.c, inih)
+ *       conf_fill       texts and defaults → fields (type.c, number.c)
+ *       conf_check      what concerns more than one key (check.c)
+ *
+ * A snapshot is made by one thread and constant from then on; the count is atomic. */
+#include "conf.h"
+
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conf_int.h"
+
+/* ---- filling ---------------------------------------------------------------------------- */
+
+static const size_t section_sizes[CONF_N_SECTIONS] = {
+#define SECTION(section, repeat, example, doc)                                                     \
+	[CONF_SECTION_##section] = sizeof(struct conf_##section),
+#define OPTION(section, key, type, def, reload, doc)
+#define SECTION_END(section)
+#include "tbl/options.h"
+#undef SECTION
+#undef OPTION
+#undef SECTION_END
+};
+
+static size_t doc_count(const struct conf_doc *doc, enum conf_section_id id)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < doc->n_sections; i++)
+		n += doc->sections[i].id == id;
+	return n;
+}
+
+static void *sections_alloc(struct conf_doc *doc, enum conf_section_id id, size_t *n)
+{
+	*n = doc_count(doc, id);
+	return conf_memory_alloc(doc->conf, *n * section_sizes[id]);
+}
+
+static const char *name_copy(struct conf_doc *doc, enum conf_section_id id, size_t i)
+{
+	for (size_t s = 0; s < doc->n_sections; s++) {
+		if (doc->sections[s].id == id && i-- == 0)
+			return conf_memory_strndup(doc->conf, doc->sections[s].name,
+			                           strlen(doc->sections[s].name));
+	}
+	MUST_NOT_REACH();
+}
+
+static void fill_names(struct conf_doc *doc)
+{
+	struct conf *conf = doc->conf;
+
+	conf->nodes = sections_alloc(doc, CONF_SECTION_node, &conf->n_nodes);
+	conf->databases = sections_alloc(doc, CONF_SECTION_database, &conf->n_databases);
+	conf->roles = sections_alloc(doc, CONF_SECTION_role, &conf->n_roles);
+	for (size_t i = 0; i < conf->n_nodes; i++)
+		conf->nodes[i].name = name_copy(doc, CONF_SECTION_node, i);
+	for (size_t i = 0; i < conf->n_databases; i++)
+		conf->databases[i].name = name_copy(doc, CONF_SECTION_database, i);
+	for (size_t i = 0; i < conf->n_roles; i++)
+		conf->roles[i].name = name_copy(doc, CONF_SECTION_role, i);
+}
+
+static const struct conf_doc_section *doc_section(const struct conf_doc *doc,
+                                                  enum conf_section_id id, size_t i)
+{
+	for (size_t s = 0; s < doc->n_sections; s++) {
+		if (doc->sections[s].id == id && i-- == 0)
+			return &doc->sections[s];
+	}
+	return NULL;
+}
+
+/* The text of an option: the file's, else the default's; NULL when it is required. */
+static const char *option_text(const struct conf_doc *doc, const struct conf_doc_section *section,
+                               const struct conf_option_def *option, int *line)
+{
+	*line = section ? section->line : 0;
+	for (size_t e = 0; section && e < section->n; e++) {
+		const struct conf_doc_entry *entry = &doc->entries[section->first + e];
+
+		if (entry->option != option)
+			continue;
+		*line = entry->line;
+		return entry->text;
+	}
+	return option->def;
+}
+
+static bool fill_section(const struct conf_doc *doc, enum conf_section_id id, size_t i,
+                         struct conf_error *err)
+{
+	const struct conf_doc_section *section = doc_section(doc, id, i);
+	char *fields = conf_section_at(doc->conf, id, i);
+	struct conf_setter setter = {.conf = doc->conf};
+
+	for (size_t o = 0; o < conf_n_options; o++) {
+		const struct conf_option_def *option = &conf_options[o];
+		const char *text;
+		int line;
+
+		if (option->section != id)
+			continue;
+		text = option_text(doc, section, option, &line);
+		if (!text)
+			return conf_fail(err, doc->file, line, option->key, "required");
+		if (!option->type->parse(&setter, option->type, fields + option->offset, text))
+			return conf_fail(err, doc->file, line, option->key, "%s", setter.why);
+	}
+	return true;
+}
+
+/* Cut at the first line's end: whoever writes the file with an editor or echo gets one. */
+static const char *password_trim(struct buf *text)
+{
+	if (text->len > 0 && text->data[text->len - 1] == '\n')
+		text->len--;
+	if (text->len > 0 && text->data[text->len - 1] == '\r')
+		text->len--;
+	if (text->len == 0)
+		return "the file is empty";
+	for (size_t i = 0; i < text->len; i++) {
+		if (text->data[i] == '\0' || text->data[i] == '\n')
+			return "the file has more than one line, or a zero byte";
+	}
+	return NULL;
+}
+
+static bool fill_password(const struct conf_doc *doc, size_t i, struct conf_error *err)
+{
+	struct conf_role *role = &doc->conf->roles[i];
+	struct buf text = {0};
+	const char *why;
+
+	role->password = "";
+	if (!role->password_file[0])
+		return true;
+	/* Room for all of it now: growing would leave copies of the password behind. */
+	buf_reserve(&text, CONF_MAX_PASSWORD_BYTES + 1);
+	why = conf_file_read(role->password_file, CONF_MAX_PASSWORD_BYTES, 0007, &text);
+	if (!why)
+		why = password_trim(&text);
+	if (!why)
+		role->password = conf_memory_strndup(doc->conf, (const char *)text.data, text.len);
+	OPENSSL_cleanse(text.data, text.cap);
+	buf_fini(&text);
+	if (!why)
+		return true;
+	return conf_fail(err, doc->file, conf_doc_line(doc, CONF_SECTION_role, i, "password_file"),
+	                 "password_file", "cannot use \"%.128s\": %s", role->password_file, why);
+}
+
+/* Sections in the table's order: databases are filled after the nodes that they name. */
+static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
+{
+	struct conf *conf = doc->conf;
+
+	fill_names(doc);
+	for (int id = 0; id < CONF_N_SECTIONS; id++) {
+		size_t n = conf_section_count(conf, (enum conf_section_id)id);
+
+		for (size_t i = 0; i < n; i++) {
+			if (!fill_section(doc, (enum conf_section_id)id, i, err))
+				return false;
+		}
+	}
+	for (size_t i = 0; i < conf->n_databases; i++) {
+		struct conf_database *db = &conf->databases[i];
+
+		if (strcmp(db->name, "*") != 0 && !db->dbname[0])
+			db->dbname = db->name;
+	}
+	for (size_t i = 0; i < conf->n_roles; i++) {
+		if (!fill_password(doc, i, err))
+			return false;
+	}
+	return true;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err)
+{
+	struct conf *conf = mem_zalloc(sizeof(*conf));
+	struct conf_doc doc = {.file = name, .conf = conf};
+	bool ok;
+
+	OBJ_INIT(conf, CONF_MAGIC);
+	atomic_init(&conf->refs, 1);
+	memset(err, 0, sizeof(*err));
+	conf->path = conf_memory_strndup(conf, name, strlen(name));
+	if (len > CONF_MAX_FILE_BYTES)
+		ok = conf_fail(err, name, 0, "", "too large");
+	else
+		ok = conf_doc_read(&doc, text, len, err) && conf_fill(&doc, err) &&
+		     conf_check(&doc, conf, err);
+	conf_doc_fini(&doc);
+	if (!ok)
+		conf_put(&conf);
+	return conf;
+}
+
+struct conf *conf_load(const char *path, struct conf_error *err)
+{
+	struct buf text = {0};
+	struct conf *conf = NULL;
+	const char *why = conf_file_read(path, CONF_MAX_FILE_BYTES, 0, &text);
+
+	if (why) {
+		memset(err, 0, sizeof(*err));
+		conf_fail(err, path, 0, "", "cannot read the configuration: %s", why);
+	} else {
+		buf_reserve(&text, 1); /* an empty file has no memory yet */
+		conf = conf_parse((const char *)text.data, text.len, path, err);
+	}
+	buf_fini(&text);
+	return conf;
+}
+
+struct conf *conf_get(struct conf *conf)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	MUST(atomic_fetch_add_explicit(&conf->refs, 1, memory_order_relaxed) > 0);
+	return conf;
+}
+
+void conf_put(struct conf **confp)
+{
+	struct conf *conf = *confp;
+
+	OBJ_CHECK(conf, CONF_MAGIC);
+	*confp = NULL;
+	/* Everyone's reads come before the last one's erasing. */
+	if (atomic_fetch_sub_explicit(&conf->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	conf_memory_free(conf);
+	OBJ_FINI(conf, CONF_MAGIC);
+	mem_free(conf);
+}
+
+/* ---- look-ups --------------------------------------------------------------------------- */
+
+const struct conf_database *conf_find_database(const struct conf *conf, const char *name)
+{
+	const struct conf_database *any = NULL;
+
+	OBJ_CHECK(conf, CONF_MAGIC);
+	for (size_t i = 0; i < conf->n_databases; i++) {
+		const struct conf_database *db = &conf->databases[i];
+
+		/* A client that asks for a database called "*" gets that section too. */
+		if (strcmp(db->name, name) == 0)
+			return db;
+		if (strcmp(db->name, "*") == 0)
+			any = db;
+	}
+	return any;
+}
+
+const char *conf_database_dbname(const struct conf_database *db, const char *name)
+{
+	return db->dbname[0] ? db->dbname : name;
+}
+
+const struct conf_role *conf_find_role(const struct conf *conf, const char *name)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	for (size_t i = 0; i < conf->n_roles; i++) {
+		if (strcmp(conf->roles[i].name, name) == 0)
+			return &conf->roles[i];
+	}
+	return NULL;
+}
+
+const struct conf_node *conf_find_node(const struct conf *conf, const char *name)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	for (size_t i = 0; i < conf->n_nodes; i++) {
+		if (strcmp(conf->nodes[i].name, name) == 0)
+			return &conf->nodes[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,457 @@
+/* Value types: how the text behind a key becomes a field, and a field becomes text again for
+ * SHOW CONFIG and for RELOAD's comparison. One row of conf_types a type; numbers are in
+ * number.c. A parse function leaves its reason in conf_setter.why. Parsing runs on the thread
+ * that loads, formatting on any. */
+#include <assert.h>
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conf_int.h"
+
+/* sun_path has 108 bytes; the socket's name behind the directory takes up to 18. */
+#define DIR_MAX_BYTES 88
+#define WORKERS_MAX 256
+
+/* ---- lists ---------------------------------------------------------------------------- */
+
+struct slice {
+	const char *p; /* not NUL-terminated */
+	size_t len;
+};
+
+/* Takes the next part, blanks trimmed, off a comma list; false when *at is NULL, the end. */
+static bool slice_next(const char **at, struct slice *part)
+{
+	const char *p = *at;
+
+	if (!p)
+		return false;
+	part->p = p;
+	part->len = strcspn(p, ",");
+	*at = p[part->len] == ',' ? p + part->len + 1 : NULL;
+	while (part->len > 0 && isspace((unsigned char)*part->p)) {
+		part->p++;
+		part->len--;
+	}
+	while (part->len > 0 && isspace((unsigned char)part->p[part->len - 1]))
+		part->len--;
+	return true;
+}
+
+static bool slice_is(const struct slice *part, const char *word)
+{
+	return strlen(word) == part->len && memcmp(word, part->p, part->len) == 0;
+}
+
+/* ---- words ---------------------------------------------------------------------------- */
+
+static const struct conf_word bool_words[] = {
+	{"yes", 1, NULL},   {"no", 0, NULL}, {"on", 1, NULL}, {"off", 0, NULL}, {"true", 1, NULL},
+	{"false", 0, NULL}, {"1", 1, NULL},  {"0", 0, NULL},  {NULL, 0, NULL},
+};
+
+static const struct conf_word pool_mode_words[] = {
+	{"transaction", CONF_POOL_TRANSACTION, NULL},
+	{"session", CONF_POOL_SESSION, "is not supported yet"},
+	{"statement", 0, "is not supported"},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word tls_client_words[] = {
+	{"disable", CONF_TLS_CLIENT_DISABLE, NULL},
+	{"allow", CONF_TLS_CLIENT_ALLOW, NULL},
+	{"prefer", CONF_TLS_CLIENT_ALLOW, NULL},
+	{"require", CONF_TLS_CLIENT_REQUIRE, NULL},
+	{"verify-ca", 0, "is not supported: clients log in by token, not by certificate"},
+	{"verify-full", 0, "is not supported: clients log in by token, not by certificate"},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word tls_server_words[] = {
+	{"disable", CONF_TLS_SERVER_DISABLE, NULL},
+	{"allow", CONF_TLS_SERVER_ALLOW, NULL},
+	{"prefer", CONF_TLS_SERVER_PREFER, NULL},
+	{"require", CONF_TLS_SERVER_REQUIRE, NULL},
+	{"verify-ca", CONF_TLS_SERVER_VERIFY_CA, NULL},
+	{"verify-full", CONF_TLS_SERVER_VERIFY_FULL, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word node_role_words[] = {
+	{"auto", CONF_NODE_AUTO, NULL},
+	{"analytics", CONF_NODE_ANALYTICS, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word consistency_words[] = {
+	{"strong", CONF_CONSISTENCY_STRONG, NULL},
+	{"bounded", CONF_CONSISTENCY_BOUNDED, NULL},
+	{"eventual", CONF_CONSISTENCY_EVENTUAL, NULL},
+	{"analytics", CONF_CONSISTENCY_ANALYTICS, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word tenant_mode_words[] = {
+	{"required", CONF_TENANT_REQUIRED, NULL},
+	{"none", CONF_TENANT_NONE, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word context_mode_words[] = {
+	{"plain", CONF_CONTEXT_PLAIN, NULL},
+	{"signed", 0, "is not supported yet"},
+	{NULL, 0, NULL},
+};
+
+/* Algorithms are bits. Anything not here is refused, so a new one of RFC 7518 cannot slip in. */
+static const struct conf_word alg_words[] = {
+	{"HS256", CONF_ALG_HS256, NULL},
+	{"RS256", CONF_ALG_RS256, NULL},
+	{"ES256", CONF_ALG_ES256, NULL},
+	{"none", 0, "is never allowed: such a token is not signed"},
+	{NULL, 0, NULL},
+};
+
+static void words_put(const struct conf_word *words, struct buf *out)
+{
+	const char *comma = "";
+
+	for (; words->word; words++) {
+		if (words->refusal)
+			continue;
+		conf_put_text(out, comma);
+		conf_put_text(out, words->word);
+		comma = ", ";
+	}
+}
+
+static bool word_is_not_known(struct conf_setter *s, const struct conf_type *type,
+                              const struct slice *part)
+{
+	struct buf words = {0};
+
+	words_put(type->words, &words);
+	snprintf(s->why, sizeof(s->why), "\"%.*s\" is none of %.*s",
+	         (int)(part->len < 64 ? part->len : 64), part->p, (int)words.len,
+	         (const char *)words.data);
+	buf_fini(&words);
+	return false;
+}
+
+static bool word_is_refused(struct conf_setter *s, const struct conf_word *word)
+{
+	snprintf(s->why, sizeof(s->why), "\"%s\" %s", word->word, word->refusal);
+	return false;
+}
+
+static bool word_parse(struct conf_setter *s, const struct conf_type *type, const char *text,
+                       int *value)
+{
+	struct slice all = {text, strlen(text)};
+	const struct conf_word *w;
+
+	for (w = type->words; w->word && strcasecmp(w->word, text) != 0; w++)
+		;
+	if (!w->word)
+		return word_is_not_known(s, type, &all);
+	if (w->refusal)
+		return word_is_refused(s, w);
+	*value = w->value;
+	return true;
+}
+
+static const char *word_of(const struct conf_word *words, int value)
+{
+	for (; words->word; words++) {
+		if (!words->refusal && words->value == value)
+			return words->word;
+	}
+	MUST_NOT_REACH();
+}
+
+static bool enum_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                       const char *text)
+{
+	int value;
+
+	if (!word_parse(s, type, text, &value))
+		return false;
+	memcpy(field, &value, sizeof(value));
+	return true;
+}
+
+static void enum_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	int value;
+
+	memcpy(&value, field, sizeof(value));
+	conf_put_text(out, word_of(type->words, value));
+}
+
+static_assert(sizeof(enum conf_pool_mode) == sizeof(int), "enum fields are copied as int");
+
+static bool bool_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                       const char *text)
+{
+	bool *flag = field;
+	int value;
+
+	if (!word_parse(s, type, text, &value))
+		return false;
+	*flag = value != 0;
+	return true;
+}
+
+static void bool_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const bool *flag = field;
+
+	conf_put_text(out, word_of(type->words, *flag));
+}
+
+static bool algs_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                       const char *text)
+{
+	uint32_t *algs = field, bits = 0;
+	struct slice part;
+
+	while (slice_next(&text, &part)) {
+		const struct conf_word *w;
+
+		/* RFC 7515, 4.1.1: names of algorithms are case-sensitive. */
+		for (w = type->words; w->word && !slice_is(&part, w->word); w++)
+			;
+		if (!w->word)
+			return word_is_not_known(s, type, &part);
+		if (w->refusal)
+			return word_is_refused(s, w);
+		bits |= (uint32_t)w->value;
+	}
+	*algs = bits;
+	return true;
+}
+
+static void algs_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const uint32_t *algs = field;
+	const char *comma = "";
+
+	for (const struct conf_word *w = type->words; w->word; w++) {
+		if (!(*algs & (uint32_t)w->value))
+			continue;
+		conf_put_text(out, comma);
+		conf_put_text(out, w->word);
+		comma = ", ";
+	}
+}
+
+/* ---- strings -------------------------------------------------------------------------- */
+
+static bool string_set(struct conf_setter *s, void *field, const char *text)
+{
+	const char **string = field;
+
+	*string = conf_memory_strndup(s->conf, text, strlen(text));
+	return true;
+}
+
+static bool string_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                         const char *text)
+{
+	(void)type;
+	return string_set(s, field, text);
+}
+
+static void string_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const char *const *string = field;
+
+	(void)type;
+	conf_put_text(out, *string);
+}
+
+static bool file_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                       const char *text)
+{
+	const char *why = *text ? conf_file_check(text) : NULL;
+
+	(void)type;
+	if (!why)
+		return string_set(s, field, text);
+	snprintf(s->why, sizeof(s->why), "cannot read \"%.128s\": %s", text, why);
+	return false;
+}
+
+static bool dir_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                      const char *text)
+{
+	const char *why = *text ? conf_dir_check(text) : NULL;
+
+	(void)type;
+	if (!why && strlen(text) > DIR_MAX_BYTES)
+		why = "too long for a unix socket";
+	if (!why)
+		return string_set(s, field, text);
+	snprintf(s->why, sizeof(s->why), "cannot use \"%.128s\": %s", text, why);
+	return false;
+}
+
+/* One part of a setting's name, as PostgreSQL takes it unquoted. */
+static const char *guc_part_parse(const char *p)
+{
+	if (!isalpha((unsigned char)*p) && *p != '_')
+		return NULL;
+	while (isalnum((unsigned char)*p) || *p == '_')
+		p++;
+	return p;
+}
+
+static bool guc_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                      const char *text)
+{
+	const char *p = guc_part_parse(text);
+
+	(void)type;
+	if (p && *p == '.')
+		p = guc_part_parse(p + 1);
+	else
+		p = NULL;
+	if (p && *p == '\0' && p - text <= CONF_MAX_NAME_BYTES)
+		return string_set(s, field, text);
+	snprintf(s->why, sizeof(s->why),
+	         "\"%.64s\" is not two names joined by a dot (as app.current_tenant_id), of %d "
+	         "characters at most",
+	         text, CONF_MAX_NAME_BYTES);
+	return false;
+}
+
+/* ---- nodes ---------------------------------------------------------------------------- */
+
+static const struct conf_node *node_by_slice(const struct conf *conf, const struct slice *name)
+{
+	for (size_t i = 0; i < conf->n_nodes; i++) {
+		if (slice_is(name, conf->nodes[i].name))
+			return &conf->nodes[i];
+	}
+	return NULL;
+}
+
+static bool database_has_node(const struct conf_database *db, const struct conf_node *node)
+{
+	for (size_t i = 0; i < db->n_nodes; i++) {
+		if (db->nodes[i] == node)
+			return true;
+	}
+	return false;
+}
+
+/* The only list of nodes is a database's, and it fills two fields of it. */
+static bool node_list_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                            const char *text)
+{
+	struct conf_database *db = CONTAINER_OF(field, struct conf_database, nodes);
+	struct slice part;
+
+	(void)type;
+	db->n_nodes = 0;
+	/* Each node at most once, so that there is room for all. */
+	db->nodes = conf_memory_alloc(s->conf, s->conf->n_nodes * sizeof(db->nodes[0]));
+	while (slice_next(&text, &part)) {
+		const struct conf_node *node = node_by_slice(s->conf, &part);
+		int len = (int)(part.len < 64 ? part.len : 64);
+
+		if (part.len == 0) {
+			snprintf(s->why, sizeof(s->why), "a node's name is missing");
+			return false;
+		}
+		if (!node || database_has_node(db, node)) {
+			snprintf(s->why, sizeof(s->why),
+			         node ? "node \"%.*s\" is named twice"
+			              : "there is no section [node %.*s]",
+			         len, part.p);
+			return false;
+		}
+		db->nodes[db->n_nodes++] = node;
+	}
+	return true;
+}
+
+static void node_list_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const struct conf_database *db =
+		CONTAINER_OF((void *)(uintptr_t)field, struct conf_database, nodes);
+
+	(void)type;
+	for (size_t i = 0; i < db->n_nodes; i++) {
+		conf_put_text(out, i > 0 ? ", " : "");
+		conf_put_text(out, db->nodes[i]->name);
+	}
+}
+
+/* ---- the table ------------------------------------------------------------------------ */
+
+#define ENUM(words_)                                                                               \
+	{                                                                                          \
+		.size = sizeof(int), .parse = enum_parse, .format = enum_format, .words = (words_) \
+	}
+#define TEXT(doc_, parse_)                                                                         \
+	{                                                                                          \
+		.doc = (doc_), .parse = (parse_), .format = string_format                          \
+	}
+#define NUMBER(doc_, ctype, kind, min_, max_)                                                      \
+	{                                                                                          \
+		.doc = (doc_), .size = sizeof(ctype), .parse = conf_##kind##_parse,                \
+		.format = conf_##kind##_format, .min = (min_), .max = (max_)                       \
+	}
+
+const struct conf_type conf_types[CONF_N_TYPES] = {
+	[CONF_TYPE_BOOL] = {.doc = "yes, no",
+                            .size = sizeof(bool),
+                            .parse = bool_parse,
+                            .format = bool_format,
+                            .words = bool_words},
+	[CONF_TYPE_INT] = NUMBER("number", int, int, 0, INT_MAX),
+	[CONF_TYPE_COUNT] = NUMBER("number, 1 or more", int, int, 1, INT_MAX),
+	[CONF_TYPE_PORT] = NUMBER("port, 1 to 65535", uint16_t, port, 1, UINT16_MAX),
+	[CONF_TYPE_WORKERS] = {.doc = "auto, or a number from 1 to 256",
+                               .size = sizeof(int),
+                               .parse = conf_workers_parse,
+                               .format = conf_int_format,
+                               .min = 1,
+                               .max = WORKERS_MAX},
+	[CONF_TYPE_DURATION] = NUMBER("time", int64_t, duration, 0, 0),
+	[CONF_TYPE_STRING] = TEXT("text", string_parse),
+	[CONF_TYPE_FILE] = TEXT("file", file_parse),
+	[CONF_TYPE_DIR] = TEXT("directory", dir_parse),
+	[CONF_TYPE_GUC] = TEXT("setting's name", guc_parse),
+	[CONF_TYPE_POOL_MODE] = ENUM(pool_mode_words),
+	[CONF_TYPE_TLS_CLIENT_MODE] = ENUM(tls_client_words),
+	[CONF_TYPE_TLS_SERVER_MODE] = ENUM(tls_server_words),
+	[CONF_TYPE_NODE_ROLE] = ENUM(node_role_words),
+	[CONF_TYPE_CONSISTENCY] = ENUM(consistency_words),
+	[CONF_TYPE_TENANT_MODE] = ENUM(tenant_mode_words),
+	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
+	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256",
+                            .size = sizeof(uint32_t),
+                            .parse = algs_parse,
+                            .format = algs_format,
+                            .words = alg_words},
+	[CONF_TYPE_NODE_LIST] = {.doc = "list of nodes",
+                                 .parse = node_list_parse,
+                                 .format = node_list_format},
+};
+
+const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode)
+{
+	return word_of(tls_server_words, (int)mode);
+}
+
+const char *conf_consistency_name(enum conf_consistency consistency)
+{
+	return word_of(consistency_words, (int)consistency);
+}

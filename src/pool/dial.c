@@ -1,0 +1,193 @@
+/* Opening connections: how many, where the primary is, and what to do when it fails.
+ *
+ * A pool dials as long as it has more waiters than dials under way and the node's limit allows.
+ * All traffic goes to the primary: the candidates are the database's nodes with role = auto, in
+ * order; one that turns out to be a standby or does not answer makes the next one the
+ * candidate, for all workers. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
+ * server_login_retry; a login that the server itself refuses (wrong password, no such database)
+ * is told to the waiting clients at once, and to those who come until the next try. */
+#include <stdio.h>
+#include <string.h>
+
+#include "pool_int.h"
+
+#define BACKOFF_MIN_US (100 * US_PER_MS)
+
+struct pool_dial {
+	struct dial dial;
+	struct pool *pool;
+};
+
+const struct conf_node *pool_node(const struct pool *pool)
+{
+	const struct conf_database *database = pool->shared->database;
+
+	return database->nodes[atomic_load(&pool->shared->node) % database->n_nodes];
+}
+
+/* Makes the next node the candidate, unless another worker did already. */
+static void next_node(struct pool *pool, const struct conf_node *failed)
+{
+	const struct conf_database *database = pool->shared->database;
+	unsigned at = atomic_load(&pool->shared->node), next = at;
+
+	if (database->nodes[at % database->n_nodes] != failed)
+		return;
+	for (size_t i = 0; i < database->n_nodes; i++) {
+		next++;
+		if (database->nodes[next % database->n_nodes]->role == CONF_NODE_AUTO)
+			break;
+	}
+	atomic_compare_exchange_strong(&pool->shared->node, &at,
+	                               next % (unsigned)database->n_nodes);
+}
+
+static bool reserve(struct pools_shared *shared, const struct conf_node *node)
+{
+	_Atomic int *count = &shared->node_servers[node - shared->nodes];
+	int now = atomic_load(count);
+
+	while (now < shared->max_server_conn) {
+		if (atomic_compare_exchange_weak(count, &now, now + 1))
+			return true;
+	}
+	return false;
+}
+
+bool pool_is_failing(const struct pool *pool, struct wire_error *error)
+{
+	if (pool->backoff_us == 0)
+		return false;
+	*error = (struct wire_error){.severity = "ERROR",
+	                             .sqlstate = SQLSTATE_CANNOT_CONNECT_NOW,
+	                             .message = "PgUsher cannot log in to the server",
+	                             .detail = pool->message,
+	                             .hint = "The log of PgUsher says more."};
+	return true;
+}
+
+static void on_failure(struct pool *pool, const struct dial *dial, bool try_next)
+{
+	const struct conf *conf = pool->pools->env.conf;
+	struct wire_error error;
+
+	pool->backoff_us = pool->backoff_us ? pool->backoff_us * 2 : BACKOFF_MIN_US;
+	if (pool->backoff_us > conf->pgusher.server_login_retry)
+		pool->backoff_us = conf->pgusher.server_login_retry;
+	pool->retry_at_us = clock_mono_us() + pool->backoff_us;
+	pool->is_refused = strncmp(dial->sqlstate, "28", 2) == 0 ||
+	                   strncmp(dial->sqlstate, "3D", 2) == 0 ||
+	                   strncmp(dial->sqlstate, "42", 2) == 0;
+	snprintf(pool->message, sizeof(pool->message), "node \"%s\", role \"%s\": %s",
+	         dial->node->name, dial->role->name, dial->message);
+	log_warning("login to node \"%s\" database \"%s\" as role \"%s\" failed: %s %s; next try "
+	            "in %lld ms",
+	            dial->node->name, pool->shared->dbname, dial->role->name, dial->sqlstate,
+	            dial->message, (long long)(pool->backoff_us / US_PER_MS));
+	if (try_next)
+		next_node(pool, dial->node);
+	if (pool->is_refused && pool_is_failing(pool, &error))
+		queue_refuse_all(pool, &error);
+	timer_arm(pool->pools->env.timers, &pool->retry, pool->backoff_us);
+}
+
+static void learn_parameter(void *arg, const char *name, const char *value)
+{
+	struct buf *b = arg;
+
+	buf_put_cstr(b, name);
+	buf_put_cstr(b, value);
+}
+
+static void on_connected(struct pool *pool, const struct dial *dial)
+{
+	struct server *server = server_new(pool->pools->env.backend, dial->conn);
+	struct server_note *note = server_note(server);
+
+	note->pool = pool;
+	note->node = dial->node;
+	note->opened_us = note->used_us = clock_mono_us();
+	pool->backoff_us = 0;
+	pool->retry_at_us = 0;
+	pool->is_refused = false;
+	pool->parameters.len = 0;
+	server_each_parameter(server, learn_parameter, &pool->parameters);
+	server_set_sink(server, &pool_idle_sink, server);
+	log_debug("server %u connected: node \"%s\" database \"%s\" role \"%s\"",
+	          server_pid(server), dial->node->name, pool->shared->dbname, dial->role->name);
+	pool_offer(server);
+}
+
+static void dial_deliver(struct mail *mail, void *owner)
+{
+	struct dial *dial = CONTAINER_OF(mail, struct dial, mail);
+	struct pool_dial *order = CONTAINER_OF(dial, struct pool_dial, dial);
+	struct pool *pool = order->pool;
+	struct pools_shared *shared = pool->pools->env.shared;
+
+	(void)owner;
+	OBJ_CHECK(pool, POOL_MAGIC);
+	pool->n_dialing--;
+	if (dial->conn != NULL && !dial->is_standby) {
+		on_connected(pool, dial);
+		mem_free(order);
+		return;
+	}
+	if (dial->conn != NULL) {
+		PQfinish(dial->conn);
+		snprintf(dial->sqlstate, sizeof(dial->sqlstate), "%s", "57P03");
+		snprintf(dial->message, sizeof(dial->message), "it is a standby, not the primary");
+	}
+	atomic_fetch_sub(&shared->node_servers[dial->node - shared->nodes], 1);
+	lend_slot_freed(pool->pools, dial->node);
+	on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
+	mem_free(order);
+}
+
+static void dial_start(struct pool *pool, const struct conf_node *node)
+{
+	const struct pools_env *env = &pool->pools->env;
+	struct pool_dial *order = mem_zalloc(sizeof(*order));
+
+	order->pool = pool;
+	order->dial.mail.deliver = dial_deliver;
+	order->dial.reply_to = env->mailbox;
+	order->dial.conf = env->conf;
+	order->dial.node = node;
+	order->dial.database = pool->shared->database;
+	order->dial.dbname = pool->shared->dbname;
+	order->dial.role = pool->shared->role;
+	pool->n_dialing++;
+	env->dialer.dial(env->dialer.dialer, &order->dial);
+}
+
+void pool_want(struct pool *pool)
+{
+	struct pools *pools = pool->pools;
+	const struct conf_node *node;
+
+	if (pools->is_stopped || clock_mono_us() < pool->retry_at_us)
+		return;
+	while (pool->n_dialing < pool->n_waiters) {
+		node = pool_node(pool);
+		if (!reserve(pools->env.shared, node) &&
+		    !(pool_make_room(pools, node) && reserve(pools->env.shared, node))) {
+			if (!pool->starving) {
+				pool->starving = true;
+				pool->starving_on = node;
+				atomic_fetch_add(
+					&pools->env.shared
+						 ->node_starving[node - pools->env.shared->nodes],
+					1);
+				lend_ask(pool);
+			}
+			return;
+		}
+		dial_start(pool, node);
+	}
+}
+
+void pool_retry(struct timer *timer)
+{
+	pool_want(CONTAINER_OF(timer, struct pool, retry));
+}

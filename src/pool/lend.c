@@ -1,0 +1,155 @@
+/* Lending servers between workers.
+ *
+ * A worker that has waiters shows since when (pool_shared.oldest_us). One that frees a server
+ * gives it to the longest waiting worker, with a preference for its own clients, because a
+ * server that changes hands costs two registrations and a wake-up; so no worker's clients
+ * starve while another's are served, and no connection idles while anyone waits. A worker
+ * that may not open another connection asks the others once (LETTER_ASK): they lend an idle
+ * one of the same pool, or close an idle one of another pool of that node.
+ *
+ * The order matters: a waiter is shown before the letter is sent, and a server is made idle
+ * before the next letter is read, so either the letter finds the server or the release finds
+ * the waiter. */
+#include "pool_int.h"
+
+/* How much longer another worker's client must have waited before ours is passed over. */
+#define PREFER_OWN_US (5 * US_PER_MS)
+
+enum letter_kind { LETTER_ASK, LETTER_SERVER, LETTER_SLOT };
+
+struct letter {
+	struct mail mail;
+	enum letter_kind kind;
+	struct pools *to;
+	struct pool_shared *pool;     /* LETTER_ASK, LETTER_SERVER */
+	const struct conf_node *node; /* LETTER_ASK, LETTER_SLOT */
+	struct server *server;        /* LETTER_SERVER */
+	unsigned from;
+};
+
+static void letter_deliver(struct mail *mail, void *owner);
+
+static void letter_post(struct letter letter)
+{
+	struct letter *copy = mem_dup(&letter, sizeof(letter));
+
+	copy->mail.deliver = letter_deliver;
+	mailbox_post(copy->to->env.mailbox, &copy->mail);
+}
+
+static void lend(struct pool *pool, struct server *server, unsigned worker)
+{
+	server_detach(server);
+	server_note(server)->pool = NULL;
+	letter_post((struct letter){.kind = LETTER_SERVER,
+	                            .to = pool->pools->env.shared->by_worker[worker],
+	                            .pool = pool->shared,
+	                            .server = server});
+}
+
+bool lend_to_hungrier(struct pool *pool, struct server *server)
+{
+	const struct pools_shared *shared = pool->pools->env.shared;
+	unsigned me = pool->pools->env.worker, hungriest = me;
+	int64_t oldest_us = atomic_load(&pool->shared->oldest_us[me]);
+
+	oldest_us = oldest_us != 0 ? oldest_us - PREFER_OWN_US : INT64_MAX;
+	for (unsigned w = 0; w < shared->n_workers; w++) {
+		int64_t other_us = atomic_load(&pool->shared->oldest_us[w]);
+
+		if (w == me || other_us == 0 || other_us >= oldest_us)
+			continue;
+		oldest_us = other_us;
+		hungriest = w;
+	}
+	if (hungriest == me)
+		return false;
+	lend(pool, server, hungriest);
+	return true;
+}
+
+bool lend_is_starving(const struct pools *pools, const struct conf_node *node)
+{
+	const struct pools_shared *shared = pools->env.shared;
+
+	return atomic_load(&shared->node_starving[node - shared->nodes]) > 0;
+}
+
+void lend_ask(struct pool *pool)
+{
+	const struct pools_shared *shared = pool->pools->env.shared;
+
+	for (unsigned w = 0; w < shared->n_workers; w++) {
+		if (w == pool->pools->env.worker)
+			continue;
+		letter_post((struct letter){.kind = LETTER_ASK,
+		                            .to = shared->by_worker[w],
+		                            .pool = pool->shared,
+		                            .node = pool_node(pool),
+		                            .from = pool->pools->env.worker});
+	}
+}
+
+static void want_all(struct pools *pools)
+{
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL && pools->pools[i]->n_waiters > 0)
+			pool_want(pools->pools[i]);
+	}
+}
+
+void lend_slot_freed(struct pools *pools, const struct conf_node *node)
+{
+	const struct pools_shared *shared = pools->env.shared;
+
+	if (pools->is_stopped || !lend_is_starving(pools, node))
+		return;
+	/* To ourselves by mail as well: the caller is in the middle of something. */
+	for (unsigned w = 0; w < shared->n_workers; w++)
+		letter_post((struct letter){
+			.kind = LETTER_SLOT, .to = shared->by_worker[w], .node = node});
+}
+
+static void on_ask(struct pools *pools, const struct letter *letter)
+{
+	struct pool *pool = pool_of_shared(pools, letter->pool);
+	struct list *link = list_is_empty(&pool->idle) ? NULL : pool->idle.next;
+
+	if (pools->is_stopped)
+		return;
+	/* One that has begun to say something (half a notice) cannot move. */
+	if (link != NULL && pool->n_waiters == 0 && server_is_quiet(server_of_link(link)))
+		lend(pool, server_of_link(link), letter->from);
+	else
+		(void)pool_make_room(pools, letter->node);
+}
+
+static void on_server(struct pools *pools, const struct letter *letter)
+{
+	struct pool *pool = pool_of_shared(pools, letter->pool);
+
+	server_attach(letter->server, pools->env.backend);
+	server_note(letter->server)->pool = pool;
+	server_set_sink(letter->server, &pool_idle_sink, letter->server);
+	pool_offer(letter->server);
+}
+
+static void letter_deliver(struct mail *mail, void *owner)
+{
+	struct letter *letter = CONTAINER_OF(mail, struct letter, mail);
+
+	(void)owner;
+	OBJ_CHECK(letter->to, POOLS_MAGIC);
+	switch (letter->kind) {
+	case LETTER_ASK:
+		on_ask(letter->to, letter);
+		break;
+	case LETTER_SERVER:
+		on_server(letter->to, letter);
+		break;
+	case LETTER_SLOT:
+		want_all(letter->to);
+		break;
+	}
+	mem_free(letter);
+}

@@ -1,0 +1,435 @@
+/* Pools of one worker: who gets a server, when one is closed.
+ *
+ *   pool_acquire   an idle server, or into the queue (queue.c) and pool_want (dial.c)
+ *   pool_release   cleaned (clean.c), then pool_offer
+ *   pool_offer     to another worker whose client waits longer (lend.c), to the tenant whose
+ *                  turn it is, or back to the idle ones
+ *
+ * A server is on its pool's idle or busy list, or in a letter between two workers. All of it
+ * runs on the worker's thread; only pools_shared is touched by several. */
+#include <stdio.h>
+#include <string.h>
+
+#include "pool_int.h"
+
+#define SWEEP_US US_PER_S
+
+/* ---- shared ------------------------------------------------------------------------------ */
+
+struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_workers)
+{
+	struct pools_shared *shared = mem_zalloc(sizeof(*shared));
+
+	MUST(n_workers > 0 && n_workers <= WORKERS_MAX);
+	shared->n_workers = n_workers;
+	shared->max_server_conn = conf->pgusher.max_server_conn;
+	shared->nodes = conf->nodes;
+	shared->node_servers = mem_zalloc(conf->n_nodes * sizeof(shared->node_servers[0]));
+	shared->node_starving = mem_zalloc(conf->n_nodes * sizeof(shared->node_starving[0]));
+	MUST(pthread_mutex_init(&shared->lock, NULL) == 0);
+	return shared;
+}
+
+void pools_shared_free(struct pools_shared **sharedp)
+{
+	struct pools_shared *shared = *sharedp;
+
+	*sharedp = NULL;
+	for (unsigned i = 0; i < shared->n_pools; i++) {
+		mem_free(shared->pools[i]->dbname);
+		mem_free(shared->pools[i]);
+	}
+	pthread_mutex_destroy(&shared->lock);
+	mem_free(shared->node_servers);
+	mem_free(shared->node_starving);
+	mem_free(shared);
+}
+
+/* Where the primary is looked for first: an analytics node never is one. conf has checked that
+ * there is another. */
+static unsigned first_candidate(const struct conf_database *database)
+{
+	unsigned at = 0;
+
+	while (at + 1 < database->n_nodes && database->nodes[at]->role != CONF_NODE_AUTO)
+		at++;
+	return at;
+}
+
+static struct pool_shared *shared_find(struct pools_shared *shared,
+                                       const struct conf_database *database, const char *dbname,
+                                       const struct conf_role *role)
+{
+	struct pool_shared *found = NULL;
+
+	MUST(pthread_mutex_lock(&shared->lock) == 0);
+	for (unsigned i = 0; i < shared->n_pools && found == NULL; i++) {
+		struct pool_shared *p = shared->pools[i];
+
+		if (p->database == database && p->role == role && strcmp(p->dbname, dbname) == 0)
+			found = p;
+	}
+	if (found == NULL && shared->n_pools < POOLS_MAX) {
+		found = mem_zalloc(sizeof(*found));
+		found->database = database;
+		found->role = role;
+		found->dbname = mem_strdup(dbname);
+		atomic_init(&found->node, first_candidate(database));
+		found->id = shared->n_pools;
+		shared->pools[shared->n_pools++] = found;
+	}
+	MUST(pthread_mutex_unlock(&shared->lock) == 0);
+	return found;
+}
+
+/* ---- a worker's -------------------------------------------------------------------------- */
+
+static void sweep(struct timer *timer);
+
+struct pools *pools_new(const struct pools_env *env)
+{
+	struct pools *pools = mem_zalloc(sizeof(*pools));
+
+	OBJ_INIT(pools, POOLS_MAGIC);
+	pools->env = *env;
+	env->shared->by_worker[env->worker] = pools;
+	timer_init(&pools->sweep, sweep);
+	timer_arm(env->timers, &pools->sweep, SWEEP_US);
+	return pools;
+}
+
+static void pool_free(struct pool *pool)
+{
+	MUST(pool->n_waiters == 0);
+	while (!list_is_empty(&pool->idle))
+		pool_close(server_of_link(pool->idle.next), CLOSE_SHUTDOWN);
+	while (!list_is_empty(&pool->busy))
+		pool_close(server_of_link(pool->busy.next), CLOSE_SHUTDOWN);
+	timer_cancel(pool->pools->env.timers, &pool->retry);
+	map_fini(&pool->by_tenant);
+	buf_fini(&pool->parameters);
+	OBJ_FINI(pool, POOL_MAGIC);
+	mem_free(pool);
+}
+
+void pools_free(struct pools **poolsp)
+{
+	struct pools *pools = *poolsp;
+
+	*poolsp = NULL;
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL)
+			pool_free(pools->pools[i]);
+	}
+	timer_cancel(pools->env.timers, &pools->sweep);
+	OBJ_FINI(pools, POOLS_MAGIC);
+	mem_free(pools);
+}
+
+void pools_stop(struct pools *pools)
+{
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	pools->is_stopped = true;
+}
+
+struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared)
+{
+	struct pool *pool = pools->pools[shared->id];
+
+	if (pool != NULL)
+		return pool;
+	pool = mem_zalloc(sizeof(*pool));
+	OBJ_INIT(pool, POOL_MAGIC);
+	pool->pools = pools;
+	pool->shared = shared;
+	list_init(&pool->idle);
+	list_init(&pool->busy);
+	list_init(&pool->waiters);
+	list_init(&pool->tenants);
+	map_init(&pool->by_tenant);
+	timer_init(&pool->retry, pool_retry);
+	pools->pools[shared->id] = pool;
+	if (shared->id >= pools->n_pools)
+		pools->n_pools = shared->id + 1;
+	return pool;
+}
+
+struct pool *pool_find(struct pools *pools, const struct conf_database *database,
+                       const char *dbname, const struct conf_role *role)
+{
+	struct pool_shared *shared = shared_find(pools->env.shared, database, dbname, role);
+
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	return shared != NULL ? pool_of_shared(pools, shared) : NULL;
+}
+
+const char *pool_parameters(const struct pool *pool, size_t *len)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	*len = pool->parameters.len;
+	return pool->parameters.len > 0 ? (const char *)pool->parameters.data : NULL;
+}
+
+/* A keyed 64-bit hash stands for the text, and a newer one takes its slot: a wrong answer either
+ * way costs a Parse, or moves its error to the Bind. */
+static uint64_t known_key(const struct pool *pool, const uint8_t *digest)
+{
+	uint8_t key[SHA256_BYTES + sizeof(unsigned)];
+
+	memcpy(key, digest, SHA256_BYTES);
+	memcpy(key + SHA256_BYTES, &pool->shared->id, sizeof(unsigned));
+	return hash_bytes(key, sizeof(key));
+}
+
+bool pool_knows_text(const struct pool *pool, const uint8_t digest[SHA256_BYTES])
+{
+	uint64_t key = known_key(pool, digest);
+
+	return atomic_load_explicit(&pool->pools->env.shared->known[key % KNOWN_TEXTS],
+	                            memory_order_relaxed) == key;
+}
+
+void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES])
+{
+	uint64_t key = known_key(pool, digest);
+
+	atomic_store_explicit(&pool->pools->env.shared->known[key % KNOWN_TEXTS], key,
+	                      memory_order_relaxed);
+}
+
+size_t pools_busy(const struct pools *pools)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] == NULL)
+			continue;
+		LIST_FOREACH(link, &pools->pools[i]->busy) {
+			n++;
+		}
+	}
+	return n;
+}
+
+/* ---- leases ------------------------------------------------------------------------------- */
+
+static void set_busy(struct server *server)
+{
+	struct server_note *note = server_note(server);
+
+	list_remove(&note->link);
+	list_push_back(&pool_of(server)->busy, &note->link);
+	note->used_us = clock_mono_us();
+}
+
+void pool_set_idle(struct server *server)
+{
+	struct server_note *note = server_note(server);
+
+	server_set_sink(server, &pool_idle_sink, server);
+	list_remove(&note->link);
+	list_push_front(&pool_of(server)->idle, &note->link);
+	note->used_us = clock_mono_us();
+	/* What came while nobody was listening: a notice, or the end. */
+	server_resume(server);
+}
+
+struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
+{
+	struct wire_error error;
+
+	OBJ_CHECK(pool, POOL_MAGIC);
+	if (pool->n_waiters == 0 && !list_is_empty(&pool->idle)) {
+		struct server *server = server_of_link(pool->idle.next);
+
+		set_busy(server);
+		return server;
+	}
+	if (pool->is_refused && clock_mono_us() < pool->retry_at_us &&
+	    pool_is_failing(pool, &error)) {
+		w->on_refused(w, &error);
+		return NULL;
+	}
+	queue_push(pool, w);
+	pool_want(pool);
+	return NULL;
+}
+
+/* A clean server: who gets it? */
+void pool_offer(struct server *server)
+{
+	struct pool *pool = pool_of(server);
+	struct server_note *note = server_note(server);
+	struct pool_waiter *w;
+
+	if (pool->pools->is_stopped) {
+		pool_close(server, CLOSE_SHUTDOWN);
+		return;
+	}
+	if (lend_to_hungrier(pool, server))
+		return;
+	w = queue_pop(pool);
+	if (w != NULL) {
+		set_busy(server);
+		w->on_granted(w, server);
+		return;
+	}
+	if (lend_is_starving(pool->pools, note->node)) {
+		pool_close(server, CLOSE_SERVER_EVICTED);
+		return;
+	}
+	pool_set_idle(server);
+}
+
+/* A clean server that somebody has used: is it still wanted? */
+void pool_recycle(struct server *server)
+{
+	struct pools *pools = pool_of(server)->pools;
+
+	if (clock_mono_us() - server_note(server)->opened_us >=
+	    pools->env.conf->pgusher.server_lifetime)
+		pool_close(server, CLOSE_SERVER_LIFETIME);
+	else
+		pool_offer(server);
+}
+
+void pool_release(struct server *server)
+{
+	if (clean_start(server))
+		pool_recycle(server);
+}
+
+void pool_close(struct server *server, enum close_reason reason)
+{
+	struct pool *pool = pool_of(server);
+	struct server_note *note = server_note(server);
+	const struct conf_node *node = note->node;
+	struct pools_shared *shared = pool->pools->env.shared;
+
+	if (note->cancelling) {
+		/* The cancel borrows its key: the end waits for it. */
+		note->is_doomed = true;
+		server_set_sink(server, &pool_idle_sink, server);
+		server_pause(server);
+		return;
+	}
+	log_debug("server %u closed: %s", server_pid(server), close_reason_info(reason)->label);
+	server_free(&server);
+	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
+	lend_slot_freed(pool->pools, node);
+	if (pool->n_waiters > 0)
+		pool_want(pool);
+}
+
+void pool_drop(struct server *server, enum close_reason reason)
+{
+	pool_close(server, reason);
+}
+
+/* The least recently used idle server of the node, of any pool, makes room for another pool. */
+bool pool_make_room(struct pools *pools, const struct conf_node *node)
+{
+	struct server *oldest = NULL;
+
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		struct server *server;
+
+		if (pools->pools[i] == NULL || list_is_empty(&pools->pools[i]->idle))
+			continue;
+		server = server_of_link(pools->pools[i]->idle.prev);
+		if (server_note(server)->node != node)
+			continue;
+		if (oldest == NULL || server_note(server)->used_us < server_note(oldest)->used_us)
+			oldest = server;
+	}
+	if (oldest == NULL)
+		return false;
+	pool_close(oldest, CLOSE_SERVER_EVICTED);
+	return true;
+}
+
+/* ---- cancel ------------------------------------------------------------------------------- */
+
+struct pool_cancel {
+	struct cancel_order order;
+	struct server *server;
+};
+
+static void cancel_deliver(struct mail *mail, void *owner)
+{
+	struct cancel_order *order = CONTAINER_OF(mail, struct cancel_order, mail);
+	struct pool_cancel *cancel = CONTAINER_OF(order, struct pool_cancel, order);
+	struct server *server = cancel->server;
+	struct server_note *note = server_note(server);
+
+	(void)owner;
+	if (!order->ok) {
+		/* It may still arrive: nobody else may be hit by it. */
+		log_warning("a cancel did not reach server %u in time", server_pid(server));
+		note->taint |= TAINT_DOUBT;
+	}
+	mem_free(cancel);
+	note->cancelling = false;
+	if (note->is_doomed)
+		pool_close(server, CLOSE_SERVER_DIRTY);
+	else
+		server_tell_cancelled(server);
+}
+
+void pool_cancel(struct server *server)
+{
+	struct pools_env *env = &pool_of(server)->pools->env;
+	struct server_note *note = server_note(server);
+	struct pool_cancel *cancel;
+
+	if (note->cancelling)
+		return;
+	cancel = mem_zalloc(sizeof(*cancel));
+	note->cancelling = true;
+	cancel->server = server;
+	cancel->order.mail.deliver = cancel_deliver;
+	cancel->order.reply_to = env->mailbox;
+	cancel->order.conn = server_conn(server);
+	cancel->order.timeout_us = env->conf->pgusher.cancel_wait_timeout;
+	env->dialer.cancel(env->dialer.dialer, &cancel->order);
+}
+
+void pool_abandon(struct server *server)
+{
+	pool_cancel(server);
+	pool_close(server, CLOSE_SERVER_DIRTY);
+}
+
+/* ---- once a second ------------------------------------------------------------------------ */
+
+static void sweep_pool(struct pool *pool, int64_t now_us)
+{
+	const struct conf_pgusher *conf = &pool->pools->env.conf->pgusher;
+
+	LIST_FOREACH(link, &pool->busy) {
+		server_look(server_of_link(link));
+	}
+	LIST_FOREACH(link, &pool->idle) {
+		struct server *server = server_of_link(link);
+		const struct server_note *note = server_note(server);
+
+		if (conf->server_idle_timeout > 0 &&
+		    now_us - note->used_us > conf->server_idle_timeout)
+			pool_close(server, CLOSE_SERVER_IDLE);
+		else if (now_us - note->opened_us > conf->server_lifetime)
+			pool_close(server, CLOSE_SERVER_LIFETIME);
+	}
+}
+
+static void sweep(struct timer *timer)
+{
+	struct pools *pools = CONTAINER_OF(timer, struct pools, sweep);
+	int64_t now_us = clock_mono_us();
+
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL)
+			sweep_pool(pools->pools[i], now_us);
+	}
+	timer_arm(pools->env.timers, timer, SWEEP_US);
+}

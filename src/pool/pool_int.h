@@ -1,0 +1,122 @@
+/* What the pool module's files share. */
+#ifndef PGUSHER_POOL_INT_H
+#define PGUSHER_POOL_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "pool.h"
+
+#define POOLS_MAGIC 0x9001501a
+#define POOL_MAGIC 0x9001a001
+#define WAITER_MAGIC 0x9001a003
+#define POOLS_MAX 1024 /* databases times roles */
+#define WORKERS_MAX 256
+#define KNOWN_TEXTS 65536 /* a power of two */
+
+/* One pool as all workers see it. Never freed before the registry. */
+struct pool_shared {
+	unsigned id; /* index in pools_shared.pools */
+	const struct conf_database *database;
+	const struct conf_role *role;
+	char *dbname;
+	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
+	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
+	_Atomic int64_t oldest_us[WORKERS_MAX];
+};
+
+struct pools_shared {
+	unsigned n_workers;
+	int max_server_conn;
+	const struct conf_node *nodes;
+	_Atomic int *node_servers;  /* by node: connections open or being opened */
+	_Atomic int *node_starving; /* by node: pools (of any worker) that may not open one */
+	struct pools *by_worker[WORKERS_MAX];
+	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
+	pthread_mutex_t lock;                /* making a pool only */
+	struct pool_shared *pools[POOLS_MAX];
+	unsigned n_pools;
+};
+
+struct tenant_queue {
+	struct map_node node;
+	struct list link; /* in pool.tenants: whose turn is next */
+	struct list waiters;
+	char tenant[32];
+};
+
+struct pool {
+	uint32_t magic;
+	struct pools *pools;
+	struct pool_shared *shared;
+	struct list idle;    /* servers, most recently used first */
+	struct list busy;    /* servers leased, cleaned, or waiting for their cancel to end */
+	struct list waiters; /* all of them, longest waiting first */
+	struct list tenants; /* struct tenant_queue with waiters, next turn first */
+	struct map by_tenant;
+	unsigned n_waiters, n_dialing;
+	bool starving; /* counted in node_starving */
+	const struct conf_node *starving_on;
+	/* Login failures. */
+	int64_t backoff_us, retry_at_us;
+	struct timer retry;
+	bool is_refused; /* the server refuses the login itself: waiting would not help */
+	char sqlstate[6];
+	char message[512];
+	/* What the first server reported. */
+	struct buf parameters;
+};
+
+struct pools {
+	uint32_t magic;
+	struct pools_env env;
+	struct pool *pools[POOLS_MAX]; /* by shared id */
+	unsigned n_pools;              /* highest id + 1 */
+	struct timer sweep;
+	bool is_stopped;
+};
+
+/* pool.c */
+void pool_offer(struct server *server);
+void pool_recycle(struct server *server);
+void pool_close(struct server *server, enum close_reason reason);
+void pool_set_idle(struct server *server);
+bool pool_make_room(struct pools *pools, const struct conf_node *node);
+struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
+
+/* queue.c */
+void queue_push(struct pool *pool, struct pool_waiter *w);
+struct pool_waiter *queue_pop(struct pool *pool);
+void queue_remove(struct pool_waiter *w);
+void queue_refuse_all(struct pool *pool, const struct wire_error *error);
+
+/* dial.c */
+void pool_want(struct pool *pool);
+const struct conf_node *pool_node(const struct pool *pool);
+void pool_retry(struct timer *timer);
+
+/* lend.c */
+bool lend_to_hungrier(struct pool *pool, struct server *server);
+void lend_ask(struct pool *pool);
+void lend_slot_freed(struct pools *pools, const struct conf_node *node);
+bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
+
+/* clean.c */
+extern const struct sink_ops pool_idle_sink;
+bool clean_start(struct server *server);
+
+static inline struct pool *pool_of(struct server *server)
+{
+	struct pool *pool = server_note(server)->pool;
+
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool;
+}
+
+#endif

@@ -1,0 +1,491 @@
+/* The extended protocol (55.2.3): Parse, Bind, Describe, Execute, Close, Flush, up to Sync.
+ *
+ * Messages go on to the server as they come; the server is leased with the first that needs it and
+ * given back after the Sync that leaves no transaction. Named statements have names of ours
+ * on servers, and are prepared there when they are first used on one; a Parse or Close that
+ * changes nothing there is answered by us in its turn. An error of ours inside a batch is made the
+ * server's (server_put_refusal), so that its transaction fails with the client's. */
+#include <stdio.h>
+#include <string.h>
+
+#include "session_int.h"
+
+/* ---- errors
+ * ------------------------------------------------------------------------------------- */
+
+enum step batch_refuse(struct client *c, const struct wire_error *e)
+{
+	c->batch_open = true;
+	c->batch_failed = true;
+	if (c->server == NULL) {
+		txn_failed_here(&c->txn);
+		client_put_error(c, e);
+		return STEP_MORE;
+	}
+	(void)lease_begin(c);
+	(void)lease_send(c);
+	c->refusal.len = 0;
+	wire_put_error(&c->refusal, e);
+	server_put_refusal(c->server, &c->refusal);
+	return STEP_MORE;
+}
+
+static enum step refuse_named(struct client *c, const char *sqlstate, const char *fmt,
+                              const char *name)
+{
+	char message[256];
+	struct wire_error e = {.severity = "ERROR", .sqlstate = sqlstate, .message = message};
+
+	snprintf(message, sizeof(message), fmt, name);
+	return batch_refuse(c, &e);
+}
+
+static enum step refuse_unknown(struct client *c, const char *name)
+{
+	if (name[0] == '\0')
+		return refuse_named(c, SQLSTATE_UNDEFINED_STATEMENT, "%s",
+		                    "unnamed prepared statement does not exist");
+	return refuse_named(c, SQLSTATE_UNDEFINED_STATEMENT,
+	                    "prepared statement \"%s\" does not exist", name);
+}
+
+static enum step malformed(struct client *c)
+{
+	session_fail(c, CLOSE_CLIENT_PROTOCOL);
+	return STEP_DONE;
+}
+
+/* ---- what all have in common
+ * ------------------------------------------------------------------------- */
+
+/* A server for the message at hand. STEP_MORE: c->server is there. */
+static enum step start(struct client *c)
+{
+	if (ready_is_expired(c))
+		return STEP_DONE;
+	switch (lease_get(c)) {
+	case LEASE_WAIT:
+		return STEP_WAIT;
+	case LEASE_REFUSED:
+		(void)lease_none(c, true);
+		return STEP_DONE;
+	case LEASE_OK:
+		break;
+	}
+	c->batch_open = true;
+	/* Settings go first, before anything is expected. */
+	(void)lease_send(c);
+	return STEP_MORE;
+}
+
+/* The deferred BEGIN, without a trace of its portal. */
+static void begin(struct client *c)
+{
+	if (lease_begin(c))
+		server_put_close_portal(c->server);
+}
+
+/* start() came to an end: what does the message's handler return? */
+static enum step not_started(struct client *c, enum step step)
+{
+	return step == STEP_DONE && c->batch_failed ? STEP_MORE : step;
+}
+
+static void expect_pass(struct client *c, enum expect_kind kind)
+{
+	struct expect e = {.kind = (uint8_t)kind, .fate = FATE_PASS};
+
+	server_expect(c->server, &e);
+}
+
+static void pass_whole(struct client *c, const struct message *m)
+{
+	outvec_ref(lease_send(c), m->start, WIRE_HEADER_BYTES + m->have);
+	c->body_left = m->body_len - (uint32_t)m->have;
+	c->body_passes = true;
+}
+
+/* Passes a message on with another name in it: `type, length, before, name, rest`. */
+static void pass_renamed(struct client *c, const struct message *m, const uint8_t *before,
+                         size_t before_len, const char *name, const uint8_t *rest)
+{
+	struct buf *b = c->env->backend->scratch;
+	struct outvec *v = lease_send(c);
+	const uint8_t *end = m->body + m->have;
+	size_t old_head = (size_t)(rest - m->body), new_head = before_len + strlen(name) + 1;
+
+	buf_put_u8(b, m->type);
+	buf_put_be32(b, (uint32_t)(4 + m->body_len - old_head + new_head));
+	buf_put(b, before, before_len);
+	buf_put_cstr(b, name);
+	outvec_copy(v, b->data, b->len);
+	b->len = 0;
+	outvec_ref(v, rest, (size_t)(end - rest));
+	c->body_left = m->body_len - (uint32_t)m->have;
+	c->body_passes = true;
+}
+
+static void put_parse(struct client *c, const char *name, const struct text *text)
+{
+	struct buf *b = c->env->backend->scratch;
+	struct outvec *v = lease_send(c);
+
+	buf_put_u8(b, 'P');
+	buf_put_be32(b, (uint32_t)(4 + strlen(name) + 1 + text->len));
+	buf_put_cstr(b, name);
+	outvec_copy(v, b->data, b->len);
+	b->len = 0;
+	outvec_copy(v, text->body, text->len);
+}
+
+/* Makes the client's named statement known to the server at hand. */
+static void ensure_named(struct client *c, const struct text *text, struct server_stmt_ref *ref)
+{
+	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
+
+	(void)lease_send(c);
+	server_prepare(c->server, text->digest, ref);
+	if (!ref->is_new)
+		return;
+	e.server_stmt = ref->id;
+	put_parse(c, ref->name, text);
+	server_expect(c->server, &e);
+}
+
+/* The same for the unnamed one, when it was parsed on an earlier lease. */
+static void ensure_unnamed(struct client *c)
+{
+	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW, .is_unnamed = true};
+
+	if (c->unnamed->lease == c->lease)
+		return;
+	put_parse(c, "", c->unnamed);
+	server_expect(c->server, &e);
+	c->unnamed->lease = c->lease;
+}
+
+/* ---- Parse
+ * -------------------------------------------------------------------------------------- */
+
+static struct sql_stmt single_stmt(const struct sql_info *info)
+{
+	if (info->n_stmts == 0)
+		return (struct sql_stmt){.kind = SQL_EMPTY};
+	/* Of several the server says that it takes only one. */
+	return info->n_stmts == 1 ? info->stmts[0] : (struct sql_stmt){.kind = SQL_UNPARSED};
+}
+
+static void parse_unnamed(struct client *c, const struct message *m, const uint8_t *text,
+                          size_t len, const struct sql_stmt *stmt)
+{
+	/* The one before comes back if the server skips this Parse. */
+	struct expect e = {.kind = EXPECT_PARSE,
+	                   .fate = FATE_PASS,
+	                   .tell = true,
+	                   .is_unnamed = true,
+	                   .obj = c->unnamed};
+
+	c->unnamed = text_get(c, text, len, stmt, false);
+	pass_whole(c, m);
+	server_expect(c->server, &e);
+}
+
+/* The server's unnamed statement is not the client's any more. */
+static void unnamed_is_elsewhere(struct client *c)
+{
+	if (c->unnamed != NULL)
+		c->unnamed->lease = 0;
+}
+
+/* Without a server, or in its turn behind what the server was asked. */
+static void answer_here(struct client *c, struct expect *e)
+{
+	c->batch_open = true;
+	if (c->server == NULL) {
+		client_put_bare(c, e->answer);
+		return;
+	}
+	e->fate = FATE_ANSWER;
+	e->tell = true;
+	server_expect(c->server, e);
+	server_answer(c->server);
+}
+
+static void answer_parse(struct client *c, struct client_stmt *s)
+{
+	struct expect e = {.kind = EXPECT_PARSE, .answer = '1'};
+
+	if (c->server != NULL)
+		e.obj = stmt_get(s);
+	answer_here(c, &e);
+}
+
+static void parse_named(struct client *c, const struct message *m, struct client_stmt *s)
+{
+	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_PASS, .tell = true};
+	struct server_stmt_ref ref;
+
+	(void)lease_send(c);
+	server_prepare(c->server, s->text->digest, &ref);
+	if (!ref.is_new && c->txn.state != TXN_FAILED) {
+		answer_parse(c, s);
+		return;
+	}
+	e.obj = stmt_get(s);
+	e.server_stmt = ref.is_new ? ref.id : 0;
+	/* In a failed transaction the server must say what it thinks of it: it is parsed again,
+	 * under no name. */
+	if (!ref.is_new)
+		unnamed_is_elsewhere(c);
+	pass_renamed(c, m, NULL, 0, ref.is_new ? ref.name : "",
+	             m->body + m->body_len - s->text->len);
+	server_expect(c->server, &e);
+}
+
+/* A named statement: its name is checked; what a server of the pool has parsed before is not asked
+ * again, but prepared where it is first bound. So a client that only prepares needs no server. */
+static enum step take_named(struct client *c, const struct message *m, const char *name,
+                            const uint8_t *body, const struct sql_stmt *stmt)
+{
+	struct client_stmt *s;
+	enum step step;
+
+	if (ready_is_expired(c))
+		return STEP_DONE;
+	if (stmt_find(c, name) != NULL)
+		return refuse_named(c, SQLSTATE_DUPLICATE_STATEMENT,
+		                    "prepared statement \"%s\" already exists", name);
+	if (c->stmts.count >= CLIENT_STMTS_MAX ||
+	    c->stmt_bytes + m->body_len > CLIENT_STMT_BYTES_MAX)
+		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
+		                    "too many prepared statements: \"%s\" is not taken", name);
+	s = stmt_add(c, name,
+	             text_get(c, body, (size_t)(m->body + m->body_len - body), stmt, true));
+	if (c->txn.state != TXN_FAILED && pool_knows_text(c->pool, s->text->digest)) {
+		answer_parse(c, s);
+		return STEP_MORE;
+	}
+	step = start(c);
+	if (step != STEP_MORE) {
+		stmt_unlist(c, s);
+		return not_started(c, step);
+	}
+	begin(c);
+	parse_named(c, m, s);
+	return STEP_MORE;
+}
+
+enum step batch_parse(struct client *c, const struct message *m)
+{
+	struct wire_cursor cur = {m->body, m->body + m->body_len};
+	const char *name = wire_cursor_cstr(&cur);
+	const uint8_t *text = cur.at;
+	const char *query = name != NULL ? wire_cursor_cstr(&cur) : NULL;
+	const struct sql_info *info;
+	struct sql_stmt stmt;
+	enum step step;
+
+	if (query == NULL || cur.end - cur.at < 2)
+		return malformed(c);
+	info = sql_classify(c->env->sql, query, strlen(query));
+	if (info->refusal != NULL) {
+		struct wire_error e = {.severity = "ERROR",
+		                       .sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE,
+		                       .message = info->refusal->message,
+		                       .hint = info->refusal->hint};
+
+		return batch_refuse(c, &e);
+	}
+	stmt = single_stmt(info);
+	if (name[0] != '\0')
+		return take_named(c, m, name, text, &stmt);
+	step = start(c);
+	if (step != STEP_MORE)
+		return not_started(c, step);
+	begin(c);
+	parse_unnamed(c, m, text, (size_t)(cur.end - text), &stmt);
+	return STEP_MORE;
+}
+
+/* ---- Bind, Describe, Execute, Close
+ * -------------------------------------------------------------- */
+
+enum step batch_bind(struct client *c, const struct message *m)
+{
+	struct wire_cursor cur = {m->body, m->body + m->have};
+	const char *portal = wire_cursor_cstr(&cur);
+	size_t portal_len = (size_t)(cur.at - m->body);
+	const char *name = portal != NULL ? wire_cursor_cstr(&cur) : NULL;
+	const struct client_stmt *s;
+	const struct text *text;
+	struct server_stmt_ref ref;
+	enum step step;
+
+	if (name == NULL)
+		return malformed(c);
+	s = name[0] != '\0' ? stmt_find(c, name) : NULL;
+	text = s != NULL ? s->text : name[0] == '\0' ? c->unnamed : NULL;
+	step = start(c);
+	if (step != STEP_MORE)
+		return not_started(c, step);
+	if (text == NULL)
+		return refuse_unknown(c, name);
+	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
+		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
+		                    "too many portals: \"%s\" is not taken", portal);
+	if (lease_before(c, &text->stmt) && portal[0] != '\0')
+		server_put_close_portal(c->server);
+	if (s == NULL) {
+		ensure_unnamed(c);
+		pass_whole(c, m);
+	} else {
+		ensure_named(c, text, &ref);
+		pass_renamed(c, m, m->body, portal_len, ref.name, cur.at);
+	}
+	expect_pass(c, EXPECT_BIND);
+	portal_set(c, portal, &text->stmt);
+	/* Already now: which statement a portal really holds is the server's to know, when a Bind
+	 * or Close was skipped. */
+	c->batch_bits |= text->stmt.bits;
+	return STEP_MORE;
+}
+
+enum step batch_describe(struct client *c, const struct message *m)
+{
+	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
+	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
+	const struct client_stmt *s;
+	struct server_stmt_ref ref;
+	enum step step;
+
+	if (name == NULL || cur.at != cur.end || (m->body[0] != 'S' && m->body[0] != 'P'))
+		return malformed(c);
+	step = start(c);
+	if (step != STEP_MORE)
+		return not_started(c, step);
+	begin(c);
+	if (m->body[0] == 'P') {
+		pass_whole(c, m);
+	} else if (name[0] == '\0') {
+		if (c->unnamed == NULL)
+			return refuse_unknown(c, name);
+		ensure_unnamed(c);
+		pass_whole(c, m);
+	} else {
+		s = stmt_find(c, name);
+		if (s == NULL)
+			return refuse_unknown(c, name);
+		ensure_named(c, s->text, &ref);
+		pass_renamed(c, m, m->body, 1, ref.name, cur.end);
+	}
+	expect_pass(c, EXPECT_DESCRIBE);
+	return STEP_MORE;
+}
+
+enum step batch_execute(struct client *c, const struct message *m)
+{
+	struct wire_cursor cur = {m->body, m->body + m->body_len};
+	const char *portal = wire_cursor_cstr(&cur);
+	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
+	const struct sql_stmt *stmt;
+	enum step step;
+
+	if (portal == NULL || cur.end - cur.at != 4)
+		return malformed(c);
+	step = start(c);
+	if (step != STEP_MORE)
+		return not_started(c, step);
+	begin(c);
+	stmt = portal_find(c, portal);
+	pass_whole(c, m);
+	expect_pass(c, EXPECT_EXECUTE);
+	lease_after(c, stmt);
+	if (stmt->kind == SQL_COPY_IN) {
+		/* A Sync that follows would be ignored by the server if COPY starts, and not
+		 * if it fails: what comes next waits until we know. */
+		outvec_copy(lease_send(c), flush, sizeof(flush));
+		c->flow = FLOW_COPY_START;
+		c->copy_is_simple = false;
+	}
+	return STEP_MORE;
+}
+
+/* What is closed goes when its turn has come: an error before that leaves it there. */
+static void close_named(struct client *c, struct client_stmt *s)
+{
+	struct expect e = {.kind = EXPECT_CLOSE, .answer = '3'};
+
+	if (s != NULL && c->server == NULL) {
+		stmt_unlist(c, s);
+	} else if (s != NULL) {
+		s->is_closing = true;
+		e.obj = stmt_get(s);
+	}
+	answer_here(c, &e);
+}
+
+static void close_unnamed(struct client *c)
+{
+	struct expect e = {.kind = EXPECT_CLOSE, .answer = '3', .is_unnamed = true};
+
+	if (c->server == NULL) {
+		text_put(c->env, &c->unnamed);
+	} else {
+		e.obj = c->unnamed;
+		c->unnamed = NULL;
+	}
+	answer_here(c, &e);
+}
+
+enum step batch_close(struct client *c, const struct message *m)
+{
+	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
+	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
+
+	if (name == NULL || cur.at != cur.end || (m->body[0] != 'S' && m->body[0] != 'P'))
+		return malformed(c);
+	if (m->body[0] == 'S') {
+		if (name[0] != '\0')
+			close_named(c, stmt_find(c, name));
+		else
+			close_unnamed(c);
+		return STEP_MORE;
+	}
+	c->batch_open = true;
+	portal_close(c, name);
+	if (c->server == NULL) {
+		client_put_bare(c, '3');
+		return STEP_MORE;
+	}
+	pass_whole(c, m);
+	expect_pass(c, EXPECT_CLOSE);
+	return STEP_MORE;
+}
+
+/* ---- Flush, Sync
+ * ------------------------------------------------------------------------------------- */
+
+enum step batch_flush(struct client *c, const struct message *m)
+{
+	if (m->body_len != 0)
+		return malformed(c);
+	if (c->server != NULL)
+		pass_whole(c, m);
+	return STEP_MORE;
+}
+
+enum step batch_sync(struct client *c, const struct message *m)
+{
+	if (m->body_len != 0)
+		return malformed(c);
+	if (c->server == NULL) {
+		c->batch_open = false;
+		c->batch_failed = false;
+		client_put_ready(c);
+		return STEP_MORE;
+	}
+	pass_whole(c, m);
+	expect_pass(c, EXPECT_SYNC);
+	c->flow = FLOW_WAIT_READY;
+	return STEP_MORE;
+}

@@ -1,0 +1,164 @@
+/* The client's lease of a server: waiting for one, what is put in front of the client's bytes, and
+ * giving it back. */
+#include "session_int.h"
+
+static void attach(struct client *c, struct server *server)
+{
+	c->server = server;
+	c->lease++;
+	c->is_fresh = true;
+	server_set_sink(server, &session_sink, c);
+}
+
+enum lease lease_get(struct client *c)
+{
+	struct server *server;
+
+	if (c->server != NULL)
+		return LEASE_OK;
+	if (c->is_refused) {
+		c->is_refused = false;
+		return LEASE_REFUSED;
+	}
+	c->waiter.tenant = c->ticket->tenant;
+	server = pool_acquire(c->pool, &c->waiter);
+	if (server != NULL) {
+		attach(c, server);
+		return LEASE_OK;
+	}
+	if (c->is_refused) {
+		c->is_refused = false;
+		return LEASE_REFUSED;
+	}
+	c->flow = FLOW_WAIT_SERVER;
+	lease_start_wait(c);
+	return LEASE_WAIT;
+}
+
+/* No server was to be had for the message at hand: says so by the rules of its protocol. */
+enum step lease_none(struct client *c, bool in_batch)
+{
+	return in_batch ? batch_refuse(c, &c->refused) : query_refuse(c, &c->refused);
+}
+
+void lease_granted(struct pool_waiter *w, struct server *server)
+{
+	struct client *c = CONTAINER_OF(w, struct client, waiter);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	timer_cancel(c->env->timers, &c->wait_timer);
+	attach(c, server);
+	c->flow = FLOW_OPEN;
+	session_run(c);
+}
+
+/* The message that waits is taken again, and lease_get tells it. */
+void lease_refused(struct pool_waiter *w, const struct wire_error *e)
+{
+	struct client *c = CONTAINER_OF(w, struct client, waiter);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	timer_cancel(c->env->timers, &c->wait_timer);
+	c->is_refused = true;
+	c->refused = *e;
+	c->flow = FLOW_OPEN;
+	session_run(c);
+}
+
+void lease_end_wait(struct client *c, const struct wire_error *e)
+{
+	pool_wait_end(&c->waiter);
+	c->waiter.on_refused(&c->waiter, e);
+}
+
+void lease_start_wait(struct client *c)
+{
+	if (c->env->conf->pgusher.query_wait_timeout > 0)
+		timer_arm(c->env->timers, &c->wait_timer, c->env->conf->pgusher.query_wait_timeout);
+}
+
+void lease_timeout(struct timer *timer)
+{
+	struct client *c = CONTAINER_OF(timer, struct client, wait_timer);
+	struct wire_error error = {
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_QUERY_CANCELED,
+		.message = "no server connection became free in time (query_wait_timeout)",
+		.hint = "All server connections are in use: see max_server_conn."};
+
+	(void)pool_is_failing(c->pool, &error);
+	lease_end_wait(c, &error);
+}
+
+struct outvec *lease_send(struct client *c)
+{
+	if (!c->sending) {
+		(void)server_begin(c->server);
+		c->sending = true;
+		if (c->is_fresh)
+			server_put_settings(c->server, c->settings, c->settings_len, false);
+		if (c->settings_linger)
+			server_note(c->server)->taint |= TAINT_SCRUB;
+		c->is_fresh = false;
+	}
+	return c->env->backend->to_server;
+}
+
+void lease_sent(struct client *c)
+{
+	if (!c->sending)
+		return;
+	c->sending = false;
+	/* A broken server tells by itself: on_lost. */
+	(void)server_end(c->server);
+}
+
+/* The BEGIN that was kept back; when the transaction has failed since, it fails there too.
+ *
+ * This and the context use the unnamed portal, and true is returned where it is left behind: the
+ * next Query or Bind of the unnamed portal replaces it, anything else must not meet it. */
+bool lease_begin(struct client *c)
+{
+	if (!c->txn.is_deferred)
+		return false;
+	c->txn.is_deferred = false;
+	(void)lease_send(c);
+	server_put_begin(c->server);
+	if (c->txn.state == TXN_FAILED)
+		server_put_failure(c->server);
+	return true;
+}
+
+bool lease_context(struct client *c)
+{
+	if (c->role->tenant == CONF_TENANT_NONE)
+		return false;
+	(void)lease_send(c);
+	server_put_context(c->server, c->ticket->tenant);
+	txn_context_sent(&c->txn);
+	return true;
+}
+
+bool lease_before(struct client *c, const struct sql_stmt *stmt)
+{
+	bool began = lease_begin(c);
+
+	return (txn_needs_context(&c->txn, stmt) && lease_context(c)) || began;
+}
+
+void lease_after(struct client *c, const struct sql_stmt *stmt)
+{
+	txn_sent(&c->txn, stmt);
+	c->batch_bits |= stmt->bits;
+	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN)
+		c->is_chained = true;
+}
+
+void lease_give_back(struct client *c)
+{
+	struct server *server = c->server;
+
+	c->server = NULL;
+	portals_forget(c);
+	pool_release(server);
+}

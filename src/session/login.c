@@ -1,0 +1,397 @@
+/* From the first byte to a verified token (55.2.1, Start-up). Every length is checked before the
+ * bytes are looked at, a deadline runs, and nobody is told more than the reason. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "session_int.h"
+
+#define AUTH_REQUEST_CLEARTEXT 3
+#define UNKNOWN_OPTIONS_MAX 16
+
+static enum step refuse(struct client *c, enum close_reason reason, const char *sqlstate,
+                        const char *message, const char *hint)
+{
+	struct wire_error e = {.sqlstate = sqlstate, .message = message, .hint = hint};
+
+	log_info("client %s refused: %s", c->peer.text, message);
+	session_fatal(c, reason, &e);
+	return STEP_DONE;
+}
+
+/* ---- before the startup message
+ * ---------------------------------------------------------------- */
+
+static enum step answer_encryption(struct client *c, bool *asked, bool accept, size_t n,
+                                   const struct wire_startup *s)
+{
+	/* Each at most once; and what came in plain text behind the request must not be taken
+	 * for encrypted (CVE-2021-23222). */
+	if (*asked || c->is_encrypted || s->total_len != 8 || (accept && n != s->total_len)) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	*asked = true;
+	outvec_copy(client_out(c), accept ? "S" : "N", 1);
+	client_flush(c);
+	if (accept && !stream_start_tls(&c->stream, c->env->tls)) {
+		session_fail(c, CLOSE_CLIENT_TLS);
+		return STEP_DONE;
+	}
+	c->is_encrypted = accept;
+	return STEP_MORE;
+}
+
+/* The connection is closed when the cancel has been taken, not before: a client that waits for that
+ * knows that it will not hit its next query. */
+static enum step take_cancel(struct client *c, const struct wire_startup *s)
+{
+	if (s->total_len != 16) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	welcome_draw_key(c);
+	c->phase = PHASE_CANCEL;
+	if (c->env->route_cancel(c->env->worker, c->pid, be32_get(s->rest.at),
+	                         be32_get(s->rest.at + 4)))
+		session_fail(c, CLOSE_CLIENT_CANCEL_DONE);
+	return STEP_DONE;
+}
+
+/* ---- settings
+ * -------------------------------------------------------------------------------------- */
+
+/* SET name TO 'value', quoted: so that the rules for statements are the rules for startup. */
+static void put_set(struct buf *b, const char *name, const char *value)
+{
+	buf_put(b, "SET \"", 5);
+	for (; *name != '\0'; name++) {
+		if (*name == '.')
+			buf_put(b, "\".\"", 3);
+		else if (*name == '"')
+			buf_put(b, "\"\"", 2);
+		else
+			buf_put_u8(b, (uint8_t)*name);
+	}
+	buf_put(b, "\" TO '", 6);
+	for (; *value != '\0'; value++) {
+		if (*value == '\'')
+			buf_put_u8(b, '\'');
+		buf_put_u8(b, (uint8_t)*value);
+	}
+	buf_put_u8(b, '\'');
+}
+
+static bool is_utf8(const char *value)
+{
+	return strcasecmp(value, "utf8") == 0 || strcasecmp(value, "utf-8") == 0 ||
+	       strcasecmp(value, "unicode") == 0;
+}
+
+/* Of several values PostgreSQL takes the last. */
+static void drop_setting(struct buf *settings, const char *name)
+{
+	for (size_t at = 0; at < settings->len;) {
+		const char *old = (const char *)settings->data + at;
+		size_t size = strlen(old) + 1;
+
+		size += strlen(old + size) + 1;
+		if (strcasecmp(old, name) != 0) {
+			at += size;
+			continue;
+		}
+		memmove(settings->data + at, settings->data + at + size, settings->len - at - size);
+		settings->len -= size;
+	}
+}
+
+/* Settings that may stay on a server when it goes to the next client, because they cannot keep
+ * that one's own from being made: nothing that ends statements, connections or transactions. */
+static bool is_harmless(const char *name)
+{
+	static const char *const names[] = {
+		"application_name", "client_encoding",
+		"datestyle",        "intervalstyle",
+		"timezone",         "extra_float_digits",
+		"bytea_output",     "client_min_messages",
+		"search_path",      "standard_conforming_strings",
+	};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		if (strcasecmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Keeps a startup setting for the servers, unless the rules refuse it. */
+static enum step add_setting(struct client *c, struct buf *settings, const char *name,
+                             const char *value)
+{
+	struct buf set = {0};
+	const struct sql_info *info;
+	const struct sql_refusal *refusal;
+	bool makes_state;
+
+	/* Every server speaks UTF8 to begin with. */
+	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
+		return STEP_MORE;
+	put_set(&set, name, value);
+	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
+	refusal = info->refusal;
+	makes_state = info->n_stmts != 1 || (info->stmts[0].bits & SQL_MAKES_STATE);
+	buf_fini(&set);
+	if (refusal != NULL)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_INSUFFICIENT_PRIVILEGE,
+		              refusal->message, refusal->hint);
+	if (makes_state)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
+		              "search_path must not name pg_temp at startup",
+		              "SET it in the session.");
+	if (!is_harmless(name))
+		c->settings_linger = true;
+	drop_setting(settings, name);
+	buf_put_cstr(settings, name);
+	buf_put_cstr(settings, value);
+	return STEP_MORE;
+}
+
+static enum step add_options(struct client *c, struct buf *settings, const char *options)
+{
+	char name[WIRE_OPTION_MAX], value[WIRE_OPTION_MAX];
+	enum wire_read r;
+
+	while ((r = wire_startup_option(&options, name, value)) == WIRE_READ_OK) {
+		enum step step = add_setting(c, settings, name, value);
+
+		if (step != STEP_MORE)
+			return step;
+	}
+	if (r == WIRE_READ_BAD)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
+		              "unsupported startup parameter: options",
+		              "Only -c name=value and --name=value are taken.");
+	return STEP_MORE;
+}
+
+static bool means_no(const char *value)
+{
+	return strcmp(value, "") == 0 || strcmp(value, "0") == 0 || strcasecmp(value, "no") == 0 ||
+	       strcasecmp(value, "off") == 0 || strcasecmp(value, "false") == 0;
+}
+
+struct startup {
+	struct buf settings;
+	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
+	size_t n_unknown;
+};
+
+static void replace(char **where, const char *value)
+{
+	mem_free(*where);
+	*where = mem_strdup(value);
+}
+
+static enum step take_parameter(struct client *c, struct startup *s, const char *name,
+                                const char *value)
+{
+	if (strcmp(name, "user") == 0) {
+		replace(&c->user, value);
+	} else if (strcmp(name, "database") == 0) {
+		replace(&c->database, value);
+	} else if (strcmp(name, "options") == 0) {
+		return add_options(c, &s->settings, value);
+	} else if (strcmp(name, "replication") == 0) {
+		if (!means_no(value))
+			return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
+			              "replication connections are not supported", NULL);
+	} else if (strncmp(name, "_pq_.", 5) == 0) {
+		if (s->n_unknown < UNKNOWN_OPTIONS_MAX)
+			s->unknown[s->n_unknown++] = name;
+	} else {
+		return add_setting(c, &s->settings, name, value);
+	}
+	return STEP_MORE;
+}
+
+static enum step take_parameters(struct client *c, struct startup *s, struct wire_cursor *cur)
+{
+	const char *name, *value;
+	enum wire_read r;
+
+	while ((r = wire_startup_param(cur, &name, &value)) == WIRE_READ_OK) {
+		enum step step = take_parameter(c, s, name, value);
+
+		if (step != STEP_MORE)
+			return step;
+	}
+	if (r == WIRE_READ_BAD) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	if (c->user == NULL || c->user[0] == '\0')
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
+		              "no user name in the startup packet", NULL);
+	if (c->database == NULL || c->database[0] == '\0')
+		replace(&c->database, c->user);
+	return STEP_MORE;
+}
+
+/* ---- the startup message
+ * ------------------------------------------------------------------------------ */
+
+/* Would a token cross the network in plain text? */
+static bool is_exposed(const struct client *c)
+{
+	return !c->is_encrypted && !c->peer.is_unix && !c->peer.is_loopback;
+}
+
+static enum step check_admission(struct client *c)
+{
+	const struct conf *conf = c->env->conf;
+
+	if (c->env->is_draining) {
+		session_fail(c, CLOSE_SHUTDOWN);
+		return STEP_DONE;
+	}
+	if (conf->pgusher.client_tls_sslmode == CONF_TLS_CLIENT_REQUIRE && !c->is_encrypted &&
+	    !c->peer.is_unix) {
+		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
+		return STEP_DONE;
+	}
+	if (conf->jwt.require_tls && is_exposed(c)) {
+		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
+		return STEP_DONE;
+	}
+	if (atomic_load(c->env->n_clients) > conf->pgusher.max_client_conn) {
+		session_fail(c, CLOSE_CLIENT_LIMIT);
+		return STEP_DONE;
+	}
+	return STEP_MORE;
+}
+
+static enum step take_startup(struct client *c, const struct wire_startup *packet)
+{
+	struct startup s = {0};
+	struct wire_cursor cur = packet->rest;
+	uint32_t minor = packet->code & 0xffff;
+	enum step step;
+
+	if (packet->code >> 16 != 3)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
+		              "unsupported frontend protocol: PgUsher supports 3.0", NULL);
+	step = take_parameters(c, &s, &cur);
+	if (step == STEP_MORE)
+		step = check_admission(c);
+	if (step == STEP_MORE) {
+		struct buf *b = c->env->backend->scratch;
+
+		if (minor > 0 || s.n_unknown > 0)
+			/* PostgreSQL sends the whole version, not the minor one alone. */
+			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
+		wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
+		client_put(c, b);
+		c->settings_len = s.settings.len;
+		c->settings = s.settings.len > 0 ? mem_dup(s.settings.data, s.settings.len) : NULL;
+		c->phase = PHASE_PASSWORD;
+	}
+	buf_fini(&s.settings);
+	return step;
+}
+
+enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used)
+{
+	struct wire_startup s;
+	enum wire_read r = wire_startup_read(p, n, &s);
+	bool tls_offered = c->env->tls != NULL && !c->peer.is_unix;
+
+	if (r == WIRE_READ_SHORT)
+		return STEP_WAIT;
+	if (r == WIRE_READ_BAD) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	*used = s.total_len;
+	switch (s.code) {
+	case WIRE_SSL_REQUEST:
+		return answer_encryption(c, &c->tls_asked, tls_offered, n, &s);
+	case WIRE_GSSENC_REQUEST:
+		return answer_encryption(c, &c->gss_asked, false, n, &s);
+	case WIRE_CANCEL_REQUEST:
+		return take_cancel(c, &s);
+	default:
+		return take_startup(c, &s);
+	}
+}
+
+/* ---- the token
+ * -------------------------------------------------------------------------------------------- */
+
+static enum step admit(struct client *c)
+{
+	const struct conf *conf = c->env->conf;
+	const struct conf_database *database = conf_find_database(conf, c->database);
+	char message[256];
+
+	if (database == NULL) {
+		snprintf(message, sizeof(message), "database \"%s\" is not configured",
+		         c->database);
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_UNKNOWN_DATABASE, message, NULL);
+	}
+	if (c->role == NULL) {
+		snprintf(message, sizeof(message), "role \"%s\" is not configured", c->user);
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION, message,
+		              "PgUsher needs a [role] section for it.");
+	}
+	c->pool = pool_find(c->env->pools, database, conf_database_dbname(database, c->database),
+	                    c->role);
+	if (c->pool == NULL)
+		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
+		              "too many pools (databases times roles)", NULL);
+	if (conf->pgusher.log_connections)
+		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
+		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
+	welcome_start(c);
+	return STEP_MORE;
+}
+
+static enum step check_token(struct client *c, const char *token, size_t len)
+{
+	struct auth_request request = {.keys = c->env->keys,
+	                               .conf = &c->env->conf->jwt,
+	                               .token = token,
+	                               .len = len,
+	                               .role = c->user,
+	                               .now_s = clock_wall_s()};
+	enum auth_reason reason;
+
+	c->role = conf_find_role(c->env->conf, c->user);
+	request.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED;
+	reason = auth_verify(c->env->auth, &request, &c->ticket);
+	if (reason != AUTH_OK)
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
+		              auth_reason_text(reason), NULL);
+	return admit(c);
+}
+
+enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used)
+{
+	struct wire_frame f = {0};
+	enum wire_read r = wire_frame_read(p, n, &f);
+
+	if (r == WIRE_READ_SHORT)
+		return STEP_WAIT;
+	if (r == WIRE_READ_BAD || f.type != 'p' || f.body_len > AUTH_TOKEN_MAX + 1) {
+		session_fail(c, f.type == 'X' ? CLOSE_CLIENT_TERMINATE : CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	if (n < WIRE_HEADER_BYTES + (size_t)f.body_len)
+		return STEP_WAIT;
+	p += WIRE_HEADER_BYTES;
+	if (f.body_len == 0 || memchr(p, '\0', f.body_len) != p + f.body_len - 1) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
+	return check_token(c, (const char *)p, f.body_len - 1);
+}

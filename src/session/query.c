@@ -1,0 +1,291 @@
+/* The simple protocol: Query (55.2.2), and FunctionCall, which is refused.
+ *
+ * A Query of several statements runs as one implicit transaction unless it commits inside. It is
+ * sent as it is when the context is only needed in front of it; otherwise in pieces, cut where the
+ * context must be set, each sent when the one before has succeeded:
+ *
+ *   BEGIN; SELECT 1; COMMIT; SELECT 2     the client's one Query
+ *   [BEGIN;] ctx [SELECT 1; COMMIT;] ctx [SELECT 2]
+ *
+ * A piece keeps its place in the text (blanks stand for what was before), so that error
+ * positions stay right, and only the last ReadyForQuery is passed on. */
+#include <string.h>
+
+#include "session_int.h"
+
+/* Beyond this, blanks for the sake of error positions cost more than they are worth. */
+#define PADDING_MAX 65536
+#define NAME_MAX_BYTES 64 /* NAMEDATALEN */
+
+void script_free(struct client *c)
+{
+	if (c->script == NULL)
+		return;
+	mem_free(c->script->text);
+	mem_free(c->script->stmts);
+	MEM_FREE(&c->script);
+}
+
+/* ---- answers of our own
+ * ------------------------------------------------------------------------ */
+
+enum step query_refuse(struct client *c, const struct wire_error *e)
+{
+	if (c->server == NULL) {
+		txn_failed_here(&c->txn);
+		client_put_error(c, e);
+		client_put_ready(c);
+		c->batch_open = false;
+		return STEP_MORE;
+	}
+	/* The server's transaction must fail too. */
+	(void)lease_send(c);
+	c->refusal.len = 0;
+	wire_put_error(&c->refusal, e);
+	server_put_refusal(c->server, &c->refusal);
+	server_put_sync(c->server, FATE_PASS);
+	c->flow = FLOW_WAIT_READY;
+	return STEP_MORE;
+}
+
+static enum step answer(struct client *c, const char *tag)
+{
+	wire_put_command_complete(c->env->backend->scratch, tag);
+	client_put(c, c->env->backend->scratch);
+	client_put_ready(c);
+	return STEP_MORE;
+}
+
+/* BEGIN is kept back until there is something to do in the transaction, and a transaction that ends
+ * before that has never been. */
+static bool answer_deferred(struct client *c, const struct sql_stmt *stmt)
+{
+	struct txn *t = &c->txn;
+	bool failed = t->state == TXN_FAILED;
+
+	if (stmt->kind == SQL_BEGIN && (stmt->bits & SQL_BARE) && t->state == TXN_NONE &&
+	    c->server == NULL && c->env->conf->pgusher.deferred_begin) {
+		t->state = TXN_BLOCK;
+		t->is_deferred = true;
+		answer(c, (stmt->bits & SQL_START_WORD) ? "START TRANSACTION" : "BEGIN");
+		return true;
+	}
+	if (!t->is_deferred)
+		return false;
+	switch (stmt->kind) {
+	case SQL_COMMIT:
+		txn_ready(t, 'I');
+		answer(c, failed ? "ROLLBACK" : "COMMIT");
+		return true;
+	case SQL_ROLLBACK:
+		txn_ready(t, 'I');
+		answer(c, "ROLLBACK");
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* DEALLOCATE of a statement that was prepared by the protocol: its name means nothing to servers.
+ * */
+static bool answer_deallocate(struct client *c, const struct message *m)
+{
+	char name[NAME_MAX_BYTES];
+	struct client_stmt *s;
+
+	if (c->txn.state == TXN_FAILED ||
+	    !sql_deallocate_name((const char *)m->body, m->body_len - 1, name, sizeof(name)))
+		return false;
+	s = stmt_find(c, name);
+	if (s == NULL)
+		return false;
+	stmt_unlist(c, s);
+	answer(c, "DEALLOCATE");
+	return true;
+}
+
+static bool answer_here(struct client *c, const struct message *m, const struct sql_info *info)
+{
+	if (c->batch_open)
+		return false;
+	if (info->n_stmts == 0 && c->server == NULL) {
+		client_put_bare(c, 'I');
+		client_put_ready(c);
+		return true;
+	}
+	if (info->n_stmts != 1)
+		return false;
+	if ((info->stmts[0].bits & SQL_NAMES_PREPARED) && answer_deallocate(c, m))
+		return true;
+	return answer_deferred(c, &info->stmts[0]);
+}
+
+/* ---- sending
+ * ------------------------------------------------------------------------------------- */
+
+/* Must the context be set in front of stmts[i]? Where no transaction is open, statements that
+ * could do without (SHOW, SET TRANSACTION) are in one with the data statements behind them, and
+ * cannot be parted from those. */
+static bool needs_context(const struct txn *t, const struct sql_stmt *stmts, unsigned n, unsigned i)
+{
+	while (t->state == TXN_NONE && i + 1 < n &&
+	       (stmts[i].kind == SQL_SHOW || stmts[i].kind == SQL_SET_TRANSACTION))
+		i++;
+	return txn_needs_context(t, &stmts[i]);
+}
+
+/* The statements from `from` that can go out together: up to the first that needs the context when
+ * others have gone before it. */
+static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, unsigned n,
+                          unsigned from)
+{
+	struct txn t = c->txn;
+	struct sql_stmt sent;
+
+	if (c->role->tenant == CONF_TENANT_NONE)
+		return n;
+	for (unsigned i = from; i < n; i++) {
+		if (needs_context(&t, stmts, n, i)) {
+			if (i > from)
+				return i;
+			txn_context_sent(&t);
+		}
+		sent = stmts[i];
+		/* Not alone in its Query, CALL or DO cannot commit inside. */
+		if (n > 1)
+			sent.bits &= ~(uint32_t)SQL_ENDS_INSIDE;
+		txn_sent(&t, &sent);
+	}
+	return n;
+}
+
+static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned n, unsigned from,
+                        unsigned to, void (*put)(struct client *c, const void *arg),
+                        const void *arg)
+{
+	struct expect e = {.kind = EXPECT_QUERY, .fate = FATE_PASS, .alone = !c->batch_open};
+
+	(void)lease_begin(c);
+	if (from < to && needs_context(&c->txn, stmts, n, from))
+		(void)lease_context(c);
+	put(c, arg);
+	server_expect(c->server, &e);
+	for (unsigned i = from; i < to; i++)
+		lease_after(c, &stmts[i]);
+	c->flow = FLOW_WAIT_READY;
+}
+
+static void put_message(struct client *c, const void *arg)
+{
+	const struct message *m = arg;
+
+	outvec_ref(lease_send(c), m->start, WIRE_HEADER_BYTES + (size_t)m->body_len);
+}
+
+struct piece {
+	const char *text;
+	size_t start, end;
+};
+
+static void put_piece(struct client *c, const void *arg)
+{
+	const struct piece *piece = arg;
+	struct buf *b = c->env->backend->scratch;
+	struct outvec *v = lease_send(c);
+	size_t at;
+
+	buf_put_u8(b, 'Q');
+	at = b->len;
+	buf_put_be32(b, 0);
+	for (size_t i = 0; i < piece->start && piece->start <= PADDING_MAX; i++) {
+		uint8_t byte = (uint8_t)piece->text[i];
+
+		if ((byte & 0xc0) != 0x80) /* a character of UTF-8 is one blank */
+			buf_put_u8(b, byte == '\n' ? '\n' : ' ');
+	}
+	buf_put(b, piece->text + piece->start, piece->end - piece->start);
+	buf_put_u8(b, 0);
+	be32_set(b->data + at, (uint32_t)(b->len - at));
+	outvec_copy(v, b->data, b->len);
+	b->len = 0;
+}
+
+void query_go_on(struct client *c)
+{
+	struct script *s = c->script;
+	unsigned from = s->next, to = piece_end(c, s->stmts, s->n_stmts, from);
+	struct piece piece = {.text = s->text,
+	                      .start = from == 0 ? 0 : s->stmts[from].start_bytes,
+	                      .end = to == s->n_stmts ? s->len : s->stmts[to].start_bytes};
+
+	s->next = to;
+	send_around(c, s->stmts, s->n_stmts, from, to, put_piece, &piece);
+	lease_sent(c);
+}
+
+static void start_script(struct client *c, const struct message *m, const struct sql_info *info)
+{
+	struct script *s = mem_zalloc(sizeof(*s));
+
+	MUST(c->script == NULL);
+	c->script = s;
+	s->len = m->body_len - 1;
+	s->text = mem_strndup((const char *)m->body, s->len);
+	s->n_stmts = info->n_stmts;
+	s->stmts = mem_dup(info->stmts, info->n_stmts * sizeof(s->stmts[0]));
+	query_go_on(c);
+}
+
+static bool is_one_string(const struct message *m)
+{
+	return m->body_len > 0 && memchr(m->body, '\0', m->body_len) == m->body + m->body_len - 1;
+}
+
+enum step query_take(struct client *c, const struct message *m)
+{
+	const struct sql_info *info;
+	struct wire_error e = {.severity = "ERROR", .sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE};
+
+	if (!is_one_string(m)) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	if (ready_is_expired(c))
+		return STEP_DONE;
+	/* A simple query destroys the unnamed statement, whatever becomes of it. */
+	text_put(c->env, &c->unnamed);
+	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
+	if (info->refusal != NULL) {
+		e.message = info->refusal->message;
+		e.hint = info->refusal->hint;
+		return query_refuse(c, &e);
+	}
+	if (answer_here(c, m, info))
+		return STEP_MORE;
+	switch (lease_get(c)) {
+	case LEASE_WAIT:
+		return STEP_WAIT;
+	case LEASE_REFUSED:
+		return lease_none(c, false);
+	case LEASE_OK:
+		break;
+	}
+	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)
+		start_script(c, m, info);
+	else
+		send_around(c, info->stmts, info->n_stmts, 0, info->n_stmts, put_message, m);
+	return STEP_MORE;
+}
+
+/* It calls functions by number, past every rule about statements. */
+enum step query_function(struct client *c, const struct message *m)
+{
+	static const struct wire_error error = {
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE,
+		.message = "FunctionCall messages are refused (rule function_call)",
+		.hint = "Call the function with SELECT."};
+
+	(void)m;
+	return query_refuse(c, &error);
+}

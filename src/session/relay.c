@@ -1,0 +1,233 @@
+/* The way back: what the server says, to the client. */
+#include "session_int.h"
+
+static void on_bytes(void *owner, const void *p, size_t len)
+{
+	outvec_ref(client_out(owner), p, len);
+}
+
+/* The unnamed statement: a Parse that failed has destroyed it; a Parse or Close that was skipped
+ * has not. When several were skipped, the first knows what was there. */
+static void unnamed_outcome(struct client *c, const struct expect *e, enum expect_outcome outcome)
+{
+	struct text *before = e->obj;
+
+	if (e->fate == FATE_SWALLOW) {
+		if (outcome != EXPECT_DONE && c->unnamed != NULL)
+			c->unnamed->lease = 0; /* ours did not get there */
+		return;
+	}
+	if (outcome == EXPECT_SKIPPED && !c->unnamed_restored) {
+		text_put(c->env, &c->unnamed);
+		c->unnamed = before;
+		c->unnamed_restored = true;
+		return;
+	}
+	text_put(c->env, &before);
+	if (outcome == EXPECT_FAILED) {
+		text_put(c->env, &c->unnamed);
+		c->unnamed_restored = true;
+	}
+}
+
+/* A Parse that failed or was skipped leaves the name free, a Close that was skipped leaves the
+ * statement there. */
+static void named_outcome(struct client *c, const struct expect *e, enum expect_outcome outcome)
+{
+	struct client_stmt *s = e->obj;
+
+	if (s == NULL)
+		return;
+	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE)
+		pool_learn_text(c->pool, s->text->digest);
+	if (e->kind == EXPECT_PARSE && outcome != EXPECT_DONE)
+		stmt_unlist(c, s);
+	if (e->kind == EXPECT_CLOSE) {
+		s->is_closing = false;
+		if (outcome == EXPECT_DONE)
+			stmt_unlist(c, s);
+	}
+	stmt_put(c, s);
+}
+
+static void on_reply(void *owner, const struct expect *e, enum expect_outcome outcome)
+{
+	struct client *c = owner;
+
+	if (e->is_unnamed)
+		unnamed_outcome(c, e, outcome);
+	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
+		named_outcome(c, e, outcome);
+	if (outcome == EXPECT_DONE || e->fate == FATE_OURS)
+		return;
+	c->batch_failed = true;
+	if (e->kind == EXPECT_QUERY && outcome == EXPECT_SKIPPED) {
+		/* A Query inside a batch that had failed: only a Sync ends it. */
+		c->flow = FLOW_OPEN;
+		c->batch_open = true;
+	}
+	if (c->flow == FLOW_COPY_START || (c->flow == FLOW_COPY_IN && outcome == EXPECT_FAILED))
+		c->flow = c->copy_is_simple ? FLOW_WAIT_READY : FLOW_OPEN;
+}
+
+static void on_copy_in(void *owner)
+{
+	struct client *c = owner;
+
+	c->copy_is_simple = c->flow == FLOW_WAIT_READY;
+	c->flow = FLOW_COPY_IN;
+	c->copy_ate_sync = false;
+}
+
+/* Statements that changed the server's session: who may have it next? */
+static void note_taint(struct client *c)
+{
+	struct server_note *note = server_note(c->server);
+	uint32_t bits = c->batch_bits;
+
+	if (bits == 0)
+		return;
+	c->batch_bits = 0;
+	if (bits & (SQL_MAKES_STATE | SQL_SETS_SESSION))
+		note->taint |= TAINT_PIN | TAINT_SCRUB;
+	if (bits & (SQL_OPAQUE | SQL_RESETS_ALL))
+		note->taint |= TAINT_SCRUB;
+	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
+		/* The startup settings are defaults of the session: they outlive it. */
+		server_forget_settings(c->server);
+		c->is_fresh = true;
+	}
+	if ((bits & SQL_DISCARDS) == 0)
+		return;
+	server_forget_prepared(c->server);
+	if (c->batch_failed) {
+		/* Did it run? */
+		note->taint |= TAINT_SCRUB;
+		return;
+	}
+	stmts_forget(c);
+	if (bits & SQL_RESETS_ALL)
+		note->taint &= (uint8_t)~TAINT_PIN;
+}
+
+static bool on_ready(void *owner, char status)
+{
+	struct client *c = owner;
+
+	txn_ready(&c->txn, status);
+	if (c->txn.state == TXN_NONE) {
+		c->is_chained = false;
+		portals_forget(c);
+	}
+	c->script_goes_on =
+		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
+	note_taint(c);
+	c->batch_failed = false;
+	c->unnamed_restored = false;
+	c->copy_ate_sync = false;
+	c->batch_open = false;
+	if (c->script_goes_on)
+		return false;
+	script_free(c);
+	c->flow = FLOW_OPEN;
+	c->batch_ended = true;
+	return true;
+}
+
+static void on_flush(void *owner)
+{
+	struct client *c = owner;
+
+	client_flush(c);
+	if (stream_backlog_bytes(&c->stream) > 0 && c->closing == CLOSE_NONE && !c->batch_ended)
+		server_pause(c->server);
+}
+
+/* A failed COPY whose early Sync we took: the server never saw it. */
+static void send_eaten_sync(struct client *c)
+{
+	struct expect e = {.kind = EXPECT_SYNC, .fate = FATE_PASS};
+	static const uint8_t sync[] = {'S', 0, 0, 0, 4};
+
+	c->copy_ate_sync = false;
+	outvec_copy(lease_send(c), sync, sizeof(sync));
+	server_expect(c->server, &e);
+	lease_sent(c);
+	c->flow = FLOW_WAIT_READY;
+}
+
+/* After ReadyForQuery: is the server still the client's? It is while a transaction is open, while
+ * state of the session lives on it, and while half a message of the client's is on its way to it
+ * (a COPY that failed early). */
+bool relay_end_batch(struct client *c)
+{
+	if (!c->batch_ended || (c->body_left > 0 && c->body_passes))
+		return false;
+	c->batch_ended = false;
+	if (c->txn.state != TXN_NONE)
+		return true;
+	if (!(server_note(c->server)->taint & TAINT_PIN))
+		lease_give_back(c);
+	if (c->env->is_draining)
+		session_fail(c, CLOSE_SHUTDOWN);
+	return true;
+}
+
+static bool on_settled(void *owner)
+{
+	struct client *c = owner;
+	struct server *server = c->server;
+
+	if (c->closing == CLOSE_NONE && c->script_goes_on) {
+		c->script_goes_on = false;
+		query_go_on(c);
+		return true;
+	}
+	if (c->closing == CLOSE_NONE && c->copy_ate_sync && c->flow == FLOW_OPEN && c->batch_failed)
+		send_eaten_sync(c);
+	if (c->closing == CLOSE_NONE)
+		(void)relay_end_batch(c);
+	session_run(c);
+	session_settle(c);
+	return c->server == server;
+}
+
+static void go_on(void *owner)
+{
+	session_run(owner);
+}
+
+static void on_cancelled(void *owner)
+{
+	struct client *c = owner;
+
+	/* Its replies may have come in the meantime. */
+	session_run(c);
+}
+
+static void on_lost(void *owner, enum close_reason reason)
+{
+	struct client *c = owner;
+	struct server *server = c->server;
+	bool mid_message = server_is_mid_message(server);
+
+	if (mid_message)
+		c->is_told = true; /* nothing can be put behind half a message */
+	client_flush(c);
+	server_forget_expected(server);
+	c->server = NULL;
+	pool_drop(server, reason);
+	session_close(c, reason);
+}
+
+const struct sink_ops session_sink = {
+	.on_bytes = on_bytes,
+	.on_reply = on_reply,
+	.on_ready = on_ready,
+	.on_copy_in = on_copy_in,
+	.on_flush = on_flush,
+	.on_settled = on_settled,
+	.on_cancelled = on_cancelled,
+	.on_drained = go_on,
+	.on_lost = on_lost,
+};

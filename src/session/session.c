@@ -1,0 +1,523 @@
+/* A client's life. The life of one query, in order:
+ *
+ *   on_readable ─► session_run            reads into the worker's buffer
+ *     session_step_ready                  one message: its header, then by its type
+ *       query_take | batch_parse, _bind, _execute, _sync ...
+ *         sql_classify                    what is it? (remembered by normalised text)
+ *         lease_get ─► pool_acquire       a server, or the tenant's turn in the queue
+ *         lease_before                    deferred BEGIN, tenant context
+ *         server_expect, outvec_ref       the client's own bytes behind them
+ *       lease_sent ─► server_end          all of it in one write
+ *   server_on_readable ─► consume         steps over the replies; ours are swallowed
+ *     session_sink: on_bytes, on_ready    (relay.c) the client's bytes; the transaction's status
+ *     on_flush ─► client_flush            one write
+ *     on_settled ─► lease_give_back       the server goes to the next one who waits
+ *
+ * A client belongs to one worker and is touched on its thread only. It is freed at the loop's edge
+ * (session_reap), so that whoever is further up the stack may still look at it. What cannot be
+ * taken yet is kept in `held`; while the client is blocked (it waits for a server, for
+ * ReadyForQuery, or its peer does not take bytes) nothing is read from it, so memory is bounded
+ * in both directions. */
+#include "session_int.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define READ_MORE_BYTES 16384
+#define SERVER_OWED_MAX 4096 /* replies: more messages wait until some have come */
+#define RUN_SHARE_US (2 * US_PER_MS)
+#define SWEEP_CLIENTS 1000 /* at about 0.5 us each */
+#define FINISH_GRACE_US (5 * US_PER_S)
+
+typedef enum step step_fn(struct client *c, const uint8_t *p, size_t n, size_t *used);
+
+static step_fn *const steps[PHASE_COUNT] = {
+	[PHASE_STARTUP] = session_step_startup,
+	[PHASE_PASSWORD] = session_step_password,
+	[PHASE_READY] = session_step_ready,
+};
+
+/* ---- output -------------------------------------------------------------------------------- */
+
+/* What another client was told just before goes out first: a server that one gives back can set the
+ * next one going in the middle of an event. */
+struct outvec *client_out(struct client *c)
+{
+	struct outvec *v = c->env->to_client;
+
+	if (v->to == &c->stream)
+		return v;
+	if (v->to != NULL)
+		(void)outvec_end(v); /* a broken stream tells its owner by itself */
+	outvec_begin(v, &c->stream);
+	return v;
+}
+
+void client_put(struct client *c, struct buf *b)
+{
+	outvec_copy(client_out(c), b->data, b->len);
+	b->len = 0;
+}
+
+void client_put_bare(struct client *c, uint8_t type)
+{
+	wire_put_bare(c->env->backend->scratch, type);
+	client_put(c, c->env->backend->scratch);
+}
+
+void client_put_ready(struct client *c)
+{
+	wire_put_ready(c->env->backend->scratch, txn_status(&c->txn));
+	client_put(c, c->env->backend->scratch);
+}
+
+void client_put_error(struct client *c, const struct wire_error *e)
+{
+	wire_put_error(c->env->backend->scratch, e);
+	client_put(c, c->env->backend->scratch);
+}
+
+void client_flush(struct client *c)
+{
+	if (c->env->to_client->to != &c->stream)
+		return;
+	if (!outvec_end(c->env->to_client))
+		session_fail(c, CLOSE_CLIENT_IO);
+}
+
+/* ---- input ----------------------------------------------------------------------------------- */
+
+static bool server_takes(const struct client *c)
+{
+	return c->server == NULL ||
+	       (server_backlog_bytes(c->server) == 0 && !server_note(c->server)->cancelling &&
+	        server_owed(c->server) < SERVER_OWED_MAX);
+}
+
+static bool can_take(const struct client *c)
+{
+	if (c->closing != CLOSE_NONE || steps[c->phase] == NULL ||
+	    stream_backlog_bytes(&c->stream) > CLIENT_BACKLOG_MAX)
+		return false;
+	if (c->phase != PHASE_READY)
+		return true;
+	if (c->batch_ended && c->body_left == 0)
+		return false; /* the server is about to be given back */
+	return (c->flow == FLOW_OPEN || c->flow == FLOW_COPY_IN) && server_takes(c);
+}
+
+/* No more is taken until replies have come, and a server may keep them back until a Flush or Sync, which
+ * the client has not sent, or which is what is not taken. */
+static void ask_for_replies(struct client *c)
+{
+	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
+
+	if (c->server == NULL || server_owed(c->server) < SERVER_OWED_MAX || c->body_left > 0)
+		return;
+	outvec_copy(lease_send(c), flush, sizeof(flush));
+}
+
+/* Takes as many messages as it can; returns how many bytes that was. */
+static size_t take(struct client *c, const uint8_t *p, size_t n)
+{
+	size_t at = 0;
+
+	while (at < n && can_take(c)) {
+		size_t used = 0;
+		enum step step = steps[c->phase](c, p + at, n - at, &used);
+
+		at += used;
+		if (step != STEP_MORE || clock_mono_us() > c->env->run_until_us)
+			break;
+	}
+	ask_for_replies(c);
+	lease_sent(c);
+	return at;
+}
+
+static void take_held(struct client *c)
+{
+	size_t used = take(c, c->held.data, c->held.len);
+
+	buf_consume(&c->held, used);
+	if (c->held.len == 0)
+		buf_fini(&c->held);
+}
+
+/* One read: behind what is held, or taken at once where it lies and the rest held. False: nothing
+ * to read now. */
+static bool read_once(struct client *c)
+{
+	bool in_held = c->held.len > 0;
+	uint8_t *at = c->env->in;
+	size_t cap = c->env->in_size;
+	ssize_t n;
+
+	if (in_held) {
+		at = buf_reserve(&c->held, READ_MORE_BYTES);
+		cap = c->held.cap - c->held.len;
+	}
+	n = stream_read(&c->stream, at, cap);
+	if (n == STREAM_WAIT)
+		return false;
+	if (n < 0) {
+		session_fail(c, n == STREAM_EOF ? CLOSE_CLIENT_EOF : CLOSE_CLIENT_IO);
+		return false;
+	}
+	if (in_held) {
+		c->held.len += (size_t)n;
+	} else {
+		size_t used = take(c, at, (size_t)n);
+
+		buf_put(&c->held, at + used, (size_t)n - used);
+	}
+	return true;
+}
+
+/* Until the client is blocked, has nothing more to say, or has had its share of the worker's
+ * time; then its next turn comes when the others have had theirs. */
+static void run_one(struct client *c)
+{
+	bool try_held = true;
+
+	c->is_running = true;
+	c->env->run_until_us = clock_mono_us() + RUN_SHARE_US;
+	while (c->closing == CLOSE_NONE) {
+		if (try_held && c->held.len > 0 && can_take(c))
+			take_held(c);
+		/* Only here, where nothing lies in the read buffer: the server may go to a client
+		 * who then reads. */
+		try_held = relay_end_batch(c);
+		if (try_held)
+			continue;
+		if (!can_take(c))
+			break;
+		if (clock_mono_us() > c->env->run_until_us) {
+			list_remove(&c->run_link);
+			list_push_back(&c->env->again, &c->run_link);
+			c->env->wake_edge(c->env->worker);
+			break;
+		}
+		try_held = c->held.len > 0;
+		if (!read_once(c))
+			break;
+	}
+	client_flush(c);
+	c->is_running = false;
+	session_settle(c);
+}
+
+/* Never nested: there is one read buffer. A client that another one's message sets going (by
+ * giving it a server) has its turn right behind. */
+void session_run(struct client *c)
+{
+	struct session_env *env = c->env;
+	struct list *link = &c->run_link;
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	if (c->is_running || c->phase == PHASE_CLOSED)
+		return;
+	list_remove(link);
+	list_push_back(&env->runnable, link);
+	if (env->is_running)
+		return;
+	env->is_running = true;
+	while ((link = list_pop_front(&env->runnable)) != NULL)
+		run_one(LIST_MEMBER(link, struct client, run_link));
+	env->is_running = false;
+}
+
+void session_edge(struct session_env *env)
+{
+	struct list turn;
+	struct list *link;
+
+	list_init(&turn);
+	while ((link = list_pop_front(&env->again)) != NULL)
+		list_push_back(&turn, link);
+	while ((link = list_pop_front(&turn)) != NULL)
+		session_run(LIST_MEMBER(link, struct client, run_link));
+	session_reap(env);
+}
+
+/* While the client is blocked nothing is read, so its end must be asked for. One that is gone
+ * gives up its server at once; one that has only finished sending gets its reply, if that does
+ * not take too long: a killed client looks the same, and must not hold a server for hours. */
+static void look_at_peer(struct client *c)
+{
+	switch (stream_peer(&c->stream)) {
+	case STREAM_PEER_GONE:
+		session_close(c, CLOSE_CLIENT_IO);
+		break;
+	case STREAM_PEER_FINISHED:
+		if (c->phase == PHASE_READY && !timer_is_armed(&c->finish_timer))
+			timer_arm(c->env->timers, &c->finish_timer, FINISH_GRACE_US);
+		break;
+	case STREAM_PEER_THERE:
+		break;
+	}
+}
+
+static void on_finish_timeout(struct timer *timer)
+{
+	session_close(CONTAINER_OF(timer, struct client, finish_timer), CLOSE_CLIENT_EOF);
+}
+
+static void on_readable(void *owner)
+{
+	struct client *c = owner;
+
+	/* Blocked already: this is not a message, or not one that is wanted now. */
+	if (c->phase != PHASE_READY || can_take(c)) {
+		session_run(c);
+		return;
+	}
+	look_at_peer(c);
+	/* A backlog that could not be sent is gone, and no on_writable will come: whoever waits for
+	 * that goes on, and the next write tells. */
+	if (c->server != NULL && stream_backlog_bytes(&c->stream) == 0)
+		server_resume(c->server);
+}
+
+/* A reset that comes together with the last bytes is not told apart from them (one edge, and
+ * libevent hides EPOLLERR), so every client is looked at now and then. */
+void session_sweep(struct session_env *env)
+{
+	struct list *last = env->clients.prev;
+
+	for (unsigned n = 0; n < SWEEP_CLIENTS && !list_is_empty(&env->clients); n++) {
+		struct client *c = LIST_MEMBER(env->clients.next, struct client, link);
+		bool was_last = &c->link == last;
+
+		list_remove(&c->link);
+		list_push_back(&env->clients, &c->link);
+		look_at_peer(c);
+		if (was_last)
+			return;
+	}
+}
+
+/* The client takes bytes again: so may the server be read again. */
+static void on_writable(void *owner)
+{
+	struct client *c = owner;
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	if (c->server != NULL)
+		server_resume(c->server);
+	session_run(c);
+}
+
+static const struct stream_events client_events = {
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+};
+
+/* ---- birth ------------------------------------------------------------------------------------
+ * */
+
+static void on_login_timeout(struct timer *timer)
+{
+	struct client *c = CONTAINER_OF(timer, struct client, login_timer);
+
+	session_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT);
+}
+
+static struct client *client_new(struct session_env *env, const struct peer *peer)
+{
+	struct client *c = mem_zalloc(sizeof(*c));
+
+	OBJ_INIT(c, CLIENT_MAGIC);
+	c->env = env;
+	c->peer = *peer;
+	list_init(&c->link);
+	list_init(&c->run_link);
+	list_push_back(&env->clients, &c->link);
+	map_init(&c->stmts);
+	pool_waiter_init(&c->waiter);
+	c->waiter.on_granted = lease_granted;
+	c->waiter.on_refused = lease_refused;
+	timer_init(&c->wait_timer, lease_timeout);
+	timer_init(&c->login_timer, on_login_timeout);
+	timer_init(&c->finish_timer, on_finish_timeout);
+	if (env->conf->pgusher.client_login_timeout > 0)
+		timer_arm(env->timers, &c->login_timer, env->conf->pgusher.client_login_timeout);
+	atomic_fetch_add(env->n_clients, 1);
+	return c;
+}
+
+void session_accept(struct session_env *env, int fd, const struct peer *peer)
+{
+	struct client *c;
+
+	if (env->is_draining) {
+		close(fd);
+		return;
+	}
+	c = client_new(env, peer);
+	stream_init(&c->stream, env->base, fd, &client_events, c);
+	session_run(c);
+}
+
+struct client *session_accept_fake(struct session_env *env, const struct stream_ops *ops,
+                                   const struct peer *peer)
+{
+	struct client *c = client_new(env, peer);
+
+	stream_init_fake(&c->stream, ops, &client_events, c);
+	return c;
+}
+
+/* ---- death
+ * ------------------------------------------------------------------------------------- */
+
+void session_fail(struct client *c, enum close_reason reason)
+{
+	if (c->closing == CLOSE_NONE)
+		c->closing = reason;
+}
+
+void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e)
+{
+	struct wire_error fatal = *e;
+
+	if (c->closing != CLOSE_NONE)
+		return;
+	fatal.severity = "FATAL";
+	client_put_error(c, &fatal);
+	c->closing = reason;
+	c->is_told = true;
+}
+
+static void give_up_server(struct client *c)
+{
+	struct server *server = c->server;
+
+	c->server = NULL;
+	if (server == NULL)
+		return;
+	if (server_is_quiet(server) && !(c->body_left > 0 && c->body_passes)) {
+		pool_release(server);
+	} else {
+		server_forget_expected(server);
+		pool_abandon(server);
+	}
+}
+
+static void log_end(const struct client *c)
+{
+	const struct close_reason_info *info = close_reason_info(c->closing);
+
+	if (c->closing == CLOSE_CLIENT_CANCEL_DONE || !c->env->conf->pgusher.log_disconnections)
+		return;
+	log_info("client %s closed: %s user=%s database=%s tenant=%s", c->peer.text, info->label,
+	         c->user != NULL ? c->user : "", c->database != NULL ? c->database : "",
+	         c->ticket != NULL ? c->ticket->tenant : "");
+}
+
+/* Everything but the memory of the struct itself. */
+void session_settle(struct client *c)
+{
+	struct session_env *env = c->env;
+
+	if (c->closing == CLOSE_NONE || c->phase == PHASE_CLOSED || c->is_running)
+		return;
+	c->phase = PHASE_CLOSED;
+	log_end(c);
+	if (!c->is_told && (c->server == NULL || !server_is_mid_message(c->server))) {
+		wire_put_close_reason(env->backend->scratch, c->closing);
+		if (env->backend->scratch->len > 0)
+			client_put(c, env->backend->scratch);
+		client_flush(c);
+	}
+	pool_wait_end(&c->waiter);
+	timer_cancel(env->timers, &c->wait_timer);
+	timer_cancel(env->timers, &c->login_timer);
+	timer_cancel(env->timers, &c->finish_timer);
+	stream_fini(&c->stream);
+	if (c->pid != 0)
+		map_remove(&env->by_pid, &c->by_pid);
+	atomic_fetch_sub(env->n_clients, 1);
+	list_remove(&c->run_link);
+	list_remove(&c->link);
+	list_push_back(&env->dead, &c->link);
+	env->wake_edge(env->worker);
+	give_up_server(c);
+}
+
+struct client *session_of_link(struct list *link)
+{
+	struct client *c = LIST_MEMBER(link, struct client, link);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	return c;
+}
+
+void session_close(struct client *c, enum close_reason reason)
+{
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	session_fail(c, reason);
+	session_settle(c);
+}
+
+static void client_free(struct client *c)
+{
+	list_remove(&c->link);
+	script_free(c);
+	stmts_forget(c);
+	map_fini(&c->stmts);
+	text_put(c->env, &c->unnamed);
+	portals_forget(c);
+	auth_ticket_put(&c->ticket);
+	buf_fini(&c->held);
+	buf_fini(&c->refusal);
+	mem_free(c->settings);
+	mem_free(c->database);
+	mem_free(c->user);
+	OBJ_FINI(c, CLIENT_MAGIC);
+	mem_free(c);
+}
+
+void session_reap(struct session_env *env)
+{
+	while (!list_is_empty(&env->dead))
+		client_free(LIST_MEMBER(env->dead.next, struct client, link));
+}
+
+/* ---- all clients
+ * -------------------------------------------------------------------------------- */
+
+void session_env_init(struct session_env *env)
+{
+	list_init(&env->clients);
+	list_init(&env->dead);
+	list_init(&env->runnable);
+	list_init(&env->again);
+	map_init(&env->by_pid);
+	map_init(&env->texts);
+}
+
+void session_env_fini(struct session_env *env)
+{
+	session_reap(env);
+	MUST(list_is_empty(&env->clients));
+	map_fini(&env->by_pid);
+	map_fini(&env->texts);
+}
+
+void session_drain(struct session_env *env)
+{
+	env->is_draining = true;
+	LIST_FOREACH(link, &env->clients) {
+		struct client *c = LIST_MEMBER(link, struct client, link);
+
+		if (c->phase != PHASE_READY || session_is_idle(c))
+			session_close(c, CLOSE_SHUTDOWN);
+	}
+}
+
+bool session_is_idle(const struct client *c)
+{
+	return c->phase == PHASE_READY && c->flow == FLOW_OPEN && !c->batch_open &&
+	       c->txn.state == TXN_NONE;
+}

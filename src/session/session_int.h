@@ -1,0 +1,233 @@
+/* What the session module's files share. */
+#ifndef PGUSHER_SESSION_INT_H
+#define PGUSHER_SESSION_INT_H
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "session.h"
+#include "txn.h"
+
+#define CLIENT_MAGIC 0xc11e4701
+#define CLIENT_STMT_MAGIC 0xc11e4702
+#define TEXT_MAGIC 0xc11e4703
+
+/* A client that does not take its replies has at most this much kept for it. */
+#define CLIENT_BACKLOG_MAX 65536
+#define CLIENT_STMTS_MAX 65536            /* prepared statements of one client */
+#define CLIENT_STMT_BYTES_MAX (16u << 20) /* and their texts together */
+#define CLIENT_PORTALS_MAX 1024           /* named portals in one transaction */
+
+enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
+
+enum phase {
+	PHASE_STARTUP,  /* SSLRequest, CancelRequest, StartupMessage */
+	PHASE_PASSWORD, /* the token */
+	PHASE_WELCOME,  /* waits for a server to learn its parameters from */
+	PHASE_CANCEL,   /* a CancelRequest is on its way to another worker */
+	PHASE_READY,    /* takes queries */
+	PHASE_CLOSED,
+	PHASE_COUNT
+};
+
+/* In PHASE_READY: which of the client's messages may be taken now. */
+enum flow {
+	FLOW_OPEN,
+	FLOW_WAIT_SERVER, /* in the pool's queue; the message that needs the server is kept */
+	FLOW_WAIT_READY,  /* a Query or Sync was sent: nothing more until its ReadyForQuery */
+	FLOW_COPY_START,  /* an Execute of COPY FROM STDIN was sent: until the server's word */
+	FLOW_COPY_IN,     /* CopyData, CopyDone, CopyFail */
+};
+
+/* The text of a Parse message, shared by the clients of a worker. */
+struct text {
+	uint32_t magic;
+	uint32_t refs;
+	bool is_shared; /* in env.texts */
+	uint32_t
+		lease; /* of an unnamed statement: on which lease of its client it is known to be */
+	struct map_node node;
+	uint8_t digest[SHA256_BYTES];
+	struct sql_stmt stmt;
+	size_t len;
+	uint8_t body[]; /* query, NUL, parameter types */
+};
+
+/* A client's named prepared statement. */
+struct client_stmt {
+	uint32_t magic;
+	uint32_t refs;
+	struct map_node node;
+	struct text *text;
+	bool is_listed;  /* in client.stmts */
+	bool is_closing; /* a Close for it is under way */
+	char name[];
+};
+
+struct client_portal {
+	struct client_portal *next;
+	struct sql_stmt stmt;
+	char name[];
+};
+
+/* A simple Query that is sent in pieces, because the context must be set between them. */
+struct script {
+	char *text;
+	size_t len;
+	struct sql_stmt *stmts;
+	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
+};
+
+struct client {
+	uint32_t magic;
+	struct stream stream;
+	struct session_env *env;
+	struct list link;     /* env.clients or env.dead */
+	struct list run_link; /* env.runnable or env.again */
+	struct map_node by_pid;
+	struct peer peer;
+	enum phase phase;
+	enum flow flow;
+	enum close_reason closing; /* CLOSE_NONE: it lives; acted upon at the end of the event */
+
+	struct buf held;    /* input that could not be taken yet; no memory when empty */
+	uint32_t body_left; /* of a message that is taken in pieces */
+	bool body_passes;
+	bool is_running; /* session_run is at work further up the stack */
+	bool is_told;    /* the reason of the end, already */
+
+	/* Login. */
+	bool tls_asked, gss_asked, is_encrypted;
+	uint32_t pid, secret;
+	char *database, *user;
+	const struct conf_role *role;
+	struct pool *pool;
+	struct auth_ticket *ticket;
+	char *settings; /* startup settings, made on every server: "name\0value\0"... */
+	size_t settings_len;
+	bool settings_linger; /* a server that had them is scrubbed before the next client */
+	struct timer login_timer;
+	struct timer finish_timer; /* the client has said all it will say */
+
+	/* The lease. */
+	struct server *server;
+	struct pool_waiter waiter;
+	struct timer wait_timer;
+	uint32_t lease; /* counts leases, so that what was on an earlier one is not believed */
+	bool is_fresh;  /* nothing was sent on it yet */
+	bool sending;   /* between server_begin and server_end */
+
+	/* The transaction and the batch at hand. */
+	struct txn txn;
+	bool is_chained;    /* the transaction at hand was begun by AND CHAIN */
+	bool batch_open;    /* extended messages were taken since the last Sync */
+	bool batch_failed;  /* everything up to Sync is skipped */
+	bool copy_ate_sync; /* a Sync was taken in COPY, as the server would have done */
+	bool copy_is_simple;
+	bool script_goes_on;
+	bool batch_ended;    /* ReadyForQuery 'I' has passed: the server may be released */
+	uint32_t batch_bits; /* enum sql_bits of what was sent in it */
+	struct script *script;
+	struct buf refusal; /* the error that a refusal under way is answered with */
+	bool is_refused;    /* no server was to be had: `refused` says why */
+	struct wire_error refused;
+
+	/* Prepared statements and portals. */
+	struct map stmts;
+	struct text *unnamed;  /* the unnamed statement */
+	bool unnamed_restored; /* in this batch, because a Parse was skipped */
+	struct sql_stmt unnamed_portal;
+	struct client_portal *portals;
+	uint32_t n_portals;
+	size_t stmt_bytes; /* of the texts of its named statements */
+};
+
+/* A message of the client's. */
+struct message {
+	uint8_t type;
+	uint32_t body_len;
+	const uint8_t *start; /* the header */
+	const uint8_t *body;
+	size_t have; /* bytes of the body that are here */
+};
+
+/* session.c */
+void session_run(struct client *c);
+void session_fail(struct client *c, enum close_reason reason);
+void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e);
+void session_settle(struct client *c);
+bool session_is_idle(const struct client *c);
+struct outvec *client_out(struct client *c);
+void client_put(struct client *c, struct buf *b);
+void client_put_bare(struct client *c, uint8_t type);
+void client_put_ready(struct client *c);
+void client_put_error(struct client *c, const struct wire_error *e);
+void client_flush(struct client *c);
+
+/* login.c: steps before PHASE_READY */
+enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used);
+enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used);
+
+/* welcome.c */
+void welcome_start(struct client *c);
+void welcome_draw_key(struct client *c);
+
+/* ready.c */
+enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
+bool ready_is_expired(struct client *c);
+
+/* query.c: the simple protocol */
+enum step query_take(struct client *c, const struct message *m);
+enum step query_refuse(struct client *c, const struct wire_error *e);
+enum step query_function(struct client *c, const struct message *m);
+void query_go_on(struct client *c);
+void script_free(struct client *c);
+
+/* batch.c: the extended protocol */
+enum step batch_parse(struct client *c, const struct message *m);
+enum step batch_bind(struct client *c, const struct message *m);
+enum step batch_describe(struct client *c, const struct message *m);
+enum step batch_execute(struct client *c, const struct message *m);
+enum step batch_close(struct client *c, const struct message *m);
+enum step batch_flush(struct client *c, const struct message *m);
+enum step batch_sync(struct client *c, const struct message *m);
+enum step batch_refuse(struct client *c, const struct wire_error *e);
+
+/* lease.c: getting a server, and what goes in front of the client's bytes */
+enum lease { LEASE_OK, LEASE_WAIT, LEASE_REFUSED };
+enum lease lease_get(struct client *c);
+enum step lease_none(struct client *c, bool in_batch);
+struct outvec *lease_send(struct client *c);
+void lease_sent(struct client *c);
+bool lease_begin(struct client *c);
+bool lease_context(struct client *c);
+bool lease_before(struct client *c, const struct sql_stmt *stmt);
+void lease_after(struct client *c, const struct sql_stmt *stmt);
+void lease_give_back(struct client *c);
+void lease_granted(struct pool_waiter *w, struct server *server);
+void lease_refused(struct pool_waiter *w, const struct wire_error *e);
+void lease_start_wait(struct client *c);
+void lease_timeout(struct timer *timer);
+void lease_end_wait(struct client *c, const struct wire_error *e);
+
+/* relay.c */
+extern const struct sink_ops session_sink;
+bool relay_end_batch(struct client *c);
+
+/* stmts.c: prepared statements and portals */
+struct text *text_get(struct client *c, const uint8_t *body, size_t len,
+                      const struct sql_stmt *stmt, bool is_shared);
+void text_put(struct session_env *env, struct text **t);
+struct client_stmt *stmt_find(struct client *c, const char *name);
+struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
+void stmt_unlist(struct client *c, struct client_stmt *s);
+struct client_stmt *stmt_get(struct client_stmt *s);
+void stmt_put(struct client *c, struct client_stmt *s);
+void stmts_forget(struct client *c);
+void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
+const struct sql_stmt *portal_find(struct client *c, const char *name);
+void portal_close(struct client *c, const char *name);
+void portals_forget(struct client *c);
+
+#endif

@@ -1,0 +1,203 @@
+/* A client's prepared statements and portals. The text of a named statement is shared by all
+ * clients of the worker that prepared the same; on servers it is known by its digest. Source:
+ * PostgreSQL documentation 55.2.3, Extended Query. */
+#include <string.h>
+
+#include "session_int.h"
+
+/* ---- texts ------------------------------------------------------------------------------- */
+
+static uint64_t digest_hash(const uint8_t *digest)
+{
+	return hash_bytes(digest, SHA256_BYTES);
+}
+
+static struct text *text_find(struct session_env *env, const uint8_t *digest)
+{
+	struct map_node *node = map_find(&env->texts, digest_hash(digest));
+
+	for (; node != NULL; node = map_find_next(node)) {
+		struct text *t = CONTAINER_OF(node, struct text, node);
+
+		if (memcmp(t->digest, digest, SHA256_BYTES) == 0)
+			return t;
+	}
+	return NULL;
+}
+
+struct text *text_get(struct client *c, const uint8_t *body, size_t len,
+                      const struct sql_stmt *stmt, bool is_shared)
+{
+	uint8_t digest[SHA256_BYTES];
+	struct text *t;
+
+	if (is_shared) {
+		hash_sha256(body, len, digest);
+		t = text_find(c->env, digest);
+		if (t != NULL) {
+			t->refs++;
+			return t;
+		}
+	}
+	t = mem_alloc(sizeof(*t) + len);
+	OBJ_INIT(t, TEXT_MAGIC);
+	t->refs = 1;
+	t->is_shared = is_shared;
+	t->lease = c->lease;
+	t->stmt = *stmt;
+	t->len = len;
+	memcpy(t->body, body, len);
+	if (is_shared) {
+		memcpy(t->digest, digest, SHA256_BYTES);
+		map_insert(&c->env->texts, &t->node, digest_hash(digest));
+	}
+	return t;
+}
+
+void text_put(struct session_env *env, struct text **tp)
+{
+	struct text *t = *tp;
+
+	*tp = NULL;
+	if (t == NULL)
+		return;
+	OBJ_CHECK(t, TEXT_MAGIC);
+	if (--t->refs > 0)
+		return;
+	if (t->is_shared)
+		map_remove(&env->texts, &t->node);
+	OBJ_FINI(t, TEXT_MAGIC);
+	mem_free(t);
+}
+
+/* ---- named statements ---------------------------------------------------------------------- */
+
+static uint64_t name_hash(const char *name)
+{
+	return hash_bytes(name, strlen(name));
+}
+
+struct client_stmt *stmt_find(struct client *c, const char *name)
+{
+	struct map_node *node = map_find(&c->stmts, name_hash(name));
+
+	for (; node != NULL; node = map_find_next(node)) {
+		struct client_stmt *s = CONTAINER_OF(node, struct client_stmt, node);
+
+		if (!s->is_closing && strcmp(s->name, name) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text)
+{
+	size_t size = strlen(name) + 1;
+	struct client_stmt *s = mem_zalloc(sizeof(*s) + size);
+
+	OBJ_INIT(s, CLIENT_STMT_MAGIC);
+	s->refs = 1;
+	s->text = text;
+	s->is_listed = true;
+	memcpy(s->name, name, size);
+	map_insert(&c->stmts, &s->node, name_hash(name));
+	c->stmt_bytes += text->len;
+	return s;
+}
+
+struct client_stmt *stmt_get(struct client_stmt *s)
+{
+	OBJ_CHECK(s, CLIENT_STMT_MAGIC);
+	s->refs++;
+	return s;
+}
+
+void stmt_put(struct client *c, struct client_stmt *s)
+{
+	OBJ_CHECK(s, CLIENT_STMT_MAGIC);
+	if (--s->refs > 0)
+		return;
+	MUST(!s->is_listed);
+	text_put(c->env, &s->text);
+	OBJ_FINI(s, CLIENT_STMT_MAGIC);
+	mem_free(s);
+}
+
+void stmt_unlist(struct client *c, struct client_stmt *s)
+{
+	if (!s->is_listed)
+		return;
+	s->is_listed = false;
+	c->stmt_bytes -= s->text->len;
+	map_remove(&c->stmts, &s->node);
+	stmt_put(c, s);
+}
+
+static void forget(struct map_node *node, void *arg)
+{
+	stmt_unlist(arg, CONTAINER_OF(node, struct client_stmt, node));
+}
+
+void stmts_forget(struct client *c)
+{
+	map_each(&c->stmts, forget, c);
+}
+
+/* ---- portals ------------------------------------------------------------------------------- */
+
+void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt)
+{
+	struct client_portal *p;
+	size_t size = strlen(name) + 1;
+
+	if (name[0] == '\0') {
+		c->unnamed_portal = *stmt;
+		return;
+	}
+	portal_close(c, name);
+	p = mem_zalloc(sizeof(*p) + size);
+	p->stmt = *stmt;
+	memcpy(p->name, name, size);
+	p->next = c->portals;
+	c->portals = p;
+	c->n_portals++;
+}
+
+const struct sql_stmt *portal_find(struct client *c, const char *name)
+{
+	/* A cursor that SQL declared, or none at all: the server knows. */
+	static const struct sql_stmt unknown = {.kind = SQL_DATA};
+
+	if (name[0] == '\0')
+		return &c->unnamed_portal;
+	for (struct client_portal *p = c->portals; p != NULL; p = p->next) {
+		if (strcmp(p->name, name) == 0)
+			return &p->stmt;
+	}
+	return &unknown;
+}
+
+void portal_close(struct client *c, const char *name)
+{
+	for (struct client_portal **at = &c->portals; *at != NULL; at = &(*at)->next) {
+		struct client_portal *p = *at;
+
+		if (strcmp(p->name, name) != 0)
+			continue;
+		*at = p->next;
+		c->n_portals--;
+		mem_free(p);
+		return;
+	}
+}
+
+void portals_forget(struct client *c)
+{
+	while (c->portals != NULL) {
+		struct client_portal *p = c->portals;
+
+		c->portals = p->next;
+		mem_free(p);
+	}
+	c->n_portals = 0;
+}

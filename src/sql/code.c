@@ -1,0 +1,228 @@
+/* The guard rules about code that comes as text: DO blocks, function bodies, arguments that are
+ * run as SQL, and whole statements that the parser does not know. Pure.
+ *
+ * Such texts are not parsed but searched (text.c), so these rules refuse too much rather than
+ * too little: a body that only reads the tenant's setting is refused as well. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "sql_int.h"
+
+const struct sql_refusal sql_refusal_settings_view = {
+	"settings_view",
+	"permission denied to change settings through the view pg_settings",
+	"Use SET.",
+};
+const struct sql_refusal sql_refusal_reserved_name = {
+	"reserved_name",
+	"prepared statement names that begin with \"pgu_\" are reserved",
+	"Choose another name.",
+};
+static const struct sql_refusal refusal_hidden_text = {
+	"code_text",
+	"the code names, or may name, a setting that clients may not change",
+	"Code must not mention set_config or the tenant context, nor spell names by escapes.",
+};
+static const struct sql_refusal refusal_dynamic_sql = {
+	"dynamic_sql",
+	"SQL text made at run time is not allowed here",
+	"Give the text as a constant, or run the statement itself.",
+};
+
+const struct sql_refusal sql_refusal_alter_role = {
+	"alter_role",
+	"roles and databases are not altered through this proxy",
+	"All tenants share them: connect to PostgreSQL itself.",
+};
+
+/* Commands whose words are too common to be refused alone. They count where they stand
+ * together, or anywhere if a comment might stand between them. */
+static const struct {
+	const char *word;
+	const char *together[3];
+} set_commands[] = {
+	{"role", {"setrole", "setlocalrole", "setsessionrole"}},
+	{"names", {"setnames", "setlocalnames", "setsessionnames"}},
+	{"authorization", {"sessionauthorization", NULL, NULL}},
+};
+
+static bool text_may_have_command(const struct sql_text *text)
+{
+	for (size_t i = 0; i < COUNT_OF(set_commands); i++) {
+		if (sql_text_may_hide_words(text) && sql_text_has_word(text, "set") &&
+		    sql_text_has_word(text, set_commands[i].word))
+			return true;
+		for (size_t k = 0; k < COUNT_OF(set_commands[i].together); k++) {
+			const char *together = set_commands[i].together[k];
+
+			if (together != NULL && sql_text_has(text, together))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A server that is newer than the parser may well run an EXECUTE that we cannot read, and the
+ * names are no secret (pg_prepared_statements). */
+static bool text_may_name_reserved(const struct sql_text *text)
+{
+	static const char *const commands[] = {"execute", "prepare", "deallocate"};
+
+	if (!sql_text_has(text, "pgu_"))
+		return false;
+	for (size_t i = 0; i < COUNT_OF(commands); i++)
+		if (sql_text_has_word(text, commands[i]))
+			return true;
+	return false;
+}
+
+/* What a text of code may not hold, whatever runs it. */
+static const struct sql_refusal *check_text(const struct sql_rules *rules,
+                                            const struct sql_text *text)
+{
+	static const char *const settings[] = {
+		"session_authorization",       "row_security",    "session_replication_role",
+		"standard_conforming_strings", "client_encoding",
+	};
+
+	if (sql_text_may_set(text, (const char *const *)rules->names) ||
+	    text_may_have_command(text))
+		return &refusal_hidden_text;
+	for (size_t i = 0; i < COUNT_OF(settings); i++)
+		if (sql_text_has(text, settings[i]))
+			return &refusal_hidden_text;
+	if (text_may_name_reserved(text))
+		return &sql_refusal_reserved_name;
+	if (sql_text_has_word(text, "alter") &&
+	    (sql_text_has_word(text, "role") || sql_text_has_word(text, "user") ||
+	     sql_text_has_word(text, "database")))
+		return &sql_refusal_alter_role;
+	if (sql_text_has(text, "pg_settings") && sql_text_has_word(text, "update"))
+		return &sql_refusal_settings_view;
+	return NULL;
+}
+
+static struct sql_text *text_of_string(const struct sql_json_string *s)
+{
+	struct buf decoded = {0};
+	struct sql_text *text;
+
+	sql_json_decode(s, &decoded);
+	text = sql_text_new((const char *)decoded.data, decoded.len - 1);
+	buf_fini(&decoded);
+	return text;
+}
+
+/* dynamic: whether code that makes SQL at run time is refused too. */
+static const struct sql_refusal *check_string(const struct sql_rules *rules,
+                                              const struct sql_json_string *s, bool dynamic)
+{
+	struct sql_text *text = text_of_string(s);
+	const struct sql_refusal *refusal = check_text(rules, text);
+
+	if (refusal == NULL && dynamic &&
+	    (sql_text_has_word(text, "execute") || sql_text_runs_sql(text)))
+		refusal = &refusal_dynamic_sql;
+	sql_text_free(&text);
+	return refusal;
+}
+
+const struct sql_refusal *sql_rules_check_do(const struct sql_rules *rules, const char *do_stmt)
+{
+	const struct sql_refusal *refusal = NULL;
+
+	for (const char *option = sql_json_first(sql_json_get(do_stmt, "args"));
+	     option != NULL && refusal == NULL; option = sql_json_next(option)) {
+		const char *elem = sql_json_get(option, "DefElem");
+		struct sql_json_string s;
+
+		if (!sql_json_string(
+			    sql_json_get(sql_json_get(sql_json_get(elem, "arg"), "String"), "sval"),
+			    &s))
+			refusal = &refusal_dynamic_sql;
+		else if (sql_json_is(sql_json_get(elem, "defname"), "as"))
+			refusal = check_string(rules, &s, true);
+		else if (!(s.len == 7 && memcmp(s.p, "plpgsql", 7) == 0))
+			refusal = &refusal_dynamic_sql; /* no idea of that language's strings */
+	}
+	return refusal;
+}
+
+static bool is_known_language(const char *elem)
+{
+	const char *name = sql_json_get(sql_json_get(sql_json_get(elem, "arg"), "String"), "sval");
+
+	return sql_json_is(name, "sql") || sql_json_is(name, "plpgsql");
+}
+
+/* Nor may a body run SQL made at run time, or be of a language whose strings we do not know:
+ * anybody can make a function in pg_temp and hand it any text. */
+const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules,
+                                                   const char *create)
+{
+	const struct sql_refusal *refusal = NULL;
+
+	for (const char *option = sql_json_first(sql_json_get(create, "options"));
+	     option != NULL && refusal == NULL; option = sql_json_next(option)) {
+		const char *elem = sql_json_get(option, "DefElem");
+		const char *item = sql_json_first(
+			sql_json_get(sql_json_get(sql_json_get(elem, "arg"), "List"), "items"));
+		struct sql_json_string s;
+
+		if (sql_json_is(sql_json_get(elem, "defname"), "language") &&
+		    !is_known_language(elem))
+			refusal = &refusal_dynamic_sql;
+		if (!sql_json_is(sql_json_get(elem, "defname"), "as"))
+			continue;
+		for (; item != NULL && refusal == NULL; item = sql_json_next(item))
+			if (sql_json_string(sql_json_get(sql_json_get(item, "String"), "sval"), &s))
+				refusal = check_string(rules, &s, true);
+	}
+	return refusal;
+}
+
+const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules, const char *call,
+                                                   bool second)
+{
+	const struct sql_refusal *refusal = NULL;
+	const char *arg = sql_call_args(call);
+
+	if (arg != NULL && second) {
+		arg = sql_json_next(arg);
+		/* ts_rewrite with three arguments runs nothing. */
+		if (arg != NULL && sql_json_next(arg) != NULL)
+			return NULL;
+	}
+	if (arg == NULL)
+		return sql_json_get(call, "args") == NULL ? NULL : &refusal_dynamic_sql;
+	for (; arg != NULL && refusal == NULL; arg = sql_json_next(arg)) {
+		const char *constant = sql_json_get(arg, "A_Const");
+		struct buf text = {0};
+
+		if (sql_read_constant(arg, &text)) {
+			struct sql_text *t = sql_text_new((char *)text.data, text.len - 1);
+
+			refusal = check_text(rules, t);
+			if (refusal == NULL && sql_text_runs_sql(t))
+				refusal = &refusal_dynamic_sql;
+			sql_text_free(&t);
+		} else if (constant == NULL) {
+			refusal = &refusal_dynamic_sql;
+		}
+		buf_fini(&text);
+	}
+	return refusal;
+}
+
+const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules, const char *text,
+                                                   size_t len)
+{
+	struct sql_text *t = sql_text_new(text, len);
+	const struct sql_refusal *refusal = check_text(rules, t);
+
+	if (refusal == NULL && (sql_text_runs_sql(t) ||
+	                        (sql_text_has_word(t, "do") && sql_text_has_word(t, "execute"))))
+		refusal = &refusal_dynamic_sql;
+	sql_text_free(&t);
+	return refusal;
+}

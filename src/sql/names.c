@@ -1,0 +1,90 @@
+/* Tables of names: functions that the guard and the pool must know, and the words that plain
+ * statements start with. Pure. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "sql_int.h"
+
+struct function_name {
+	const char *name; /* lower case */
+	uint8_t len;
+	bool is_prefix;
+	uint8_t bits;
+};
+
+#define NAME(lit) lit, sizeof(lit) - 1, false
+#define PREFIX(lit) lit, sizeof(lit) - 1, true
+#define RUNS (SQL_FUNC_RUNS_SQL | SQL_FUNC_OPAQUE)
+
+static const struct function_name functions[] = {
+	{NAME("set_config"), SQL_FUNC_SET_CONFIG},
+	{NAME("query_to_xml"), RUNS},
+	{NAME("query_to_xmlschema"), RUNS},
+	{NAME("query_to_xml_and_xmlschema"), RUNS},
+	{NAME("ts_stat"), RUNS},
+	{NAME("ts_rewrite"), RUNS | SQL_FUNC_SECOND},
+	{NAME("xpath_table"), RUNS}, /* contrib/xml2 */
+	{PREFIX("crosstab"), RUNS},  /* contrib/tablefunc */
+	/* Connections that dblink opens outlive the transaction. */
+	{PREFIX("dblink"), RUNS | SQL_FUNC_STATE},
+	{NAME("cursor_to_xml"), SQL_FUNC_OPAQUE},
+	{NAME("pg_advisory_lock"), SQL_FUNC_STATE},
+	{NAME("pg_advisory_lock_shared"), SQL_FUNC_STATE},
+	{NAME("pg_try_advisory_lock"), SQL_FUNC_STATE},
+	{NAME("pg_try_advisory_lock_shared"), SQL_FUNC_STATE},
+	{NAME("pg_replication_origin_session_setup"), SQL_FUNC_STATE},
+	/* With temporary => true the slot is the session's. */
+	{NAME("pg_create_logical_replication_slot"), SQL_FUNC_STATE},
+	{NAME("pg_create_physical_replication_slot"), SQL_FUNC_STATE},
+};
+
+unsigned sql_function_bits(const char *name, size_t len)
+{
+	char first = len > 0 ? name[0] | 0x20 : 0;
+
+	for (size_t i = 0; i < COUNT_OF(functions); i++) {
+		const struct function_name *f = &functions[i];
+
+		if (f->name[0] != first || len < f->len || (len > f->len && !f->is_prefix))
+			continue;
+		if (strncasecmp(name, f->name, f->len) == 0)
+			return f->bits;
+	}
+	return 0;
+}
+
+bool sql_name_keeps_literals(const char *name, size_t len)
+{
+	/* Most identifiers end here: the shortest such name is dblink, and there are none with
+	 * other initials. test_normalise.c tries every name of the table. */
+	if (len < 6 || strchr("cdqstxCDQSTX", name[0]) == NULL)
+		return false;
+	return (sql_function_bits(name, len) & (SQL_FUNC_SET_CONFIG | SQL_FUNC_RUNS_SQL)) != 0;
+}
+
+/* Statements whose literals cannot change what they are: reads, writes of rows, and what runs
+ * something prepared before. Not SET, DO, CREATE, ALTER, PREPARE, DECLARE and so on. */
+bool sql_word_is_plain_start(const char *word, size_t len)
+{
+	static const struct {
+		char text[8];
+		uint8_t len;
+	} words[] = {
+		{"select", 6}, {"insert", 6}, {"update", 6},  {"delete", 6}, {"with", 4},
+		{"values", 6}, {"table", 5},  {"merge", 5},   {"copy", 4},   {"explain", 7},
+		{"fetch", 5},  {"move", 4},   {"execute", 7}, {"call", 4},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		if (words[i].len == len && strncasecmp(word, words[i].text, len) == 0)
+			return true;
+	return false;
+}
+
+bool sql_any_runs_sql(bool (*match)(const char *name, const void *arg), const void *arg)
+{
+	for (size_t i = 0; i < COUNT_OF(functions); i++)
+		if ((functions[i].bits & SQL_FUNC_RUNS_SQL) != 0 && match(functions[i].name, arg))
+			return true;
+	return false;
+}

@@ -1,0 +1,304 @@
+/* The guard rules: what no client may set, by which spelling soever, and why. Pure.
+ *
+ * A tenant's context is a setting, so whoever can set it is whoever he likes. The rules refuse
+ * each way to set it that can be read from the statement, and each way whose text cannot be
+ * read (a name made at run time). What they cannot see, a function that was there before,
+ * row-level security has to stand on its own (the signed context). */
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "sql_int.h"
+
+static const struct sql_refusal refusal_tenant_setting = {
+	"tenant_setting",
+	"permission denied to set parameter of the tenant context",
+	"The tenant comes from the token; reconnect with another one to change it.",
+};
+const struct sql_refusal sql_refusal_set_config_name = {
+	"set_config_unreadable",
+	"set_config needs a constant setting name",
+	"Write the name as a plain string, as the first of three unnamed arguments.",
+};
+static const struct sql_refusal refusal_role = {
+	"role_change",
+	"permission denied to change the role behind this proxy",
+	"All clients share one database role; RESET ROLE is allowed.",
+};
+static const struct sql_refusal refusal_row_security = {
+	"row_security",
+	"permission denied to set parameter \"row_security\"",
+	"Row-level security keeps tenants apart and stays on.",
+};
+static const struct sql_refusal refusal_replication_role = {
+	"session_replication_role",
+	"permission denied to set parameter \"session_replication_role\"",
+	"It would switch triggers off.",
+};
+static const struct sql_refusal refusal_string_syntax = {
+	"string_syntax",
+	"standard_conforming_strings must stay on behind this proxy",
+	"Write E'...' where backslash escapes are needed.",
+};
+static const struct sql_refusal refusal_client_encoding = {
+	"client_encoding",
+	"this client_encoding is not allowed behind this proxy",
+	"Use UTF8, or another encoding whose multibyte characters hold no ASCII bytes.",
+};
+struct sql_rules *sql_rules_new(const char *const *protected_settings)
+{
+	struct sql_rules *rules = mem_zalloc(sizeof(*rules));
+	size_t n = 0;
+
+	while (protected_settings[n] != NULL)
+		n++;
+	rules->names = mem_zalloc((n + 1) * sizeof(rules->names[0]));
+	for (size_t i = 0; i < n; i++) {
+		rules->names[i] = mem_strdup(protected_settings[i]);
+		for (char *c = rules->names[i]; *c != '\0'; c++)
+			if (*c >= 'A' && *c <= 'Z')
+				*c |= 0x20;
+	}
+	return rules;
+}
+
+void sql_rules_free(struct sql_rules **rules)
+{
+	for (char **name = (*rules)->names; *name != NULL; name++)
+		mem_free(*name);
+	mem_free((*rules)->names);
+	MEM_FREE(rules);
+}
+
+/* ---- settings and their values */
+
+enum value_kind {
+	VALUE_DEFAULT, /* RESET, TO DEFAULT */
+	VALUE_TEXT,
+	VALUE_UNKNOWN, /* not a constant, or not one */
+};
+
+struct setting {
+	struct buf name; /* with a NUL */
+	enum value_kind kind;
+	struct buf value; /* with a NUL where kind is VALUE_TEXT */
+};
+
+static void setting_fini(struct setting *s)
+{
+	buf_fini(&s->name);
+	buf_fini(&s->value);
+}
+
+static bool setting_is(const struct setting *s, const char *name)
+{
+	return strcasecmp((const char *)s->name.data, name) == 0;
+}
+
+static bool is_client_setting(const struct sql_rules *rules, const char *name)
+{
+	for (char *const *p = rules->names; *p != NULL; p++)
+		if (strcasecmp(*p, name) == 0)
+			return false;
+	return true;
+}
+
+/* Settings whose every value but the default is refused. */
+static const struct {
+	const char *name;
+	const struct sql_refusal *refusal;
+} fixed_settings[] = {
+	{"role", &refusal_role},
+	{"session_authorization", &refusal_role},
+	{"is_superuser", &refusal_role},
+	{"row_security", &refusal_row_security},
+	{"session_replication_role", &refusal_replication_role},
+};
+
+bool sql_rules_protect(const struct sql_rules *rules, const char *name)
+{
+	for (size_t i = 0; i < COUNT_OF(fixed_settings); i++)
+		if (strcasecmp(fixed_settings[i].name, name) == 0)
+			return true;
+	return !is_client_setting(rules, name);
+}
+
+/* As PostgreSQL reads a boolean: any beginning of the word that is not ambiguous. */
+static bool text_is_on(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 &&
+	       (strncasecmp(text, "true", len) == 0 || strncasecmp(text, "yes", len) == 0 ||
+	        strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0);
+}
+
+/* Encodings in which every byte of a multibyte character is beyond ASCII, so that our lexer
+ * and the server's see the same quotes. Names without punctuation and in lower case, as
+ * PostgreSQL compares them (pg_char_to_encoding). Not here: SJIS, BIG5, GBK, UHC, GB18030,
+ * JOHAB, SHIFT_JIS_2004. */
+static bool encoding_is_safe(const char *name)
+{
+	static const char *const safe[] = {
+		"utf8",        "unicode",     "sqlascii",    "muleinternal", "mskoi8r",
+		"koi8",        "koi8r",       "koi8u",       "latin1",       "latin2",
+		"latin3",      "latin4",      "latin5",      "latin6",       "latin7",
+		"latin8",      "latin9",      "latin10",     "iso88591",     "iso88592",
+		"iso88593",    "iso88594",    "iso88595",    "iso88596",     "iso88597",
+		"iso88598",    "iso88599",    "iso885910",   "iso885913",    "iso885914",
+		"iso885915",   "iso885916",   "euccn",       "eucjp",        "eucjis2004",
+		"euckr",       "euctw",       "win",         "alt",          "abc",
+		"tcvn",        "tcvn5712",    "vscii",       "win866",       "win874",
+		"win1250",     "win1251",     "win1252",     "win1253",      "win1254",
+		"win1255",     "win1256",     "win1257",     "win1258",      "windows866",
+		"windows874",  "windows1250", "windows1251", "windows1252",  "windows1253",
+		"windows1254", "windows1255", "windows1256", "windows1257",  "windows1258",
+	};
+	char clean[32];
+	size_t len = 0;
+
+	for (; *name != '\0'; name++) {
+		char c = *name;
+
+		if (c >= 'A' && c <= 'Z')
+			c |= 0x20;
+		if ((c < 'a' || c > 'z') && (c < '0' || c > '9'))
+			continue;
+		if (len + 1 == sizeof(clean))
+			return false;
+		clean[len++] = c;
+	}
+	clean[len] = '\0';
+	for (size_t i = 0; i < COUNT_OF(safe); i++)
+		if (strcmp(clean, safe[i]) == 0)
+			return true;
+	return false;
+}
+
+static const struct sql_refusal *check_setting(const struct sql_rules *rules,
+                                               const struct setting *s)
+{
+	const char *value = (const char *)s->value.data;
+
+	if (!is_client_setting(rules, (const char *)s->name.data))
+		return &refusal_tenant_setting;
+	if (s->kind == VALUE_DEFAULT)
+		return NULL;
+	for (size_t i = 0; i < COUNT_OF(fixed_settings); i++)
+		if (setting_is(s, fixed_settings[i].name))
+			return fixed_settings[i].refusal;
+	if (setting_is(s, "standard_conforming_strings") &&
+	    (s->kind != VALUE_TEXT || !text_is_on(value)))
+		return &refusal_string_syntax;
+	if (setting_is(s, "client_encoding") && (s->kind != VALUE_TEXT || !encoding_is_safe(value)))
+		return &refusal_client_encoding;
+	return NULL;
+}
+
+/* ---- SET and set_config */
+
+static void read_set(const char *set, struct setting *s)
+{
+	const char *kind = sql_json_get(set, "kind");
+	const char *arg = sql_json_first(sql_json_get(set, "args"));
+	struct sql_json_string name;
+
+	memset(s, 0, sizeof(*s));
+	if (sql_json_string(sql_json_get(set, "name"), &name))
+		sql_json_decode(&name, &s->name);
+	else
+		buf_put_u8(&s->name, 0);
+	if (sql_json_is(kind, "VAR_RESET") || sql_json_is(kind, "VAR_SET_DEFAULT"))
+		s->kind = VALUE_DEFAULT;
+	else if (arg != NULL && sql_json_next(arg) == NULL && sql_read_constant(arg, &s->value))
+		s->kind = VALUE_TEXT;
+	else
+		s->kind = VALUE_UNKNOWN;
+}
+
+const struct sql_refusal *sql_rules_check_set(const struct sql_rules *rules, const char *set)
+{
+	const char *kind = sql_json_get(set, "kind");
+	const struct sql_refusal *refusal;
+	struct setting s;
+
+	/* SET TRANSACTION and the like name no setting; RESET ALL is the session's affair. */
+	if (sql_json_is(kind, "VAR_SET_MULTI") || sql_json_is(kind, "VAR_RESET_ALL"))
+		return NULL;
+	read_set(set, &s);
+	refusal = check_setting(rules, &s);
+	setting_fini(&s);
+	return refusal;
+}
+
+/* False where the name cannot be read. */
+static bool read_set_config(const char *call, struct setting *s)
+{
+	const char *name = sql_call_args(call);
+	const char *value = name != NULL ? sql_json_next(name) : NULL;
+
+	memset(s, 0, sizeof(*s));
+	if (value == NULL || !sql_read_constant(name, &s->name))
+		return false;
+	s->kind = sql_read_constant(value, &s->value) ? VALUE_TEXT : VALUE_UNKNOWN;
+	return true;
+}
+
+const struct sql_refusal *sql_rules_check_set_config(const struct sql_rules *rules,
+                                                     const char *call)
+{
+	const struct sql_refusal *refusal = &sql_refusal_set_config_name;
+	struct setting s;
+
+	if (read_set_config(call, &s))
+		refusal = check_setting(rules, &s);
+	setting_fini(&s);
+	return refusal;
+}
+
+bool sql_set_config_is_local(const char *call)
+{
+	const char *arg = sql_call_args(call);
+
+	for (int i = 0; i < 2 && arg != NULL; i++)
+		arg = sql_json_next(arg);
+	return sql_json_is_true(
+		sql_json_get(sql_json_get(sql_json_get(arg, "A_Const"), "boolval"), "boolval"));
+}
+
+static bool may_name_temp(const struct setting *s)
+{
+	return s->kind == VALUE_UNKNOWN ||
+	       (s->kind == VALUE_TEXT &&
+	        strcasestr((const char *)s->value.data, "pg_temp") != NULL);
+}
+
+bool sql_set_may_name_temp(const char *set)
+{
+	struct buf value = {0};
+	struct sql_json_string name;
+	bool may = false;
+
+	/* The names of settings have no case, not even in quotes. */
+	if (!sql_json_string(sql_json_get(set, "name"), &name) ||
+	    (!name.has_escapes && (name.len != strlen("search_path") ||
+	                           strncasecmp(name.p, "search_path", name.len) != 0)))
+		return false;
+	for (const char *arg = sql_json_first(sql_json_get(set, "args")); arg != NULL && !may;
+	     arg = sql_json_next(arg)) {
+		value.len = 0;
+		may = !sql_read_constant(arg, &value) ||
+		      strcasestr((const char *)value.data, "pg_temp") != NULL;
+	}
+	buf_fini(&value);
+	return may;
+}
+
+bool sql_set_config_may_name_temp(const char *call)
+{
+	struct setting s;
+	bool may = read_set_config(call, &s) && setting_is(&s, "search_path") && may_name_temp(&s);
+
+	setting_fini(&s);
+	return may;
+}

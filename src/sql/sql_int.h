@@ -1,0 +1,223 @@
+/* What the files of the module share; nobody else includes it.
+ *
+ * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
+ * deallocate.c the name in a DEALLOCATE, by the lexer
+ * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
+ * normalise.c  text -> cache key, key -> the text that is parsed
+ * json.c       reads the tree that libpg_query returns
+ * classify.c   parsed text -> struct sql_info (kinds, bits)
+ * walk.c       facts hidden deep in a statement: functions, temp tables, texts of code
+ * rules.c      the guard rules about settings: which, in which spelling, are refused
+ * code.c       the guard rules about code that comes as text
+ * text.c       the search for a name in a text that we do not parse
+ * tree.c       constants in the tree
+ * names.c      tables of names
+ * cache.c      the cache: sql_classify itself */
+#ifndef PGUSHER_SQL_INT_H
+#define PGUSHER_SQL_INT_H
+
+#include "base/buf.h"
+#include "sql.h"
+
+/* ---- lexer.c */
+
+enum sql_token_kind {
+	TOKEN_END,
+	TOKEN_IDENT,   /* unquoted, keywords too */
+	TOKEN_QUOTED,  /* "x" */
+	TOKEN_UQUOTED, /* U&"x" */
+	TOKEN_STRING,  /* 'x', $$x$$, E'x' without a backslash */
+	TOKEN_ESCAPED, /* E'x' with a backslash in it */
+	TOKEN_USTRING, /* U&'x' */
+	TOKEN_BITS,    /* B'0' */
+	TOKEN_HEX,     /* X'0' */
+	TOKEN_INTEGER, /* fits 32 bits */
+	TOKEN_NUMBER,  /* any other number */
+	TOKEN_PARAM,   /* $1 */
+	TOKEN_OP,      /* operators, and :: := .. => and the like */
+	TOKEN_SELF,    /* one character that stands for itself */
+	TOKEN_BAD,     /* unterminated or not SQL: from here to the end of the text */
+};
+
+struct sql_token {
+	enum sql_token_kind kind;
+	uint32_t start, end;
+	bool has_gap; /* white space or a comment lies before it */
+};
+
+struct sql_lexer {
+	const uint8_t *text;
+	uint32_t len, pos;
+};
+
+/* The text must be shorter than SQL_TEXT_MAX. */
+void sql_lexer_init(struct sql_lexer *lexer, const char *text, size_t len);
+void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token);
+
+/* ---- depth.c */
+
+/* True where the parse tree of the text might nest deeper than libpg_query's recursion may
+ * go: its tree printer has no stack check, and 100,000 levels end the process (measured). */
+bool sql_text_is_deep(const char *text, size_t len);
+
+/* ---- normalise.c */
+
+/* The cache key of a text. Either normalised: literals are placeholder bytes, comments and
+ * white space one space; then the class is a function of the key alone, because the key is
+ * what is parsed (sql_key_render). Or exact: the text itself, byte for byte. */
+struct sql_key {
+	const char *bytes; /* into scratch, or the text itself */
+	size_t len;
+	bool is_exact;
+};
+
+void sql_normalise(struct buf *scratch, const char *text, size_t len, struct sql_key *key);
+/* The text to parse for a key, with a NUL behind it, into out: a normalised key gets a dummy
+ * literal for each placeholder. */
+void sql_key_render(const struct sql_key *key, struct buf *out);
+
+/* ---- names.c */
+
+#define SQL_NAME_IS(p, len, lit) ((len) == sizeof(lit) - 1 && memcmp(p, lit, sizeof(lit) - 1) == 0)
+
+enum sql_function_bits {
+	SQL_FUNC_SET_CONFIG = 1u << 0,
+	SQL_FUNC_RUNS_SQL = 1u << 1, /* its first argument is SQL text */
+	SQL_FUNC_STATE = 1u << 2,    /* session advisory locks and the like */
+	SQL_FUNC_OPAQUE = 1u << 3,
+	SQL_FUNC_SECOND = 1u << 4, /* with RUNS_SQL: its second argument is */
+};
+/* What is special about a function of this name (lower case), 0 for nothing. */
+unsigned sql_function_bits(const char *name, size_t len);
+/* True where the literals in a statement with this identifier must stay: its class may hang
+ * on them. Any case. */
+bool sql_name_keeps_literals(const char *name, size_t len);
+/* True where normalising is meant for a statement that starts with this word. Any case. */
+bool sql_word_is_plain_start(const char *word, size_t len);
+
+/* True where match says so of the name of a function that runs SQL text. */
+bool sql_any_runs_sql(bool (*match)(const char *name, const void *arg), const void *arg);
+
+/* ---- text.c */
+
+/* A text of code that we do not parse (a DO block, a function body, a statement newer than
+ * the parser): may it name one of these things? Errs on the side of yes: white space, quotes,
+ * comments and escapes between or within the names do not hide them. */
+struct sql_text;
+struct sql_text *sql_text_new(const char *text, size_t len);
+void sql_text_free(struct sql_text **text);
+bool sql_text_may_set(const struct sql_text *text, const char *const *names);
+/* white space and double quotes do not count */
+bool sql_text_has(const struct sql_text *text, const char *part);
+bool sql_text_has_word(const struct sql_text *text, const char *word);
+/* A comment may stand between words that belong together. */
+bool sql_text_may_hide_words(const struct sql_text *text);
+bool sql_text_runs_sql(const struct sql_text *text);
+
+/* ---- json.c: values are pointers into the text that libpg_query wrote */
+
+/* One member of an object or the next element of an array. */
+struct sql_json_string {
+	const char *p; /* still escaped */
+	size_t len;
+	bool has_escapes;
+};
+
+/* The value behind this key of the object, NULL where there is none. */
+const char *sql_json_get(const char *object, const char *key);
+/* The first element or member value, NULL where it is empty; and the one after value. */
+const char *sql_json_first(const char *container);
+const char *sql_json_next(const char *value);
+/* One past the value. */
+const char *sql_json_end(const char *value);
+/* False where the value is no string. */
+bool sql_json_string(const char *value, struct sql_json_string *out);
+bool sql_json_is(const char *value, const char *text);
+bool sql_json_is_true(const char *value);
+long sql_json_int(const char *value, long otherwise);
+/* The string with its escapes undone and a NUL, appended to out. */
+void sql_json_decode(const struct sql_json_string *s, struct buf *out);
+/* The next member "key":value in the flat text between p and end, however deep it is
+ * nested: returns its value and sets key; NULL at the end. */
+const char *sql_json_scan(const char *p, const char *end, struct sql_json_string *key);
+
+/* ---- tree.c */
+
+/* The constant's text with a NUL, appended to out; false where the node is no constant, or
+ * one that a cast changes. */
+bool sql_read_constant(const char *node, struct buf *out);
+/* The first argument of a FuncCall; NULL where there are none, or they are VARIADIC. */
+const char *sql_call_args(const char *call);
+
+/* ---- rules.c */
+
+/* The settings that no client may change. */
+struct sql_rules {
+	char **names; /* NULL-terminated; lower case, for the search in texts */
+};
+
+struct sql_rules *sql_rules_new(const char *const *protected_settings);
+void sql_rules_free(struct sql_rules **rules);
+bool sql_rules_protect(const struct sql_rules *rules, const char *name);
+/* NULL: allowed. set is a VariableSetStmt. */
+const struct sql_refusal *sql_rules_check_set(const struct sql_rules *rules, const char *set);
+/* call is a FuncCall of set_config. */
+const struct sql_refusal *sql_rules_check_set_config(const struct sql_rules *rules,
+                                                     const char *call);
+extern const struct sql_refusal sql_refusal_set_config_name;
+/* True where the set_config call ends with the transaction for certain. */
+bool sql_set_config_is_local(const char *call);
+/* True where a search path might name the temporary schema. value: the VariableSetStmt, or
+ * the set_config call. */
+bool sql_set_may_name_temp(const char *set);
+bool sql_set_config_may_name_temp(const char *call);
+
+/* ---- code.c */
+
+/* call is a FuncCall of a function that runs an argument as SQL; second: its second one. */
+const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules, const char *call,
+                                                   bool second);
+/* do_stmt is a DoStmt. */
+const struct sql_refusal *sql_rules_check_do(const struct sql_rules *rules, const char *do_stmt);
+/* create is a CreateFunctionStmt. */
+const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules,
+                                                   const char *create);
+/* The text of a statement that the parser does not know. */
+const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules, const char *text,
+                                                   size_t len);
+extern const struct sql_refusal sql_refusal_settings_view;
+extern const struct sql_refusal sql_refusal_alter_role;
+/* Prepared statements named pgu_... are PgUsher's own on servers: executing its context
+ * statement would set the context. */
+extern const struct sql_refusal sql_refusal_reserved_name;
+
+/* ---- walk.c */
+
+struct sql_walk {
+	const struct sql_rules *rules;
+	uint32_t bits;
+	const struct sql_refusal *refusal; /* the first one found */
+	/* Private to walk.c: ends of the stretches of tree that are already judged. */
+	const char *judged_name_end;
+	const char *dropped_temp_end;
+	const char *view_end;
+};
+
+/* Looks at every node of one statement, however deep. */
+void sql_walk_statement(struct sql_walk *walk, const char *stmt);
+
+/* ---- classify.c */
+
+struct sql_class {
+	struct sql_stmt *stmts; /* grows: kept from call to call */
+	unsigned n_stmts, cap;
+	const struct sql_refusal *refusal;
+	bool is_parse_error;
+};
+
+/* Parses and classifies; text has a NUL at text[len] and may hold others before it. */
+void sql_class_read(struct sql_class *class, const struct sql_rules *rules, const char *text,
+                    size_t len);
+void sql_class_fini(struct sql_class *class);
+
+#endif

@@ -1,0 +1,179 @@
+/* Building messages. Each begins with its type and a length word that is filled in at the end. */
+#include "wire.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+static const struct close_reason_info close_reasons[CLOSE_REASON_COUNT] = {
+	[CLOSE_NONE] = {"none", "", ""},
+#define CLOSE_REASON(name, label, sqlstate, text) [CLOSE_##name] = {label, sqlstate, text},
+#include "tbl/close_reasons.h"
+#undef CLOSE_REASON
+};
+
+const struct close_reason_info *close_reason_info(enum close_reason reason)
+{
+	MUST(reason < CLOSE_REASON_COUNT);
+	return &close_reasons[reason];
+}
+
+static size_t message_begin(struct buf *b, uint8_t type)
+{
+	size_t at;
+
+	buf_put_u8(b, type);
+	at = b->len;
+	buf_put_be32(b, 0);
+	return at;
+}
+
+static void message_end(struct buf *b, size_t at)
+{
+	be32_set(b->data + at, (uint32_t)(b->len - at));
+}
+
+static void put_field(struct buf *b, uint8_t field, const char *text)
+{
+	if (text == NULL)
+		return;
+	buf_put_u8(b, field);
+	buf_put_cstr(b, text);
+}
+
+void wire_put_error(struct buf *b, const struct wire_error *e)
+{
+	size_t at = message_begin(b, 'E');
+
+	put_field(b, 'S', e->severity);
+	put_field(b, 'V', e->severity);
+	put_field(b, 'C', e->sqlstate);
+	put_field(b, 'M', e->message);
+	put_field(b, 'D', e->detail);
+	put_field(b, 'H', e->hint);
+	buf_put_u8(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_close_reason(struct buf *b, enum close_reason reason)
+{
+	const struct close_reason_info *info = close_reason_info(reason);
+	struct wire_error e = {
+		.severity = "FATAL", .sqlstate = info->sqlstate, .message = info->text};
+
+	if (info->sqlstate[0] != '\0')
+		wire_put_error(b, &e);
+}
+
+void wire_put_auth(struct buf *b, uint32_t code)
+{
+	size_t at = message_begin(b, 'R');
+
+	buf_put_be32(b, code);
+	message_end(b, at);
+}
+
+void wire_put_parameter(struct buf *b, const char *name, const char *value)
+{
+	size_t at = message_begin(b, 'S');
+
+	buf_put_cstr(b, name);
+	buf_put_cstr(b, value);
+	message_end(b, at);
+}
+
+void wire_put_key_data(struct buf *b, uint32_t pid, uint32_t secret)
+{
+	size_t at = message_begin(b, 'K');
+
+	buf_put_be32(b, pid);
+	buf_put_be32(b, secret);
+	message_end(b, at);
+}
+
+void wire_put_negotiate(struct buf *b, uint32_t minor, const char *const *options, size_t n)
+{
+	size_t at = message_begin(b, 'v');
+
+	buf_put_be32(b, minor);
+	buf_put_be32(b, (uint32_t)n);
+	for (size_t i = 0; i < n; i++)
+		buf_put_cstr(b, options[i]);
+	message_end(b, at);
+}
+
+void wire_put_ready(struct buf *b, char status)
+{
+	size_t at = message_begin(b, 'Z');
+
+	buf_put_u8(b, (uint8_t)status);
+	message_end(b, at);
+}
+
+void wire_put_command_complete(struct buf *b, const char *tag)
+{
+	size_t at = message_begin(b, 'C');
+
+	buf_put_cstr(b, tag);
+	message_end(b, at);
+}
+
+void wire_put_bare(struct buf *b, uint8_t type)
+{
+	message_end(b, message_begin(b, type));
+}
+
+void wire_put_query(struct buf *b, const char *text, size_t len)
+{
+	size_t at = message_begin(b, 'Q');
+
+	buf_put(b, text, len);
+	buf_put_u8(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_parse(struct buf *b, const char *name, const char *text)
+{
+	size_t at = message_begin(b, 'P');
+
+	buf_put_cstr(b, name);
+	buf_put_cstr(b, text);
+	buf_put_be16(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_bind(struct buf *b, const char *statement, const char *const *values, uint16_t n)
+{
+	size_t at = message_begin(b, 'B');
+
+	buf_put_cstr(b, "");
+	buf_put_cstr(b, statement);
+	buf_put_be16(b, 0);
+	buf_put_be16(b, n);
+	for (uint16_t i = 0; i < n; i++) {
+		size_t len = values[i] != NULL ? strlen(values[i]) : 0;
+
+		buf_put_be32(b, values[i] != NULL ? (uint32_t)len : UINT32_MAX);
+		buf_put(b, values[i], len);
+	}
+	buf_put_be16(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_execute(struct buf *b)
+{
+	size_t at = message_begin(b, 'E');
+
+	buf_put_cstr(b, "");
+	buf_put_be32(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_close_statement(struct buf *b, const char *name)
+{
+	size_t at = message_begin(b, 'C');
+
+	buf_put_u8(b, 'S');
+	buf_put_cstr(b, name);
+	message_end(b, at);
+}

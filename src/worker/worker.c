@@ -1,0 +1,343 @@
+/* The worker: owns one event_base and all that runs on it, and wires the modules together.
+ *
+ *   listener ─► session_accept      clients
+ *   mailbox  ─► letters             dial answers, lent servers, cancels, keys, drain
+ *   reaper   ─► session_edge        at the loop's edge
+ *
+ * One read buffer for clients and one for servers serve all connections of the thread, for bytes
+ * are dealt with in place and only a rest is kept. */
+#include "worker.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "session.h"
+
+#define WORKER_MAGIC 0x304be401
+#define READ_BUFFER_BYTES 65536
+#define SQL_CACHE_ENTRIES 10000
+#define AUTH_CACHE_ENTRIES 20000
+#define LISTENERS_MAX 64
+#define SWEEP_US US_PER_S
+#define DRAIN_POLL_US (50 * US_PER_MS)
+
+struct worker {
+	uint32_t magic;
+	unsigned index;
+	struct worker_shared *shared;
+	pthread_t thread;
+	struct event_base *base;
+	struct mailbox *mailbox;
+	struct timers *timers;
+	struct event *edge;
+	struct listener *listeners[LISTENERS_MAX];
+	unsigned n_listeners;
+	struct backend_env backend;
+	struct session_env session;
+	struct outvec to_server, to_client;
+	struct buf scratch;
+	uint8_t server_in[READ_BUFFER_BYTES], client_in[READ_BUFFER_BYTES];
+	struct timer sweep;
+	/* Shutting down. */
+	struct timer drain;
+	int64_t drain_until_us;
+};
+
+/* ---- letters ----------------------------------------------------------------------------------
+ * */
+
+struct cancel_letter {
+	struct mail mail;
+	struct worker *from;
+	uint32_t asker, pid, secret;
+};
+
+struct keys_letter {
+	struct mail mail;
+	struct auth_keys *keys;
+};
+
+struct drain_letter {
+	struct mail mail;
+	int64_t timeout_us;
+};
+
+static void on_cancel_done(struct mail *mail, void *owner)
+{
+	struct cancel_letter *letter = CONTAINER_OF(mail, struct cancel_letter, mail);
+	struct worker *w = owner;
+
+	session_cancel_done(&w->session, letter->asker);
+	mem_free(letter);
+}
+
+static void on_cancel(struct mail *mail, void *owner)
+{
+	struct cancel_letter *letter = CONTAINER_OF(mail, struct cancel_letter, mail);
+	struct worker *w = owner;
+
+	session_cancel(&w->session, letter->pid, letter->secret);
+	letter->mail.deliver = on_cancel_done;
+	mailbox_post(letter->from->mailbox, &letter->mail);
+}
+
+static bool route_cancel(void *worker, uint32_t asker, uint32_t pid, uint32_t secret)
+{
+	struct worker *w = worker;
+	unsigned index = session_pid_worker(pid, w->shared->n_workers);
+	struct cancel_letter *letter;
+
+	if (index == w->index) {
+		session_cancel(&w->session, pid, secret);
+		return true;
+	}
+	letter = mem_zalloc(sizeof(*letter));
+	letter->mail.deliver = on_cancel;
+	letter->from = w;
+	letter->asker = asker;
+	letter->pid = pid;
+	letter->secret = secret;
+	mailbox_post(w->shared->workers[index]->mailbox, &letter->mail);
+	return false;
+}
+
+static void on_keys(struct mail *mail, void *owner)
+{
+	struct keys_letter *letter = CONTAINER_OF(mail, struct keys_letter, mail);
+	struct worker *w = owner;
+
+	auth_keys_put(&w->session.keys);
+	w->session.keys = letter->keys;
+	auth_cache_clear(w->session.auth);
+	mem_free(letter);
+}
+
+void worker_set_keys(struct worker *w, struct auth_keys *keys)
+{
+	struct keys_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_keys;
+	letter->keys = auth_keys_get(keys);
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------
+ * */
+
+static void close_all_clients(struct worker *w)
+{
+	while (!list_is_empty(&w->session.clients))
+		session_close(session_of_link(w->session.clients.next), CLOSE_SHUTDOWN);
+	session_edge(&w->session);
+}
+
+static void on_drain_poll(struct timer *timer)
+{
+	struct worker *w = CONTAINER_OF(timer, struct worker, drain);
+	bool is_done = list_is_empty(&w->session.clients) && pools_busy(w->session.pools) == 0;
+
+	if (!is_done && clock_mono_us() < w->drain_until_us) {
+		timer_arm(w->timers, timer, DRAIN_POLL_US);
+		return;
+	}
+	close_all_clients(w);
+	event_base_loopbreak(w->base);
+}
+
+static void on_drain(struct mail *mail, void *owner)
+{
+	struct drain_letter *letter = CONTAINER_OF(mail, struct drain_letter, mail);
+	struct worker *w = owner;
+
+	w->drain_until_us = clock_mono_us() + letter->timeout_us;
+	mem_free(letter);
+	for (unsigned i = 0; i < w->n_listeners; i++)
+		listener_free(&w->listeners[i]);
+	w->n_listeners = 0;
+	session_drain(&w->session);
+	timer_cancel(w->timers, &w->drain);
+	timer_arm(w->timers, &w->drain, 0);
+}
+
+void worker_drain(struct worker *w, int64_t timeout_us)
+{
+	struct drain_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_drain;
+	letter->timeout_us = timeout_us;
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
+static void on_sweep(struct timer *timer)
+{
+	struct worker *w = CONTAINER_OF(timer, struct worker, sweep);
+
+	session_sweep(&w->session);
+	timer_arm(w->timers, timer, SWEEP_US);
+}
+
+/* ---- life
+ * --------------------------------------------------------------------------------------- */
+
+static void on_accept(void *arg, int fd, const struct peer *peer)
+{
+	struct worker *w = arg;
+
+	session_accept(&w->session, fd, peer);
+}
+
+static void on_edge(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd, (void)what;
+	session_edge(&w->session);
+}
+
+static void wake_edge(void *worker)
+{
+	struct worker *w = worker;
+
+	struct timeval now = {0};
+
+	/* Behind the events that are waiting already. */
+	MUST(event_add(w->edge, &now) == 0);
+}
+
+static void init_backend(struct worker *w)
+{
+	const struct conf *conf = w->shared->conf;
+
+	w->backend = (struct backend_env){
+		.base = w->base,
+		.in = w->server_in,
+		.in_size = sizeof(w->server_in),
+		.to_server = &w->to_server,
+		.scratch = &w->scratch,
+		.max_prepared_statements = (uint32_t)conf->pgusher.max_prepared_statements,
+		.setting = conf->context.setting,
+	};
+}
+
+static void init_session(struct worker *w, struct auth_keys *keys)
+{
+	const struct conf *conf = w->shared->conf;
+	const char *protected_settings[] = {conf->context.setting, NULL};
+	struct pools_env pools = {
+		.shared = w->shared->pools,
+		.conf = conf,
+		.backend = &w->backend,
+		.mailbox = w->mailbox,
+		.timers = w->timers,
+		.dialer = w->shared->dialer,
+		.worker = w->index,
+	};
+
+	w->session = (struct session_env){
+		.conf = conf,
+		.base = w->base,
+		.timers = w->timers,
+		.pools = pools_new(&pools),
+		.backend = &w->backend,
+		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
+		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
+		.keys = auth_keys_get(keys),
+		.tls = w->shared->tls,
+		.in = w->client_in,
+		.in_size = sizeof(w->client_in),
+		.to_client = &w->to_client,
+		.n_clients = &w->shared->n_clients,
+		.route_cancel = route_cancel,
+		.wake_edge = wake_edge,
+		.worker = w,
+		.worker_index = w->index,
+		.n_workers = w->shared->n_workers,
+	};
+	session_env_init(&w->session);
+}
+
+struct worker *worker_new(struct worker_shared *shared, unsigned index, struct auth_keys *keys)
+{
+	struct worker *w = mem_zalloc(sizeof(*w));
+
+	OBJ_INIT(w, WORKER_MAGIC);
+	w->shared = shared;
+	w->index = index;
+	w->base = event_base_new();
+	MUST(w->base != NULL);
+	w->mailbox = mailbox_new(w->base, w);
+	w->timers = timers_new(w->base);
+	w->edge = event_new(w->base, -1, 0, on_edge, w);
+	MUST(w->edge != NULL);
+	timer_init(&w->drain, on_drain_poll);
+	timer_init(&w->sweep, on_sweep);
+	timer_arm(w->timers, &w->sweep, SWEEP_US);
+	init_backend(w);
+	init_session(w, keys);
+	return w;
+}
+
+void worker_listen(struct worker *w, int fd)
+{
+	OBJ_CHECK(w, WORKER_MAGIC);
+	MUST(w->n_listeners < LISTENERS_MAX);
+	w->listeners[w->n_listeners++] = listener_new(w->base, fd, on_accept, w);
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+
+	MUST(event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
+	w->shared->on_end(w->shared->on_end_arg);
+	return NULL;
+}
+
+void worker_start(struct worker *w)
+{
+	OBJ_CHECK(w, WORKER_MAGIC);
+	MUST(pthread_create(&w->thread, NULL, run, w) == 0);
+}
+
+void worker_join(struct worker *w)
+{
+	OBJ_CHECK(w, WORKER_MAGIC);
+	MUST(pthread_join(w->thread, NULL) == 0);
+}
+
+void worker_stop(struct worker *w)
+{
+	OBJ_CHECK(w, WORKER_MAGIC);
+	pools_stop(w->session.pools);
+}
+
+void worker_free(struct worker **wp)
+{
+	struct worker *w = *wp;
+
+	*wp = NULL;
+	OBJ_CHECK(w, WORKER_MAGIC);
+	for (unsigned i = 0; i < w->n_listeners; i++)
+		listener_free(&w->listeners[i]);
+	mailbox_free(&w->mailbox);
+	timer_cancel(w->timers, &w->sweep);
+	timer_cancel(w->timers, &w->drain);
+	close_all_clients(w);
+	pools_free(&w->session.pools);
+	session_env_fini(&w->session);
+	sql_cache_free(&w->session.sql);
+	auth_cache_free(&w->session.auth);
+	auth_keys_put(&w->session.keys);
+	timers_free(&w->timers);
+	event_free(w->edge);
+	event_base_free(w->base);
+	buf_fini(&w->scratch);
+	OBJ_FINI(w, WORKER_MAGIC);
+	mem_free(w);
+}

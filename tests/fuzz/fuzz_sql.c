@@ -1,0 +1,119 @@
+/* libFuzzer: any bytes as SQL text.
+ *
+ *   clang -fsanitize=fuzzer,address,undefined -Iinclude -Isrc ... tests/fuzz/fuzz_sql.c
+ *
+ * What must hold, beyond not crashing:
+ * - the class from the cache, whatever was there before, is the class of the text parsed alone
+ *   and as it is: normalising never merges two texts whose classes differ;
+ * - a second look gives the same answer;
+ * - statements lie in the text, in order;
+ * - our lexer starts its tokens where libpg_query's scanner does. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit/sql/scan_reference.h"
+#include "sql/sql_int.h"
+
+#define FUZZ_TEXT_MAX 7900u /* below the depth at which texts are not parsed */
+
+static const char *const names[] = {"app.current_tenant_id", "app.tenant_proof", NULL};
+
+static struct sql_cache *cache;
+static struct sql_rules *rules;
+static struct sql_class alone;
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void die(const char *what, const char *text)
+{
+	fprintf(stderr, "%s: %s\n", what, text);
+	abort();
+}
+
+/* The server goes on with a string behind white space with -- comments and a newline in it;
+ * libpg_query does not, and finds a syntax error. */
+static bool may_continue_past_comment(const char *text)
+{
+	return strstr(text, "--") != NULL && strchr(text, '\'') != NULL;
+}
+
+static bool classes_equal(const struct sql_info *info)
+{
+	if (info->n_stmts != alone.n_stmts || info->refusal != alone.refusal)
+		return false;
+	for (unsigned i = 0; i < alone.n_stmts; i++)
+		if (info->stmts[i].kind != alone.stmts[i].kind ||
+		    info->stmts[i].bits != alone.stmts[i].bits ||
+		    info->stmts[i].start_bytes != alone.stmts[i].start_bytes ||
+		    info->stmts[i].len_bytes != alone.stmts[i].len_bytes)
+			return false;
+	return true;
+}
+
+static void check_places(const struct sql_info *info, const char *text, size_t size)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; info->n_stmts > 1 && i < info->n_stmts; i++) {
+		const struct sql_stmt *stmt = &info->stmts[i];
+
+		if (stmt->start_bytes < at || stmt->start_bytes + stmt->len_bytes > size ||
+		    stmt->len_bytes == 0)
+			die("place", text);
+		at = stmt->start_bytes + stmt->len_bytes;
+	}
+}
+
+static void check_class(const char *text, size_t size)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct sql_info *info = sql_classify(cache, text, size);
+
+		check_places(info, text, size);
+		if (alone.is_parse_error && may_continue_past_comment(text))
+			continue;
+		if (!classes_equal(info))
+			die(i == 0 ? "class" : "class again", text);
+	}
+}
+
+static void check_tokens(const char *text, size_t size)
+{
+	struct reference reference;
+	struct sql_lexer lexer;
+	struct sql_token token;
+
+	if (memchr(text, 0, size) != NULL || may_continue_past_comment(text))
+		return;
+	reference_scan(text, &reference);
+	sql_lexer_init(&lexer, text, size);
+	sql_lexer_next(&lexer, &token);
+	for (size_t i = 0; i < reference.n && token.kind != TOKEN_BAD; i++) {
+		if (token.kind == TOKEN_END || token.start != reference.tokens[i].start)
+			die("token", text);
+		sql_lexer_next(&lexer, &token);
+	}
+	if (!reference.has_error && token.kind != TOKEN_BAD && token.kind != TOKEN_END)
+		die("a token too many", text);
+	reference_free(&reference);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text;
+
+	if (size > FUZZ_TEXT_MAX)
+		return 0;
+	if (cache == NULL) {
+		cache = sql_cache_new(names, 2000);
+		rules = sql_rules_new(names);
+	}
+	text = mem_strndup((const char *)data, size);
+	sql_class_read(&alone, rules, text, size);
+	check_class(text, size);
+	check_tokens(text, size);
+	mem_free(text);
+	return 0;
+}

@@ -1,0 +1,386 @@
+/* Replays of logging in (55.2.1): requests for encryption, startup parameters, the token, and every
+ * way to be refused. Traps 1 to 7; isolation rows 3, 21, 22. */
+#include <stdio.h>
+
+#include "replay.h"
+
+#define SSL_REQUEST RAW("\0\0\0\10\4\322\26\57", 8)
+#define GSS_REQUEST RAW("\0\0\0\10\4\322\26\60", 8)
+#define PLAIN_STARTUP STARTUP("user", "app", "database", "eav")
+
+/* Startup with these parameters is refused so. */
+static void is_refused(struct replay *t, const char *sqlstate, const char *text,
+                       const char *const *parameters)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0, parameters));
+	client_gets(c, FATAL(sqlstate, text));
+	is_closed(c);
+}
+#define REFUSES(sqlstate, text, ...)                                                               \
+	is_refused(t, sqlstate, text,                                                              \
+	           (const char *const[]){"user", "app", "database", "eav", __VA_ARGS__, NULL})
+
+/* ---- encryption ------------------------------------------------------------------------- */
+
+static void no_encryption_here(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, GSS_REQUEST);
+	client_gets(c, RAW("N", 1));
+	client_sends(c, SSL_REQUEST);
+	client_gets(c, RAW("N", 1));
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
+	client_is_welcome(c);
+}
+
+static void each_request_once(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, SSL_REQUEST, SSL_REQUEST);
+	client_gets(c, RAW("N", 1), FATAL("08P01", "protocol"));
+	is_closed(c);
+	c = client_connects(t);
+	client_sends(c, GSS_REQUEST, GSS_REQUEST);
+	client_gets(c, RAW("N", 1), FATAL("08P01", "protocol"));
+	is_closed(c);
+}
+
+/* CVE-2021-23222: plain bytes behind the request must not pass for encrypted ones. */
+static void bytes_behind_the_ssl_request(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	/* Never looked into: the connection ends before. */
+	replay_session(t)->tls = (struct ssl_ctx_st *)replay_session(t);
+	client_sends(c, RAW("\0\0\0\10\4\322\26\57Q", 9));
+	client_gets(c, FATAL("08P01", "protocol"));
+	is_closed(c);
+}
+
+static void tls_is_required_from_afar(struct replay *t)
+{
+	struct peer peer = {.uid = -1, .text = "10.0.0.1:1"};
+	struct peer local = {.is_unix = true, .uid = 1000, .text = "unix"};
+	struct actor *c = client_connects_from(t, &peer);
+
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, FATAL("28000", "TLS is required"));
+	is_closed(c);
+	c = client_connects_from(t, &local);
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, AUTH(3));
+}
+
+/* ---- the startup packet ----------------------------------------------------------------- */
+
+static void lengths_are_checked_first(struct replay *t)
+{
+	static const uint32_t lengths[] = {0, 4, 7, 10001, 0x7fffffff, UINT32_MAX, 0x16030100};
+	struct actor *c;
+
+	for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+		uint8_t packet[8] = {0};
+
+		be32_set(packet, lengths[i]);
+		c = client_connects(t);
+		client_sends(c, RAW((const char *)packet, sizeof(packet)));
+		client_gets(c, FATAL("08P01", "protocol"));
+		is_closed(c);
+	}
+}
+
+static void malformed_parameters(struct replay *t)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} bad[] = {
+		{"\0\0\0\10\0\3\0\0", 8},              /* no end */
+		{"\0\0\0\15\0\3\0\0user\0", 13},       /* no value */
+		{"\0\0\0\16\0\3\0\0user\0a", 14},      /* not terminated */
+		{"\0\0\0\21\0\3\0\0user\0a\0\0x", 17}, /* more behind the end */
+	};
+
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		struct actor *c = client_connects(t);
+
+		client_sends(c, RAW(bad[i].bytes, bad[i].len));
+		client_gets(c, FATAL("08P01", "protocol"));
+		is_closed(c);
+	}
+}
+
+static void other_protocols(struct replay *t)
+{
+	static const char *const none[] = {"user", "app", NULL};
+	struct actor *c = client_connects(t);
+
+	client_sends(c, msg_startup(2 << 16, none));
+	client_gets(c, FATAL("0A000", "unsupported frontend protocol"));
+	is_closed(c);
+}
+
+static void newer_minor_version(struct replay *t)
+{
+	static const char *const parameters[] = {"user", "app",      "_pq_.one", "1", "_pq_.two",
+	                                         "2",    "database", "eav",      NULL};
+	struct actor *c = client_connects(t);
+
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0 | 2, parameters));
+	client_gets(c, msg_bytes('v', "\0\3\0\0\0\0\0\2_pq_.one\0_pq_.two", 26), AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
+	client_is_welcome(c);
+	c = client_connects(t);
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0 | 99, parameters + 6));
+	client_gets(c, FATAL("28000", "no user name"));
+}
+
+static void parameters_that_are_refused(struct replay *t)
+{
+	REFUSES("0A000", "replication", "replication", "true");
+	REFUSES("0A000", "replication", "replication", "database");
+	REFUSES("42501", "tenant context", "app.current_tenant_id", "456");
+	REFUSES("42501", "tenant context", "options", "-c app.current_tenant_id=456");
+	REFUSES("42501", "tenant context", "options",
+	        "-c work_mem=1MB --App.current-tenant-id=456");
+	REFUSES("42501", "tenant context", "options", "-capp.current_\\tenant_id=456");
+	REFUSES("42501", "role", "role", "postgres");
+	REFUSES("42501", "role", "options", "--session_authorization=postgres");
+	REFUSES("42501", "row_security", "options", "-c row_security=off");
+	REFUSES("42501", "encoding", "client_encoding", "SJIS");
+	REFUSES("42501", "standard_conforming_strings", "standard_conforming_strings", "off");
+	REFUSES("0A000", "options", "options", "-d 5");
+	REFUSES("0A000", "options", "options", "-c nothing");
+	assert_int_equal(replay_servers(t), 0);
+}
+
+static void parameters_that_mean_nothing(struct replay *t)
+{
+	const char *const parameters[] = {"replication", "false", "client_encoding", "UTF8", NULL};
+	struct actor *c = client_starts(t, "123", parameters);
+
+	client_is_welcome(c);
+	client_sends(c, QUERY("select 1"));
+	server_gets(replay_server(t, 0), FIRST_CONTEXT("123"), QUERY("select 1"));
+}
+
+static void names_that_are_not_configured(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, STARTUP("user", "app", "database", "other"));
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
+	client_gets(c, FATAL("3D000", "\"other\""));
+	is_closed(c);
+	c = client_connects(t);
+	client_sends(c, STARTUP("user", "other", "database", "eav"));
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", "role=other")));
+	client_gets(c, FATAL("28000", "\"other\""));
+	is_closed(c);
+}
+
+/* ---- the token -------------------------------------------------------------------------- */
+
+/* The password packet with this is refused so. */
+static void password_is_refused(struct replay *t, const char *token, const char *text)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(token));
+	client_gets(c, FATAL("28000", text));
+	is_closed(c);
+}
+
+static void tokens_that_are_refused(struct replay *t)
+{
+	replay_start(t, "");
+	password_is_refused(t, "", "not a well-formed JWT");
+	password_is_refused(t, "secret", "not a well-formed JWT");
+	password_is_refused(t, "a.b.c", "not a well-formed JWT");
+	password_is_refused(t, replay_token(t, NULL, NULL), "no valid tenant");
+	password_is_refused(t, replay_token(t, "123", "tenant_id=\"-1\""), "no valid tenant");
+	password_is_refused(t, replay_token(t, "123", "role=other"), "does not allow this role");
+	password_is_refused(t, replay_token(t, "123", "exp=1600000000"), "expired");
+	password_is_refused(t, replay_token(t, "123", "nbf=1800000000"), "not yet valid");
+	assert_int_equal(replay_servers(t), 0);
+}
+
+static void what_is_no_password_message(struct replay *t)
+{
+	struct msg *const bad[] = {QUERY("select 1"),       msg_bytes('p', "", 0),
+	                           msg_bytes('p', "ab", 2), msg_bytes('p', "a\0b\0", 4),
+	                           HEADER('p', 3),          HEADER('p', 4 + 16384 + 2)};
+
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		struct actor *c = client_connects(t);
+
+		client_sends(c, PLAIN_STARTUP);
+		client_gets(c, AUTH(3));
+		client_sends(c, bad[i]);
+		client_gets(c, FATAL("08P01", "protocol"));
+		is_closed(c);
+	}
+}
+
+static void long_tokens_are_taken(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+	char claim[9000] = "padding=";
+
+	memset(claim + 8, 'x', sizeof(claim) - 9);
+	claim[sizeof(claim) - 1] = '\0';
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", claim)));
+	client_is_welcome(c);
+}
+
+/* ---- the welcome ------------------------------------------------------------------------ */
+
+static void welcome_says_what_servers_say(struct replay *t)
+{
+	struct actor *c = client_logs_in(t, "123"), *b;
+
+	assert_string_equal(client_was_told(c, "server_version"), "15.4");
+	assert_string_equal(client_was_told(c, "client_encoding"), "UTF8");
+	assert_string_equal(client_was_told(c, "TimeZone"), "Etc/UTC");
+	assert_string_equal(client_was_told(c, "application_name"), "");
+	assert_null(client_was_told(c, "search_path"));
+	/* The second needs no server for that. */
+	dials_wait(t);
+	b = client_logs_in(t, "456");
+	assert_string_equal(client_was_told(b, "server_version"), "15.4");
+	assert_int_equal(replay_servers(t), 1);
+	assert_int_not_equal(b->pid, c->pid);
+	assert_int_not_equal(b->secret, c->secret);
+}
+
+static void everything_in_one_packet(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	client_sends(c, PLAIN_STARTUP, PASSWORD(replay_token(t, "123", NULL)), QUERY("select 1"));
+	server_gets(replay_server(t, 0), FIRST_CONTEXT("123"), QUERY("select 1"));
+	is_open(c);
+}
+
+/* ---- limits ----------------------------------------------------------------------------- */
+
+static void too_many_clients(struct replay *t)
+{
+	struct actor *c, *b;
+
+	replay_start(t, "max_client_conn = 1");
+	c = client_logs_in(t, "123");
+	b = client_connects(t);
+	client_sends(b, PLAIN_STARTUP);
+	client_gets(b, FATAL("53300", "max_client_conn"));
+	is_closed(b);
+	client_sends(c, TERMINATE);
+	c = client_logs_in(t, "123");
+	is_open(c);
+}
+
+static void login_takes_too_long(struct replay *t)
+{
+	struct actor *a, *b, *c, *in;
+
+	replay_start(t, "client_login_timeout = 5");
+	in = client_logs_in(t, "123");
+	a = client_connects(t);
+	b = client_connects(t);
+	client_sends(b, PLAIN_STARTUP);
+	client_gets(b, AUTH(3));
+	actor_hangs_up(replay_server(t, 0));
+	dials_wait(t);
+	c = client_starts(t, "123", (const char *const[]){"TimeZone", "CET", NULL});
+	replay_sleep(t, 4 * US_PER_S);
+	is_open(a);
+	replay_sleep(t, 2 * US_PER_S);
+	client_gets(a, FATAL("57014", "client_login_timeout"));
+	client_gets(b, FATAL("57014", "client_login_timeout"));
+	client_gets(c, FATAL("57014", "client_login_timeout"));
+	is_closed(a);
+	is_closed(b);
+	is_closed(c);
+	is_open(in);
+}
+
+/* A server was asked about the settings and does not answer. */
+static void trial_takes_too_long(struct replay *t)
+{
+	static const char *const parameters[] = {"TimeZone", "CET", NULL};
+	struct actor *c, *s;
+
+	replay_start(t, "client_login_timeout = 5");
+	c = client_starts(t, "123", parameters);
+	s = replay_server(t, 0);
+	server_gets(s, PARSE_SETTING, SETTING("TimeZone", "CET"), SYNC, SYNC);
+	replay_sleep(t, 6 * US_PER_S);
+	client_gets(c, FATAL("57014", "client_login_timeout"));
+	is_closed(c);
+	assert_ptr_equal(cancel_waiting(t), s);
+	cancel_ends(t, true);
+	is_closed(s);
+	assert_int_equal(replay_busy_servers(t), 0);
+}
+
+static void server_ends_during_the_trial(struct replay *t)
+{
+	static const char *const parameters[] = {"TimeZone", "CET", NULL};
+	struct actor *c = client_starts(t, "123", parameters), *s = replay_server(t, 0);
+
+	actor_hangs_up(s);
+	is_closed(s);
+	client_gets(c, FATAL("08006", "server closed the connection"));
+	is_closed(c);
+}
+
+static void login_while_draining(struct replay *t)
+{
+	struct actor *c = client_connects(t);
+
+	session_drain(replay_session(t));
+	replay_turn(t);
+	client_gets(c, FATAL("57P01", "shutting down"));
+	is_closed(c);
+}
+
+static const struct scenario scenarios[] = {
+	SCENARIO(no_encryption_here),
+	SCENARIO(each_request_once),
+	SCENARIO_WHOLE(bytes_behind_the_ssl_request),
+	SCENARIO(tls_is_required_from_afar),
+	SCENARIO(lengths_are_checked_first),
+	SCENARIO(malformed_parameters),
+	SCENARIO(other_protocols),
+	SCENARIO(newer_minor_version),
+	SCENARIO(parameters_that_are_refused),
+	SCENARIO(parameters_that_mean_nothing),
+	SCENARIO(names_that_are_not_configured),
+	SCENARIO(tokens_that_are_refused),
+	SCENARIO(what_is_no_password_message),
+	SCENARIO(long_tokens_are_taken),
+	SCENARIO(welcome_says_what_servers_say),
+	SCENARIO(everything_in_one_packet),
+	SCENARIO(too_many_clients),
+	SCENARIO(login_takes_too_long),
+	SCENARIO(trial_takes_too_long),
+	SCENARIO(server_ends_during_the_trial),
+	SCENARIO(login_while_draining),
+};
+
+int main(void)
+{
+	return replay_run("replay/login", scenarios, COUNT_OF(scenarios));
+}

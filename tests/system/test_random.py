@@ -1,0 +1,301 @@
+"""Randomised differential test: what clients are told through PgUsher, over few shared servers,
+is message by message what they are told by PostgreSQL itself with the context set by hand.
+
+Each client of a tenant runs its script (grammar.py) twice, step by step: on a connection
+through PgUsher, and on a direct one to a second database that was the same to begin with.
+All clients run at once, so servers change hands all the time. A failure prints the seed, the
+step and both replies; PGUSHER_SEED=... repeats the scripts (not the interleaving).
+"""
+
+import os
+import random
+import re
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+
+import pytest
+
+import pgproto as p
+from conftest import TENANT_A, TENANT_B
+from grammar import Grammar, Step
+
+CLIENTS_PER_TENANT = 4
+STEPS = 300
+
+
+def seed_of_run():
+    return int(os.environ.get("PGUSHER_SEED") or random.SystemRandom().randrange(1 << 32))
+
+
+# ---- reading exactly the replies of a step -----------------------------------------------
+
+ENDS = {
+    "P": "1", "B": "2", "C": "3", "E": "CsI", "DS": "Tn", "DP": "Tn", "S": "Z", "Q": "Z",
+}
+
+
+def read_replies(conn, waits):
+    """Reads until every entry of waits has its reply, by the protocol's rules for errors.
+
+    An error ends all up to the next Sync. Returns the messages, and whether an error has been
+    seen whose Sync is still to be sent (then further messages of the batch get no reply).
+    """
+    pending, out, failed = deque(waits), [], False
+    while pending:
+        msg = conn.read()
+        out.append(msg)
+        if msg.type == "E" and msg.fields().get("S") == "FATAL":
+            raise AssertionError(f"connection ended: {msg}")
+        if msg.type == "E" and pending[0] != "Q":
+            while pending and pending[0] != "S":
+                pending.popleft()
+            failed = not pending
+        elif msg.type in ENDS[pending[0]]:
+            pending.popleft()
+    return out, failed
+
+
+class Side:
+    """One of the two connections of a client: it remembers that a batch has failed."""
+
+    def __init__(self, conn, rng=None):
+        self.conn = conn
+        self.rng = rng
+        self.failed = False
+
+    def run(self, step):
+        data = step.data
+        if self.rng and self.rng.random() < 0.2:
+            cuts = [self.rng.randrange(len(data)) for _ in range(self.rng.randint(1, 5))]
+            self.conn.send_cut(data, cuts, pause=0.0005)
+        else:
+            self.conn.send(data)
+        waits = list(step.waits)
+        if self.failed:
+            # Skipped by the server up to and without the next Sync.
+            waits = waits[waits.index("S"):] if "S" in waits else []
+        replies, failed = read_replies(self.conn, waits)
+        self.failed = failed or (self.failed and not waits)
+        return replies
+
+
+# ---- one client --------------------------------------------------------------------------
+
+
+class Difference(AssertionError):
+    pass
+
+
+STATEMENT_NAME = re.compile('prepared statement "[^"]*"')
+
+
+def is_spurious(message):
+    """docs/deviations.md 6: a SET LOCAL behind a COMMIT in one string is sent by itself."""
+    return message[0] == "N" and ("C", "25P01") in message[1]
+
+
+def told(messages):
+    """What counts. A statement has another name on the servers (docs/deviations.md 1), and one
+    error of Bind names it."""
+    out = [message for message in p.comparable(messages) if not is_spurious(message)]
+    for index, (kind, fields) in enumerate(out):
+        if kind == "E" and ("C", "08P01") in fields:
+            fields = tuple((k, STATEMENT_NAME.sub("a statement", v)) for k, v in fields)
+            out[index] = (kind, fields)
+    return out
+
+
+def batches(messages):
+    """The messages in lists that end with ReadyForQuery; the last one may be without."""
+    out = [[]]
+    for msg in messages:
+        out[-1].append(msg)
+        if msg.type == "Z":
+            out.append([])
+    return out if out[-1] else out[:-1]
+
+
+def is_excused(status, seen, expected):
+    """docs/deviations.md 2 to 4: where PostgreSQL finds a fault, and PgUsher another one first.
+
+    In a failed transaction, a statement that this server has not seen cannot be prepared there
+    (25P02); a Parse of a name that is taken is refused before the text is looked at (42P05);
+    text that nobody can parse and that may name the tenant setting is refused (42501).
+    """
+    if [m for m in seen if m.type == "Z"] != [m for m in expected if m.type == "Z"]:
+        return False
+    codes = p.codes_of(seen)
+    if codes == ["42P05"] or (codes, p.codes_of(expected)) == (["42501"], ["42601"]):
+        return len(p.codes_of(expected)) == 1 and before_error(seen) == before_error(expected)
+    if codes == ["25001"] == p.codes_of(expected):  # which of two reasons is told
+        return before_error(seen) == before_error(expected)
+    described = bool(seen) and seen[-1].type == "Z" and any(m.type == "t" for m in expected)
+    return status == "E" and codes == ["25P02"] and (
+        p.codes_of(expected) == ["08P01"] or described)
+
+
+def before_error(messages):
+    return told(messages[:[m.type for m in messages].index("E")])
+
+
+def show(messages, limit=40):
+    lines = [f"      {m!r}" for m in messages[:limit] if m.type not in "SK"]
+    return "\n".join(lines + (["      ..."] if len(messages) > limit else []))
+
+
+class Client:
+    """Runs one script on both sides and compares."""
+
+    def __init__(self, tenant, number, seed, proxied, direct):
+        self.name = f"tenant {tenant} client {number}"
+        rng = random.Random(f"{seed} {tenant} {number}")
+        self.steps = Grammar(rng, tenant, number).steps(STEPS)
+        self.proxied = Side(proxied, random.Random(rng.random()))
+        self.direct = Side(direct)
+        self.history = deque(maxlen=6)
+        self.messages = 0
+        self.status = "I"
+
+    def run(self, stop):
+        for index, step in enumerate(self.steps + self.closing()):
+            if stop.is_set():
+                return
+            self.history.append(f"   {index}: {step!r}")
+            expected = self.direct.run(step)
+            try:
+                seen = self.proxied.run(step)
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                raise self.difference(index, what, expected) from error
+            self.compare(index, seen, expected)
+
+    @staticmethod
+    def closing():
+        """Whatever state the script ended in: out of the batch, out of the transaction."""
+        return [
+            Step().add(p.sync(), "S", "Sync"),
+            Step().add(p.query("COMMIT"), "Q", "Query COMMIT"),
+        ]
+
+    def compare(self, index, seen, expected):
+        self.messages += len(seen)
+        ours, theirs = batches(seen), batches(expected)
+        if len(ours) != len(theirs):
+            raise self.difference(index, "replies differ in number", expected, seen)
+        for one, other in zip(ours, theirs):
+            if told(one) != told(other) and not is_excused(self.status, one, other):
+                raise self.difference(index, "replies differ", expected, seen)
+            if other[-1].type == "Z":
+                self.status = other[-1].body.decode()
+
+    def difference(self, index, what, expected, seen=()):
+        return Difference(
+            f"{self.name}, step {index}: {what}\n" + "\n".join(self.history)
+            + f"\n   direct:\n{show(expected)}\n   through PgUsher:\n{show(seen)}"
+        )
+
+
+def run_all(clients, seed):
+    """Runs the clients at once; the first difference stops all and fails the test."""
+    stop, failures = threading.Event(), []
+
+    def body(client):
+        try:
+            client.run(stop)
+        except Exception as error:
+            failures.append(error if isinstance(error, AssertionError) else traceback.format_exc())
+            stop.set()
+            # Whoever waits for a server that a stopped client holds would wait for long.
+            for other in clients:
+                other.proxied.conn.wake()
+
+    threads = [threading.Thread(target=body, args=(c,), daemon=True) for c in clients]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 600
+    for thread in threads:
+        thread.join(max(0.1, deadline - time.monotonic()))
+        assert not thread.is_alive(), f"PGUSHER_SEED={seed}: clients hang"
+    if failures:
+        pytest.fail(f"repeat with PGUSHER_SEED={seed}\n{failures[0]}", pytrace=False)
+
+
+# ---- the databases -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def twin_databases(cluster):
+    """rand_proxied and rand_direct: equal down to the tables' object ids."""
+    for name in ("rand_proxied", "rand_direct"):
+        cluster.close_superuser(name)
+        cluster.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        cluster.deploy(name, template="pristine")
+
+
+def contents(cluster, dbname):
+    """All that scripts can change, in an order of its own."""
+    return {
+        "item": cluster.sql("SELECT * FROM item ORDER BY tenant_id, id", dbname=dbname),
+        "bulk": cluster.sql("SELECT * FROM bulk ORDER BY id, body", dbname=dbname),
+        "entities": cluster.sql(
+            "SELECT entity_id, tenant_id, entity_type, is_deleted, version FROM entities"
+            " ORDER BY 1, 2", dbname=dbname),
+        "entity_jsonb": cluster.sql(
+            "SELECT entity_id, tenant_id, hot_attrs FROM entity_jsonb ORDER BY 1, 2",
+            dbname=dbname),
+    }
+
+
+def direct_client(cluster, tenant, dbname="rand_direct"):
+    """PostgreSQL itself; one tenant a connection, so the context may as well be the session's."""
+    address = ("127.0.0.1", cluster.ports["primary"])
+    conn = p.Connection.connect(address, "app", dbname, cluster.password)
+    conn.rows(f"SELECT set_config('app.current_tenant_id', '{tenant}', false)")
+    return conn
+
+
+@pytest.mark.parametrize("servers", [2, 3])
+def test_replies_are_postgresqls_own(make_proxy, cluster, twin_databases, servers):
+    seed = seed_of_run()
+    print(f"PGUSHER_SEED={seed}", file=sys.stderr)
+    proxy = make_proxy(
+        {"pgusher": {"max_server_conn": servers, "workers": 2, "max_prepared_statements": 3}},
+        databases=("rand_proxied",),
+    )
+    clients = [
+        Client(tenant, number + servers * 100, seed, proxy.raw(tenant, "rand_proxied"),
+               direct_client(cluster, tenant))
+        for number in range(CLIENTS_PER_TENANT) for tenant in (TENANT_A, TENANT_B)
+    ]
+    run_all(clients, seed)
+    assert sum(client.messages for client in clients) > STEPS * len(clients)
+    assert len(cluster.backends("rand_proxied")) <= servers
+    proxied, direct = contents(cluster, "rand_proxied"), contents(cluster, "rand_direct")
+    for table, rows in direct.items():
+        assert proxied[table] == rows, f"{table} differs; PGUSHER_SEED={seed}"
+    assert len(direct["item"]) > 20 and len(direct["bulk"]) > 20
+    for client in clients:
+        client.proxied.conn.terminate()
+        client.direct.conn.terminate()
+
+
+# ---- the test itself must be able to pass and to fail ------------------------------------
+
+
+def two_direct(cluster, tenant, other_tenant):
+    return Client(
+        tenant, 900, 4711, direct_client(cluster, other_tenant, "rand_proxied"),
+        direct_client(cluster, tenant),
+    )
+
+
+def test_harness_sees_no_difference_where_there_is_none(cluster, twin_databases):
+    two_direct(cluster, TENANT_A, TENANT_A).run(threading.Event())
+
+
+def test_harness_sees_the_wrong_tenant(cluster, twin_databases):
+    with pytest.raises(Difference):
+        two_direct(cluster, TENANT_B, TENANT_A).run(threading.Event())

@@ -1,0 +1,232 @@
+/* What must fit together, passwords, look-ups and the life of a snapshot. */
+#include "fixture.h"
+
+#include <pthread.h>
+
+static void test_required_sections(void **state)
+{
+	(void)state;
+	fixture_bad(JWT ROLE, "t.ini: [node NAME]: at least one is needed");
+	fixture_bad(JWT NODE ROLE, "t.ini: [database NAME]: at least one is needed");
+	fixture_bad(JWT NODE DATABASE, "t.ini: [role NAME]: at least one is needed");
+	fixture_bad(JWT, "t.ini: [node NAME]: at least one is needed");
+}
+
+static void test_required_keys(void **state)
+{
+	(void)state;
+	fixture_bad(REST "[node b]\n", "t.ini:8: host: required");
+	fixture_bad(REST "[node b]\nport = 1\n", "t.ini:8: host: required");
+	fixture_bad(REST "[node b]\nhost =\n", "t.ini:9: host: empty");
+	fixture_bad(REST "[database x]\ndbname = y\n", "t.ini:8: nodes: required");
+	fixture_bad("[jwt]\njwks_file =\n" NODE DATABASE ROLE,
+	            "t.ini:2: jwks_file: empty: without keys no token can be checked");
+	fixture_bad(JWT "tenant_claim =\n" NODE DATABASE ROLE, "t.ini:3: tenant_claim: empty");
+	fixture_bad(JWT "role_claim = ; none\n" NODE DATABASE ROLE, "t.ini:3: role_claim: empty");
+}
+
+static void test_client_tls(void **state)
+{
+	(void)state;
+	fixture_bad(PGUSHER("client_tls_sslmode = allow"),
+	            "t.ini:2: client_tls_sslmode: TLS for clients needs client_tls_key_file");
+	fixture_bad(PGUSHER("client_tls_cert_file = @/cert.pem\nclient_tls_sslmode = require"),
+	            "t.ini:3: client_tls_sslmode: TLS for clients needs client_tls_key_file");
+	fixture_bad(PGUSHER("client_tls_key_file = @/key.pem\nclient_tls_sslmode = require"),
+	            "t.ini:3: client_tls_sslmode: TLS for clients needs client_tls_cert_file");
+}
+
+static void test_server_tls(void **state)
+{
+	(void)state;
+	fixture_bad(PGUSHER("server_tls_sslmode = verify-ca"),
+	            "t.ini:2: server_tls_sslmode: to verify servers, server_tls_ca_file is needed");
+	fixture_bad(PGUSHER("server_tls_sslmode = verify-full"),
+	            "t.ini:2: server_tls_sslmode: to verify servers, server_tls_ca_file is needed");
+	fixture_bad(PGUSHER("server_tls_key_file = @/key.pem"),
+	            "t.ini:2: server_tls_key_file: a key needs its server_tls_cert_file");
+	fixture_bad(PGUSHER("server_tls_cert_file = @/cert.pem"),
+	            "t.ini:2: server_tls_cert_file: a certificate needs its server_tls_key_file");
+}
+
+static void test_listen(void **state)
+{
+	struct conf *conf = fixture_good(PGUSHER("listen_addr =\nunix_socket_dir = @"));
+
+	(void)state;
+	assert_string_equal(conf->pgusher.unix_socket_dir, fixture_dir);
+	conf_put(&conf);
+	fixture_bad(PGUSHER("listen_addr ="),
+	            "t.ini:2: listen_addr: empty, and so is unix_socket_dir: there is nothing to "
+	            "listen on");
+}
+
+static void test_database_without_primary(void **state)
+{
+	struct conf *conf = fixture_good(REST "[node o]\nhost = o\nrole = analytics\n"
+	                                      "[database both]\nnodes = o, a\n");
+
+	(void)state;
+	conf_put(&conf);
+	fixture_bad(REST "[node o]\nhost = o\nrole = analytics\n[database x]\nnodes = o\n",
+	            "t.ini:12: nodes: at least one node must have role = auto");
+}
+
+/* ---- passwords --------------------------------------------------------------------------- */
+
+#define PASSWORD(file) REST "password_file = @/" file "\n"
+
+static void password_is(const char *content, const char *password)
+{
+	struct conf *conf;
+
+	fixture_write("p", content, 0640);
+	conf = fixture_good(PASSWORD("p"));
+	assert_string_equal(conf->roles[0].password, password);
+	conf_put(&conf);
+}
+
+static void password_bad(const char *content, const char *line)
+{
+	fixture_write("p", content, 0600);
+	fixture_bad(PASSWORD("p"), line);
+}
+
+static void test_passwords(void **state)
+{
+	static char big[1200];
+	struct conf *conf = fixture_good(REST);
+
+	(void)state;
+	assert_string_equal(conf->roles[0].password, "");
+	assert_string_equal(conf->roles[0].password_file, "");
+	conf_put(&conf);
+	password_is("s3cret", "s3cret");
+	password_is("s3cret\n", "s3cret");
+	password_is("s3cret\r\n", "s3cret");
+	password_is(" two words \n", " two words ");
+	password_bad("", "t.ini:8: password_file: cannot use \"@/p\": the file is empty");
+	password_bad("\n", "t.ini:8: password_file: cannot use \"@/p\": the file is empty");
+	password_bad("a\nb\n", "t.ini:8: password_file: cannot use \"@/p\": the file has more than "
+	                       "one line, or a zero byte");
+	memset(big, 'x', 1024);
+	password_is(big, big);
+	big[1024] = 'x';
+	password_bad(big, "t.ini:8: password_file: cannot use \"@/p\": too large");
+}
+
+static void test_password_file_mode(void **state)
+{
+	static const mode_t bad[] = {0604, 0602, 0601, 0644, 0666};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		fixture_write("p", "s3cret\n", bad[i]);
+		fixture_bad(PASSWORD("p"), "t.ini:8: password_file: cannot use \"@/p\": open to "
+		                           "other users (chmod o= it)");
+	}
+	fixture_bad(PASSWORD("none"),
+	            "t.ini:8: password_file: cannot read \"@/none\": No such file or directory");
+}
+
+/* ---- look-ups ---------------------------------------------------------------------------- */
+
+static void test_databases(void **state)
+{
+	struct conf *conf = fixture_good(REST "[database *]\nnodes = a\n"
+	                                      "[database e]\ndbname = eav\nnodes = a\n");
+	const struct conf_database *db = conf_find_database(conf, "d");
+
+	(void)state;
+	assert_ptr_equal(db, &conf->databases[0]);
+	assert_string_equal(db->dbname, "d");
+	assert_string_equal(conf_database_dbname(db, "d"), "d");
+	db = conf_find_database(conf, "e");
+	assert_ptr_equal(db, &conf->databases[2]);
+	assert_string_equal(conf_database_dbname(db, "e"), "eav");
+	db = conf_find_database(conf, "eav");
+	assert_ptr_equal(db, &conf->databases[1]);
+	assert_string_equal(db->dbname, "");
+	assert_string_equal(conf_database_dbname(db, "eav"), "eav");
+	conf_put(&conf);
+
+	conf = fixture_good(JWT NODE ROLE "[database *]\nnodes = a\ndbname = one\n");
+	assert_string_equal(conf_database_dbname(conf_find_database(conf, "x"), "x"), "one");
+	conf_put(&conf);
+
+	conf = fixture_good(REST);
+	assert_null(conf_find_database(conf, "D"));
+	assert_null(conf_find_database(conf, ""));
+	assert_null(conf_find_database(conf, "*"));
+	conf_put(&conf);
+}
+
+static void test_roles_and_nodes(void **state)
+{
+	struct conf *conf = fixture_good(REST "[node b]\nhost = h\n"
+	                                      "[role Probe 1]\ntenant = none\n");
+
+	(void)state;
+	assert_ptr_equal(conf_find_role(conf, "app"), &conf->roles[0]);
+	assert_ptr_equal(conf_find_role(conf, "Probe 1"), &conf->roles[1]);
+	assert_int_equal(conf->roles[0].tenant, CONF_TENANT_REQUIRED);
+	assert_int_equal(conf->roles[1].tenant, CONF_TENANT_NONE);
+	assert_null(conf_find_role(conf, "probe 1"));
+	assert_null(conf_find_role(conf, ""));
+	assert_ptr_equal(conf_find_node(conf, "b"), &conf->nodes[1]);
+	assert_null(conf_find_node(conf, "c"));
+	conf_put(&conf);
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static void *get_and_put(void *arg)
+{
+	for (int i = 0; i < 20000; i++) {
+		struct conf *conf = conf_get(arg);
+
+		if (conf->pgusher.listen_port != 6432)
+			return arg;
+		conf_put(&conf);
+	}
+	return NULL;
+}
+
+static void test_references(void **state)
+{
+	struct conf *conf = fixture_good(REST), *second = conf_get(conf);
+	pthread_t threads[3];
+
+	(void)state;
+	conf_put(&conf);
+	assert_null(conf);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, get_and_put, second), 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++) {
+		void *failed;
+
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	assert_int_equal(atomic_load(&second->refs), 1);
+	conf_put(&second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_required_sections),
+		cmocka_unit_test(test_required_keys),
+		cmocka_unit_test(test_client_tls),
+		cmocka_unit_test(test_server_tls),
+		cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_database_without_primary),
+		cmocka_unit_test(test_passwords),
+		cmocka_unit_test(test_password_file_mode),
+		cmocka_unit_test(test_databases),
+		cmocka_unit_test(test_roles_and_nodes),
+		cmocka_unit_test(test_references),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}

@@ -1,0 +1,298 @@
+/* What statements are, one table line each. Every line is also classified without the
+ * normaliser and, spelled with other white space and comments, through the same cache: the
+ * answers must be the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "classify_lines.h"
+#include "sql/sql_int.h"
+
+static const char *const protected_names[] = {"app.current_tenant_id", "App.Tenant_Proof", NULL};
+
+static struct sql_cache *new_cache(void)
+{
+	return sql_cache_new(protected_names, 1000);
+}
+
+static void check_info(const struct line *line, const struct sql_info *info, const char *how)
+{
+	const char *rule = info->refusal != NULL ? info->refusal->rule : "none";
+	unsigned n = line->kind == SQL_EMPTY ? 0 : 1;
+
+	if (info->n_stmts != n)
+		fail_msg("%s: %s: %u statements", line->text, how, info->n_stmts);
+	if (n == 1 && (info->stmts[0].kind != line->kind || info->stmts[0].bits != line->bits))
+		fail_msg("%s: %s: kind %d bits %#x, not kind %d bits %#x", line->text, how,
+		         info->stmts[0].kind, info->stmts[0].bits, line->kind, line->bits);
+	if (strcmp(rule, line->rule != NULL ? line->rule : "none") != 0)
+		fail_msg("%s: %s: rule %s", line->text, how, rule);
+	if (info->refusal != NULL) {
+		assert_true(strlen(info->refusal->message) > 0);
+		assert_true(strlen(info->refusal->hint) > 0);
+	}
+}
+
+static void test_lines(void **state)
+{
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	assert_true(COUNT_OF(lines) >= 150);
+	for (int round = 0; round < 2; round++)
+		for (size_t i = 0; i < COUNT_OF(lines); i++)
+			check_info(&lines[i],
+			           sql_classify(cache, lines[i].text, strlen(lines[i].text)),
+			           round == 0 ? "first" : "again");
+	sql_cache_free(&cache);
+	assert_null(cache);
+}
+
+static void test_lines_without_normaliser(void **state)
+{
+	struct sql_rules *rules = sql_rules_new(protected_names);
+	struct sql_class class = {0};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(lines); i++) {
+		struct sql_info info;
+
+		sql_class_read(&class, rules, lines[i].text, strlen(lines[i].text));
+		info = (struct sql_info){class.n_stmts, class.stmts, class.refusal};
+		check_info(&lines[i], &info, "exact");
+	}
+	sql_class_fini(&class);
+	sql_rules_free(&rules);
+}
+
+/* White space and comments around a statement change nothing. */
+static void test_lines_dressed_up(void **state)
+{
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(lines); i++) {
+		char text[512];
+
+		/* A comment may hide words, so texts that are only searched are left out. */
+		if (lines[i].kind == SQL_UNPARSED)
+			continue;
+		snprintf(text, sizeof(text), "/* set_config /* ' */ */ -- $$\n\t%s\r\n--\"'\n",
+		         lines[i].text);
+		check_info(&lines[i], sql_classify(cache, text, strlen(text)), "dressed up");
+	}
+	sql_cache_free(&cache);
+}
+
+/* In the middle of a text with several statements each is what it is alone. */
+static void test_lines_among_others(void **state)
+{
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(lines); i++) {
+		const struct line *line = &lines[i];
+		const struct sql_info *info;
+		char text[512];
+
+		if (line->kind == SQL_UNPARSED || line->kind == SQL_EMPTY)
+			continue;
+		snprintf(text, sizeof(text), "SELECT 1; %s ;COMMIT", line->text);
+		info = sql_classify(cache, text, strlen(text));
+		if (info->n_stmts != 3 || info->stmts[1].kind != line->kind ||
+		    info->stmts[1].bits != line->bits)
+			fail_msg("%s: %u statements, kind %d", text, info->n_stmts,
+			         info->n_stmts > 1 ? (int)info->stmts[1].kind : -1);
+		assert_int_equal(info->stmts[2].kind, SQL_COMMIT);
+		assert_string_equal(info->refusal != NULL ? info->refusal->rule : "none",
+		                    line->rule != NULL ? line->rule : "none");
+	}
+	sql_cache_free(&cache);
+}
+
+static void check_place(const char *text, const struct sql_stmt *stmt, const char *want)
+{
+	assert_int_equal(stmt->len_bytes, strlen(want));
+	assert_memory_equal(text + stmt->start_bytes, want, strlen(want));
+}
+
+static void test_places(void **state)
+{
+	struct sql_cache *cache = new_cache();
+	const char *text = "BEGIN; SELECT ';' /* ; */ ; ;\n\tCOMMIT AND CHAIN;ROLLBACK ";
+	const char *tail = "select 1;;select $$;$$;";
+	const struct sql_info *info;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		info = sql_classify(cache, text, strlen(text));
+		assert_int_equal(info->n_stmts, 4);
+		check_place(text, &info->stmts[0], "BEGIN");
+		check_place(text, &info->stmts[1], "SELECT ';' /* ; */");
+		check_place(text, &info->stmts[2], "COMMIT AND CHAIN");
+		check_place(text, &info->stmts[3], "ROLLBACK");
+		info = sql_classify(cache, tail, strlen(tail));
+		assert_int_equal(info->n_stmts, 2);
+		check_place(tail, &info->stmts[1], "select $$;$$");
+	}
+	/* Other places, so another entry: no answer about one text fits the other. */
+	info = sql_classify(cache, "select 22;select 3", 18);
+	check_place("select 22;select 3", &info->stmts[1], "select 3");
+	sql_cache_free(&cache);
+}
+
+static void test_nul_bytes(void **state)
+{
+	static const char text[] = "SELECT 1\0; SET app.current_tenant_id = 2";
+	static const char in_string[] = "SELECT 'a\0b'";
+	struct sql_cache *cache = new_cache();
+	const struct sql_info *info = sql_classify(cache, text, sizeof(text) - 1);
+
+	(void)state;
+	assert_int_equal(info->stmts[0].kind, SQL_UNPARSED);
+	assert_string_equal(info->refusal->rule, R_CODE);
+	info = sql_classify(cache, in_string, sizeof(in_string) - 1);
+	assert_int_equal(info->n_stmts, 1);
+	assert_int_equal(info->stmts[0].kind, SQL_UNPARSED);
+	sql_cache_free(&cache);
+}
+
+/* The text ends where len says, not at a NUL. */
+static void test_text_without_nul(void **state)
+{
+	struct sql_cache *cache = new_cache();
+	const struct sql_info *info = sql_classify(cache, "BEGINNING", 5);
+
+	(void)state;
+	assert_int_equal(info->stmts[0].kind, SQL_BEGIN);
+	info = sql_classify(cache, "SELECT 12x", 9);
+	assert_int_equal(info->stmts[0].kind, SQL_DATA);
+	sql_cache_free(&cache);
+}
+
+/* Bytes of any encoding are let through as they are. */
+static void test_other_encodings(void **state)
+{
+	static const char *const texts[] = {
+		"SELECT 'caf\xe9', \"na\xefve\" FROM t\xe4",
+		"SELECT 'caf\xc3\xa9' AS \xc3\xa9t\xc3\xa9",
+		"SELECT \xff\xfe FROM \"\xc3\"",
+	};
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		const struct sql_info *info = sql_classify(cache, texts[i], strlen(texts[i]));
+
+		assert_int_equal(info->n_stmts, 1);
+		assert_int_equal(info->stmts[0].kind, SQL_DATA);
+		assert_null(info->refusal);
+	}
+	sql_cache_free(&cache);
+}
+
+static char *repeat(const char *head, const char *part, size_t n, const char *tail)
+{
+	size_t part_len = strlen(part), size = strlen(head) + n * part_len + strlen(tail) + 1;
+	char *text = mem_alloc(size), *at = stpcpy(text, head);
+
+	for (size_t i = 0; i < n; i++)
+		at = stpcpy(at, part);
+	stpcpy(at, tail);
+	return text;
+}
+
+/* Would overrun the stack in libpg_query: comes back unparsed, and searched. */
+static void test_deep_statements(void **state)
+{
+	struct sql_cache *cache = new_cache();
+	char *plain = repeat("SELECT 1", "+1", 200000, "");
+	char *hiding =
+		repeat("SELECT 1", "+1", 200000, ", set_config('app.tenant_proof', '1', true)");
+
+	(void)state;
+	assert_int_equal(sql_classify(cache, plain, strlen(plain))->stmts[0].kind, SQL_UNPARSED);
+	assert_null(sql_classify(cache, plain, strlen(plain))->refusal);
+	assert_non_null(sql_classify(cache, hiding, strlen(hiding))->refusal);
+	mem_free(plain);
+	mem_free(hiding);
+	sql_cache_free(&cache);
+}
+
+/* Long but flat statements are parsed like any other. */
+/* The sanitizers make libpg_query's own copying slow: minutes for what takes a second. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LONG_REPEATS 40000
+#else
+#define LONG_REPEATS 300000
+#endif
+
+static void test_long_statements(void **state)
+{
+	static const char *const shapes[][3] = {
+		{"INSERT INTO t VALUES (1,'a')", ", (2,'b')", ""},
+		{"INSERT INTO t VALUES (1,NULL),(2,3)", ", (now(),'b')", " RETURNING a"},
+		{"SELECT * FROM t WHERE a IN (0", ",1", ")"},
+		{"SELECT ARRAY[0", ", 1", "]"},
+		{"SELECT 0", ",a", " FROM t"},
+		{"SELECT '", "x", "'"},
+		{"SELECT 1 -- ", "x", "\n"},
+	};
+	struct sql_cache *cache = new_cache();
+	struct sql_cache_stats stats;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(shapes); i++) {
+		char *text = repeat(shapes[i][0], shapes[i][1], LONG_REPEATS, shapes[i][2]);
+		const struct sql_info *info = sql_classify(cache, text, strlen(text));
+
+		assert_int_equal(info->n_stmts, 1);
+		assert_int_equal(info->stmts[0].kind, SQL_DATA);
+		mem_free(text);
+	}
+	sql_cache_stats(cache, &stats);
+	assert_int_equal(stats.entries, 6); /* the long list of columns is not kept */
+	sql_cache_free(&cache);
+}
+
+static void test_protected_settings(void **state)
+{
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	assert_true(sql_is_protected_setting(cache, "app.current_tenant_id"));
+	assert_true(sql_is_protected_setting(cache, "APP.CURRENT_TENANT_ID"));
+	assert_true(sql_is_protected_setting(cache, "app.tenant_proof"));
+	assert_true(sql_is_protected_setting(cache, "Role"));
+	assert_true(sql_is_protected_setting(cache, "session_authorization"));
+	assert_true(sql_is_protected_setting(cache, "row_security"));
+	assert_false(sql_is_protected_setting(cache, "app.current_tenant"));
+	assert_false(sql_is_protected_setting(cache, "search_path"));
+	assert_false(sql_is_protected_setting(cache, ""));
+	sql_cache_free(&cache);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_lines_without_normaliser),
+		cmocka_unit_test(test_lines_dressed_up),
+		cmocka_unit_test(test_lines_among_others),
+		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_nul_bytes),
+		cmocka_unit_test(test_text_without_nul),
+		cmocka_unit_test(test_other_encodings),
+		cmocka_unit_test(test_deep_statements),
+		cmocka_unit_test(test_long_statements),
+		cmocka_unit_test(test_protected_settings),
+	};
+
+	return cmocka_run_group_tests_name("sql classify", tests, NULL, NULL);
+}

@@ -1,0 +1,386 @@
+/* Our lexer cuts tokens where PostgreSQL's does: chosen texts, then a hundred thousand made of
+ * the pieces that are easy to get wrong, each compared with libpg_query's scanner. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "scan_reference.h"
+#include "sql/sql_int.h"
+
+/* The kind that the reference must give for ours; 0: any. */
+static uint32_t reference_kind(enum sql_token_kind kind)
+{
+	switch (kind) {
+	case TOKEN_UQUOTED:
+		return REFERENCE_UIDENT;
+	case TOKEN_STRING:
+	case TOKEN_ESCAPED:
+		return REFERENCE_SCONST;
+	case TOKEN_USTRING:
+		return REFERENCE_USCONST;
+	case TOKEN_BITS:
+		return REFERENCE_BCONST;
+	case TOKEN_HEX:
+		return REFERENCE_XCONST;
+	case TOKEN_INTEGER:
+		return REFERENCE_ICONST;
+	case TOKEN_NUMBER:
+		return REFERENCE_FCONST;
+	case TOKEN_PARAM:
+		return REFERENCE_PARAM;
+	default:
+		return 0;
+	}
+}
+
+/* Where the server continues a literal behind a -- comment, libpg_query does not: it returns
+ * comments as tokens. (Two literals side by side are a syntax error to its grammar, so that
+ * the statement is unparsed if it comes there.) */
+static bool is_continued_past_comment(const char *text, const struct sql_token *token,
+                                      const struct reference_token *want)
+{
+	return token->start == want->start && token->end > want->end &&
+	       (reference_kind(token->kind) == REFERENCE_SCONST || token->kind == TOKEN_BITS ||
+	        token->kind == TOKEN_HEX) &&
+	       memmem(text + want->end, token->end - want->end, "--", 2) != NULL;
+}
+
+/* libpg_query does not tell where U&'' and U&"" end; where the next token starts does. */
+static bool reference_has_end(const struct reference_token *want)
+{
+	return want->kind != REFERENCE_USCONST && want->kind != REFERENCE_UIDENT;
+}
+
+static bool may_fail_later(const char *text)
+{
+	/* Escapes that name no character, which we do not look into. */
+	return strchr(text, '\\') != NULL || strcasestr(text, "u&") != NULL;
+}
+
+/* Returns whether the text had no error. */
+static bool compare(const char *text)
+{
+	struct reference reference;
+	struct sql_lexer lexer;
+	struct sql_token token;
+	size_t i = 0;
+	bool ok;
+
+	reference_scan(text, &reference);
+	ok = !reference.has_error;
+	sql_lexer_init(&lexer, text, strlen(text));
+	for (sql_lexer_next(&lexer, &token); token.kind != TOKEN_END && token.kind != TOKEN_BAD;
+	     sql_lexer_next(&lexer, &token), i++) {
+		const struct reference_token *want = &reference.tokens[i];
+		uint32_t kind = reference_kind(token.kind);
+
+		if (reference.has_error)
+			continue;
+		if (i == reference.n || reference.tokens == NULL) {
+			fail_msg("%s: a token too many at %u", text, token.start);
+			return false;
+		}
+		if (is_continued_past_comment(text, &token, want))
+			break;
+		if (token.start != want->start ||
+		    (token.end != want->end && reference_has_end(want)) ||
+		    (kind != 0 && kind != want->kind))
+			fail_msg("%s: token %zu is %u-%u kind %d, not %u-%u kind %u", text, i,
+			         token.start, token.end, token.kind, want->start, want->end,
+			         want->kind);
+	}
+	if (reference.has_error && token.kind != TOKEN_BAD && !may_fail_later(text))
+		fail_msg("%s: the scanner finds an error, we do not", text);
+	if (!reference.has_error && token.kind != TOKEN_END && token.kind != TOKEN_BAD) {
+		reference_free(&reference);
+		return ok;
+	}
+	/* A stray byte is a token to the scanner, and an error to the grammar. */
+	if (!reference.has_error && token.kind == TOKEN_END && i != reference.n)
+		fail_msg("%s: %zu tokens, not %zu", text, i, reference.n);
+	reference_free(&reference);
+	return ok;
+}
+
+static const char *const chosen[] = {
+	"",
+	" ",
+	"select 1",
+	"select'a'",
+	"'a''b'",
+	"'a'\n'b'",
+	"'a' 'b'",
+	"'a' -- c\n 'b'",
+	"'a' /* c */\n'b'",
+	"'a'\r'b'",
+	"'a'\f\n\t'b' \n 'c'",
+	"'a'--c\n--d\n'b'",
+	"'a'--c",
+	"'a'\n\"b\"",
+	"e'a\\'b'",
+	"E'a''b'",
+	"e'a'\n'b\\'c'",
+	"E'\\\\'",
+	"E'a\\",
+	"E'\\''",
+	"b'01'",
+	"B''",
+	"x'1f'\n'22'",
+	"X'zz'",
+	"n'a'",
+	"N'a''b'",
+	"nchar'a'",
+	"u'a'",
+	"u&'a'",
+	"U&'\\0061'\n'b'",
+	"u&\"a\"",
+	"U&\"a\"\"b\"",
+	"u&a",
+	"u & 'a'",
+	"xu&'a'",
+	"xe'a'",
+	"eb'a'",
+	"_e'a'",
+	"\"a\"",
+	"\"a\"\"b\"",
+	"\"\"",
+	"\"\"\"\"",
+	"\"a",
+	"'a",
+	"\"a\nb\"",
+	"$$a$$",
+	"$a$b$a$",
+	"$a$ $b$ $a$",
+	"$a$$$a$",
+	"$a$ $a $a$",
+	"$$ $ $$",
+	"$a$b$a$a$",
+	"$a$ $b$a$",
+	"$\xc3\xa9$x$\xc3\xa9$",
+	"$1",
+	"$1$2",
+	"$12abc",
+	"$a",
+	"$1$$a$$",
+	"$$a$$'b'",
+	"$$a",
+	"a$$b$$",
+	"a$1",
+	"$",
+	"1",
+	"12.5",
+	"1.",
+	".5",
+	"1..2",
+	"1...5",
+	"1.5..2",
+	"1.5.5",
+	"1e5",
+	"1E+5",
+	"1e-5",
+	"1.e5",
+	".5e1",
+	"1e",
+	"1e+",
+	"1a",
+	"1_0",
+	"0x1f",
+	"1.a",
+	"1.5a",
+	"2147483647",
+	"2147483648",
+	"00000000000000000001",
+	"99999999999999999999999999",
+	"1$1",
+	"1e5$1",
+	"1e+5$1",
+	".5e5$$a$$",
+	"1$$a$$",
+	"1_",
+	"1__0",
+	"1.5_0",
+	"0x1_f",
+	"0o17",
+	"0b12",
+	"$1_0",
+	"1'a'",
+	"1\"a\"",
+	"1.e",
+	"1.e+",
+	"a+-1",
+	"a=-1",
+	"a@-1",
+	"a@--1",
+	"a--1",
+	"a-/* b */-1",
+	"a*/* b */b",
+	"a/*b*/",
+	"+--x\n1",
+	"*/*x*/",
+	"a<>b",
+	"a!=b",
+	"a<=b",
+	"a=>b",
+	"a:=b",
+	"a::b",
+	"a:b",
+	"a: :b",
+	"a->>'b'",
+	"a#>>b",
+	"a||b",
+	"a|b",
+	"@@@",
+	"a?b",
+	"a?|b",
+	"`a`",
+	"!~~*",
+	"<->",
+	"-+-+",
+	"~-",
+	"~+-",
+	"/*",
+	"/**/",
+	"/***/",
+	"/*/*/",
+	"/*/**/*/",
+	"/*/ a */b",
+	"/* ' */a",
+	"/* -- */a",
+	"-- /*\na",
+	"--a\rb",
+	"//*a*/",
+	"a;b",
+	"a[1:2]",
+	"a(b,c)",
+	"a.b.*",
+	"a..b",
+	"\xc3\xa9",
+	"\xff",
+	"a\xff",
+	"%",
+	"^",
+	"a%b",
+	"{",
+	"\\",
+	"a\vb",
+	"'a'\v\n'b'",
+	"\x01",
+	"select a from t where b = 'c' and d in (1, 2.5, $1) -- e",
+};
+
+static void test_chosen_texts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(chosen); i++)
+		compare(chosen[i]);
+}
+
+static uint32_t draw(uint32_t *seed, uint32_t below)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return (*seed >> 8) % below;
+}
+
+static void test_random_texts(void **state)
+{
+	static const char *const pieces[] = {
+		"'",  "''",  "\"",     "\\", "$",  "$$", "$a$", "a",  "e",  "E'", "b'", "x'",
+		"n'", "U&'", "u&\"",   "u",  "&",  "1",  "9",   ".",  "..", "e5", "+",  "-",
+		"--", "/",   "*",      "/*", "*/", "=",  "@",   "?",  "<",  ">",  ":",  "::",
+		";",  ",",   "(",      ")",  "[",  "]",  " ",   "\n", "\r", "\t", "_",  "\xc3\xa9",
+		"|",  "%",   "select", "$1", "!",  "#",  "^",   "`",  "~",  "\v", "0x", "_1",
+	};
+	uint32_t seed = 42;
+	size_t good = 0;
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		char text[128], *at = text;
+		uint32_t n = 1 + draw(&seed, 14);
+
+		for (uint32_t k = 0; k < n; k++)
+			at = stpcpy(at, pieces[draw(&seed, COUNT_OF(pieces))]);
+		good += compare(text);
+	}
+	/* Else the pieces would test little but errors. */
+	assert_true(good > 30000);
+}
+
+static void check_kind(const char *text, enum sql_token_kind kind)
+{
+	struct sql_lexer lexer;
+	struct sql_token token;
+
+	sql_lexer_init(&lexer, text, strlen(text));
+	sql_lexer_next(&lexer, &token);
+	if (token.kind != kind || token.end != strlen(text))
+		fail_msg("%s: kind %d to %u", text, token.kind, token.end);
+}
+
+/* The kinds that the reference does not tell apart. */
+static void test_kinds(void **state)
+{
+	(void)state;
+	check_kind("abc", TOKEN_IDENT);
+	check_kind("\"abc\"", TOKEN_QUOTED);
+	check_kind("U&\"abc\"", TOKEN_UQUOTED);
+	check_kind("E'abc'", TOKEN_STRING);
+	check_kind("E'ab\\c'", TOKEN_ESCAPED);
+	check_kind("E'ab'\n'\\c'", TOKEN_ESCAPED);
+	check_kind("'ab\\c'", TOKEN_STRING);
+	check_kind("<>", TOKEN_OP);
+	check_kind("::", TOKEN_OP);
+	check_kind("[", TOKEN_SELF);
+	check_kind("'abc", TOKEN_BAD);
+	/* Read in as many ways as there are versions. */
+	check_kind("1a", TOKEN_BAD);
+	check_kind("1_0", TOKEN_BAD);
+	check_kind("1.5_0", TOKEN_BAD);
+	check_kind("0x1f", TOKEN_BAD);
+	check_kind("0b1", TOKEN_BAD);
+	check_kind("1e5$1", TOKEN_BAD);
+	check_kind("1.5e5$a", TOKEN_BAD);
+	check_kind("1$1", TOKEN_BAD);
+	check_kind("$1a", TOKEN_BAD);
+	check_kind("$1_0", TOKEN_BAD);
+	check_kind("\v1", TOKEN_BAD);
+	check_kind("'a'\v\n'b'", TOKEN_BAD);
+	check_kind("E'a' -- b\n\v'b'", TOKEN_BAD);
+	check_kind("", TOKEN_END);
+}
+
+static void test_gaps(void **state)
+{
+	static const char text[] = "a b/**/c--\n-d";
+	static const bool gaps[] = {false, true, true, true, false};
+	struct sql_lexer lexer;
+	struct sql_token token;
+
+	(void)state;
+	sql_lexer_init(&lexer, text, sizeof(text) - 1);
+	for (size_t i = 0; i < COUNT_OF(gaps); i++) {
+		sql_lexer_next(&lexer, &token);
+		assert_int_equal(token.has_gap, gaps[i]);
+	}
+	sql_lexer_next(&lexer, &token);
+	assert_int_equal(token.kind, TOKEN_END);
+	sql_lexer_next(&lexer, &token);
+	assert_int_equal(token.kind, TOKEN_END);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chosen_texts),
+		cmocka_unit_test(test_random_texts),
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_gaps),
+	};
+
+	return cmocka_run_group_tests_name("sql lexer", tests, NULL, NULL);
+}

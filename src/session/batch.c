@@ -40,6 +40,13 @@ static enum step refuse_named(struct client *c, const char *sqlstate, const char
 	return batch_refuse(c, &e);
 }
 
+/* Not asked of the server: a Query that failed inside a transaction leaves it a portal whose memory
+ * is gone, and PostgreSQL (15.20 at least) crashes when that is executed. */
+static enum step refuse_no_portal(struct client *c)
+{
+	return refuse_named(c, SQLSTATE_UNDEFINED_CURSOR, "portal \"%s\" does not exist", "");
+}
+
 static enum step refuse_unknown(struct client *c, const char *name)
 {
 	if (name[0] == '\0')
@@ -344,6 +351,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	}
 	expect_pass(c, EXPECT_BIND);
 	portal_set(c, portal, &text->stmt);
+	c->is_portal_bound = c->is_portal_bound || portal[0] == '\0';
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
@@ -365,6 +373,8 @@ enum step batch_describe(struct client *c, const struct message *m)
 		return not_started(c, step);
 	begin(c);
 	if (m->body[0] == 'P') {
+		if (name[0] == '\0' && !c->is_portal_bound)
+			return refuse_no_portal(c);
 		pass_whole(c, m);
 	} else if (name[0] == '\0') {
 		if (c->unnamed == NULL)
@@ -387,6 +397,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	struct wire_cursor cur = {m->body, m->body + m->body_len};
 	const char *portal = wire_cursor_cstr(&cur);
 	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
+	struct expect e = {.kind = EXPECT_EXECUTE, .fate = FATE_PASS};
 	const struct sql_stmt *stmt;
 	enum step step;
 
@@ -396,9 +407,12 @@ enum step batch_execute(struct client *c, const struct message *m)
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
+	if (portal[0] == '\0' && !c->is_portal_bound)
+		return refuse_no_portal(c);
 	stmt = portal_find(c, portal);
 	pass_whole(c, m);
-	expect_pass(c, EXPECT_EXECUTE);
+	e.tell = stmt->kind == SQL_COPY_IN;
+	server_expect(c->server, &e);
 	lease_after(c, stmt);
 	if (stmt->kind == SQL_COPY_IN) {
 		/* A Sync that follows would be ignored by the server if COPY starts, and not

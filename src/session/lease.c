@@ -150,7 +150,10 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 {
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
-	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN)
+	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */
+	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN ||
+	    stmt->kind == SQL_COMMIT || stmt->kind == SQL_ROLLBACK ||
+	    stmt->kind == SQL_PREPARE_TRANSACTION)
 		c->is_chained = true;
 }
 
@@ -159,6 +162,7 @@ void lease_give_back(struct client *c)
 	struct server *server = c->server;
 
 	c->server = NULL;
+	c->is_portal_bound = false;
 	portals_forget(c);
 	pool_release(server);
 }

@@ -252,8 +252,9 @@ enum step query_take(struct client *c, const struct message *m)
 	}
 	if (ready_is_expired(c))
 		return STEP_DONE;
-	/* A simple query destroys the unnamed statement, whatever becomes of it. */
+	/* A simple query destroys the unnamed statement and portal, whatever becomes of it. */
 	text_put(c->env, &c->unnamed);
+	c->is_portal_bound = false;
 	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
 		e.message = info->refusal->message;

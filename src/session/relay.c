@@ -58,6 +58,8 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
 		named_outcome(c, e, outcome);
+	if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
+		c->flow = FLOW_OPEN; /* it was no COPY after all */
 	if (outcome == EXPECT_DONE || e->fate == FATE_OURS)
 		return;
 	c->batch_failed = true;

@@ -106,8 +106,8 @@ static bool can_take(const struct client *c)
 	return (c->flow == FLOW_OPEN || c->flow == FLOW_COPY_IN) && server_takes(c);
 }
 
-/* No more is taken until replies have come, and a server may keep them back until a Flush or Sync, which
- * the client has not sent, or which is what is not taken. */
+/* No more is taken until replies have come, and a server may keep them back until a Flush or
+ * Sync, which the client has not sent, or which is what is not taken. */
 static void ask_for_replies(struct client *c)
 {
 	static const uint8_t flush[] = {'H', 0, 0, 0, 4};

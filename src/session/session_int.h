@@ -138,6 +138,7 @@ struct client {
 	struct text *unnamed;  /* the unnamed statement */
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
+	bool is_portal_bound; /* the unnamed one, by this client, since its last Query */
 	struct client_portal *portals;
 	uint32_t n_portals;
 	size_t stmt_bytes; /* of the texts of its named statements */

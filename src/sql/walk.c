@@ -214,6 +214,8 @@ static const struct {
 	{KEY("AlterRoleStmt"), on_alter_role},
 	{KEY("AlterRoleSetStmt"), on_alter_role},
 	{KEY("AlterDatabaseSetStmt"), on_alter_role},
+	{KEY("DropOwnedStmt"), on_alter_role},
+	{KEY("ReassignOwnedStmt"), on_alter_role},
 	{KEY("UpdateStmt"), on_update},
 	{KEY("MergeStmt"), on_update},
 	{KEY("ViewStmt"), on_view},

@@ -489,3 +489,31 @@ def test_very_many_messages_in_one_batch_are_answered(tiny_proxy):
         replies = conn.run(batch + p.close("S", "x") * 10000 + p.sync())
         assert [m.type for m in replies].count("3") == 10000
         assert replies[-1].type == "Z"
+
+
+def test_portal_of_a_failed_query_is_not_executed(tiny_proxy, cluster):
+    """PostgreSQL itself crashes on it (SIGSEGV) and takes every tenant's connection along."""
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.simple("SELECT 1/(select 0)")
+        conn.run(p.parse("zz", "SELECT '" + "\x7f" * 6000 + "'") + p.sync())
+        for message in (p.execute(""), p.describe("P", "")):
+            assert p.codes_of(conn.run(message + p.sync())) == ["34000"]
+        conn.simple("ROLLBACK")
+        assert conn.scalar("SELECT 1") == "1"
+    assert "terminated by signal" not in cluster.log("primary")
+
+
+@pytest.mark.parametrize("again", ["COMMIT; BEGIN", "ROLLBACK; BEGIN; SELECT 1"])
+def test_commit_and_begin_do_not_outlive_the_token(make_proxy, keys, again):
+    proxy = make_proxy({"jwt": {"leeway": "0s"}})
+    token = keys.fresh_token(TENANT_A, 2)
+    with proxy.raw(TENANT_A, secret=token) as conn:
+        conn.simple("BEGIN")
+        conn.simple("SELECT 1")
+        time.sleep(3.2)
+        conn.simple(again)
+        with pytest.raises((PgError, *GONE)) as caught:
+            conn.rows("SELECT count(*) FROM item")
+        if isinstance(caught.value, PgError):
+            assert caught.value.code == "28000"

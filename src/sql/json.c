@@ -13,10 +13,19 @@
 static const char *string_end(const char *p)
 {
 	for (p++;; p += 2) {
-		p += strcspn(p, "\"\\");
+		/* Not strcspn: a sanitizer's measures the whole rest each time. */
+		while (*p != '"' && *p != '\\' && *p != '\0')
+			p++;
 		if (*p != '\\')
 			return *p == '"' ? p + 1 : p;
 	}
+}
+
+static const char *scalar_end(const char *p)
+{
+	while (*p != ',' && *p != ']' && *p != '}' && *p != '\0')
+		p++;
+	return p;
 }
 
 const char *sql_json_end(const char *value)
@@ -44,7 +53,7 @@ const char *sql_json_end(const char *value)
 		default:
 			p++;
 			if (depth == 0)
-				p += strcspn(p, ",]}");
+				p = scalar_end(p);
 		}
 	} while (depth > 0);
 	return p;

@@ -517,3 +517,16 @@ def test_commit_and_begin_do_not_outlive_the_token(make_proxy, keys, again):
             conn.rows("SELECT count(*) FROM item")
         if isinstance(caught.value, PgError):
             assert caught.value.code == "28000"
+
+
+def test_portal_taken_for_a_copy_gives_the_turn_back(tiny_proxy):
+    """The Bind of a COPY was skipped by the server: Execute ends without a CopyInResponse."""
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.run(p.parse("s", "SELECT 1") + p.bind("p", "s") + p.sync())
+        conn.simple("SAVEPOINT a")
+        conn.run(p.parse("c", "COPY bulk FROM STDIN") + p.sync())
+        conn.run(p.execute("nosuch") + p.close("P", "p") + p.bind("p", "c") + p.sync())
+        conn.simple("ROLLBACK TO a")
+        replies = conn.run(p.execute("p") + p.sync())
+        assert [m.type for m in replies] == ["D", "C", "Z"]

@@ -232,6 +232,8 @@ static const struct line lines[] = {
          SQL_DATA, STATE, R_DYN},
 	{"CREATE FUNCTION f() RETURNS int LANGUAGE plperl AS 'return 1'", SQL_DATA, 0, R_DYN},
 	{"ALTER USER app PASSWORD 'x'", SQL_DATA, 0, R_ALTER},
+	{"DROP OWNED BY app", SQL_DATA, 0, R_ALTER},
+	{"REASSIGN OWNED BY app TO b", SQL_DATA, 0, R_ALTER},
 	{"ALTER ROLE app IN DATABASE d RESET ALL", SQL_DATA, 0, R_ALTER},
 	{"DO $$BEGIN ALTER ROLE app PASSWORD 'x'; END$$", SQL_DATA, OPAQUE | SQL_ENDS_INSIDE,
          R_ALTER},

@@ -247,7 +247,7 @@ docs: $(GEN_DOCS) ## write etc/pgusher.ini and docs/configuration.md again from 
 .PHONY: install
 install: all ## install under PREFIX (/usr/local), DESTDIR in front; an ini that is there stays
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/pgusher $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(PREFIX)/share/pgusher/sql
+		$(DESTDIR)$(PREFIX)/share/pgusher/sql $(DESTDIR)$(PREFIX)/share/doc/pgusher
 	install -m 755 $(OUT)/pgusher $(DESTDIR)$(PREFIX)/bin/pgusher
 	test -e $(DESTDIR)$(SYSCONFDIR)/pgusher/pgusher.ini || \
 		install -m 644 etc/pgusher.ini $(DESTDIR)$(SYSCONFDIR)/pgusher/pgusher.ini
@@ -255,6 +255,7 @@ install: all ## install under PREFIX (/usr/local), DESTDIR in front; an ini that
 		> $(DESTDIR)$(UNITDIR)/pgusher.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/pgusher.service
 	install -m 644 $(wildcard sql/*.sql sql/*.md) $(DESTDIR)$(PREFIX)/share/pgusher/sql
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/pgusher
 
 .PHONY: deb
 deb: all ## a Debian package, build/pgusher_VERSION_ARCH.deb

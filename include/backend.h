@@ -86,7 +86,12 @@ struct backend_env {
 	struct outvec *to_server;
 	struct buf *scratch; /* where messages are built, empty between two calls */
 	uint32_t max_prepared_statements;
-	const char *setting;           /* the tenant setting's name */
+	const char *setting; /* the tenant setting's name */
+	/* Servers that had their share of the worker's time; wake_edge asks for backend_edge when
+	 * the loop comes round. */
+	struct list again;
+	void (*wake_edge)(void *worker);
+	void *worker;
 	const struct stream_ops *fake; /* tests: servers speak through this, not a socket */
 };
 
@@ -105,6 +110,8 @@ void server_attach(struct server *s, struct backend_env *env);
 /* The client takes no more: nothing is read until server_resume. */
 void server_pause(struct server *s);
 void server_resume(struct server *s);
+/* At the loop's edge: the next turn of those on env->again. */
+void backend_edge(struct backend_env *env);
 /* Now and then: a reset that came together with data is not told apart from it, so the connection
  * is looked at, and read to its end if it is broken. */
 void server_look(struct server *s);

@@ -53,6 +53,15 @@ static inline struct list *list_pop_front(struct list *l)
 	return link;
 }
 
+/* All links of `from` go behind those of l. */
+static inline void list_move(struct list *l, struct list *from)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(from)) != NULL)
+		list_push_back(l, link);
+}
+
 #define LIST_MEMBER(link, type, member) CONTAINER_OF(link, type, member)
 #define LIST_FIRST(head, type, member)                                                             \
 	(list_is_empty(head) ? NULL : LIST_MEMBER((head)->next, type, member))

@@ -107,6 +107,10 @@ static bool keys_add(struct auth_keys *keys, const json_t *json, size_t index, c
 		auth_jwk_fini(&jwk);
 		return false;
 	}
+	if (json_object_get(json, "d") != NULL)
+		log_warning("key set: key %zu holds its private half; PgUsher needs the public one "
+		            "only (pgusher token --public)",
+		            index + 1);
 	key->alg = jwk.alg;
 	key->material = auth_jwk_material(&jwk, AUTH_JWK_VERIFY, &key->material_len);
 	key->kid = jwk.kid;

@@ -36,6 +36,7 @@ struct server {
 	const struct sink_ops *sink;
 	void *sink_owner;
 	struct server_note note;
+	struct list again_link; /* on env->again */
 
 	/* Expected replies: a ring, `head` the oldest. */
 	struct expect *ring;

@@ -15,11 +15,13 @@
 #include <string.h>
 
 #include "backend_int.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 /* Messages that are looked into are short; a longer one is not one of PostgreSQL's. */
 #define WHOLE_MAX 32768
 #define READ_MORE_BYTES 16384
+#define READ_SHARE_US (2 * US_PER_MS)
 
 enum frame_fate { FRAME_PASS, FRAME_DROP, FRAME_PASS_WHOLE, FRAME_DROP_WHOLE, FRAME_BAD };
 
@@ -407,15 +409,32 @@ static bool read_once(struct server *s)
 	return s->lost == CLOSE_NONE;
 }
 
+/* True: the server has had its share of the worker's time, its next turn comes at the loop's edge.
+ * Most have said all after one read, and the clock is not asked. */
+static bool share_is_over(struct server *s, int64_t *until_us)
+{
+	int64_t now_us = clock_mono_us();
+
+	if (*until_us == 0)
+		*until_us = now_us + READ_SHARE_US;
+	if (now_us <= *until_us)
+		return false;
+	list_remove(&s->again_link);
+	list_push_back(&s->env->again, &s->again_link);
+	s->env->wake_edge(s->env->worker);
+	return true;
+}
+
 void server_on_readable(void *owner)
 {
 	struct server *s = owner;
+	int64_t until_us = 0;
 
 	OBJ_CHECK(s, SERVER_MAGIC);
 	while (!s->paused && s->lost == CLOSE_NONE && read_once(s)) {
 		if (!s->sink->on_settled(s->sink_owner))
 			return;
-		if (!stream_is_readable(&s->stream))
+		if (!stream_is_readable(&s->stream) || share_is_over(s, &until_us))
 			return;
 	}
 	if (s->lost != CLOSE_NONE) {

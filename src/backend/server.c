@@ -62,6 +62,7 @@ struct server *server_new(struct backend_env *env, PGconn *conn)
 	list_init(&s->stmts_lru);
 	s->next_stmt_id = SERVER_STMT_FIRST_ID;
 	list_init(&s->note.link);
+	list_init(&s->again_link);
 	learn_parameters(s);
 	if (env->fake != NULL)
 		stream_init_fake(&s->stream, env->fake, &server_events, s);
@@ -78,6 +79,7 @@ void server_free(struct server **sp)
 	*sp = NULL;
 	OBJ_CHECK(s, SERVER_MAGIC);
 	list_remove(&s->note.link);
+	list_remove(&s->again_link);
 	stream_fini(&s->stream);
 	PQfinish(s->conn);
 	server_forget_prepared(s);
@@ -111,6 +113,7 @@ void server_detach(struct server *s)
 	OBJ_CHECK(s, SERVER_MAGIC);
 	MUST(server_is_quiet(s));
 	list_remove(&s->note.link);
+	list_remove(&s->again_link);
 	stream_detach(&s->stream);
 	s->env = NULL;
 }
@@ -128,6 +131,17 @@ void server_resume(struct server *s)
 	OBJ_CHECK(s, SERVER_MAGIC);
 	s->paused = false;
 	server_on_readable(s);
+}
+
+void backend_edge(struct backend_env *env)
+{
+	struct list turn;
+	struct list *link;
+
+	list_init(&turn);
+	list_move(&turn, &env->again);
+	while ((link = list_pop_front(&turn)) != NULL)
+		server_on_readable(LIST_MEMBER(link, struct server, again_link));
 }
 
 void server_look(struct server *s)

@@ -62,8 +62,7 @@ static int fail(const char *what, const char *why)
 	return 1;
 }
 
-/* ---- keys
- * --------------------------------------------------------------------------------------- */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
@@ -87,7 +86,7 @@ static void reload_keys(struct server_process *p, bool force)
 		log_error("the old keys stay: %s", err);
 		return;
 	}
-	log_info("%zu keys read from %s", auth_keys_count(keys), path);
+	log_info("keys read from %s: %zu", path, auth_keys_count(keys));
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_set_keys(p->shared.workers[i], keys);
 	auth_keys_put(&p->keys);
@@ -100,8 +99,7 @@ static void on_key_poll(evutil_socket_t fd, short what, void *arg)
 	reload_keys(arg, false);
 }
 
-/* ---- the workers' ends
- * ----------------------------------------------------------------------------- */
+/* ---- the workers' ends ---------------------------------------------------------------------- */
 
 struct end_letter {
 	struct mail mail;
@@ -126,8 +124,7 @@ static void tell_end(void *arg)
 	mailbox_post(p->mailbox, &letter->mail);
 }
 
-/* ---- signals
- * -------------------------------------------------------------------------------------- */
+/* ---- signals -------------------------------------------------------------------------------- */
 
 static void drain(struct server_process *p, int64_t timeout_us)
 {
@@ -179,8 +176,7 @@ static void watch(struct server_process *p)
 	add_event(p, event_new(p->base, -1, EV_PERSIST, on_key_poll, p), &period);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------- */
+/* ---- start ---------------------------------------------------------------------------------- */
 
 static void raise_descriptor_limit(const struct conf *conf)
 {

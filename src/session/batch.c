@@ -10,8 +10,7 @@
 
 #include "session_int.h"
 
-/* ---- errors
- * ------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 enum step batch_refuse(struct client *c, const struct wire_error *e)
 {
@@ -62,8 +61,7 @@ static enum step malformed(struct client *c)
 	return STEP_DONE;
 }
 
-/* ---- what all have in common
- * ------------------------------------------------------------------------- */
+/* ---- what all have in common ---------------------------------------------------------------- */
 
 /* A server for the message at hand. STEP_MORE: c->server is there. */
 static enum step start(struct client *c)
@@ -171,8 +169,7 @@ static void ensure_unnamed(struct client *c)
 	c->unnamed->lease = c->lease;
 }
 
-/* ---- Parse
- * -------------------------------------------------------------------------------------- */
+/* ---- Parse ---------------------------------------------------------------------------------- */
 
 static struct sql_stmt single_stmt(const struct sql_info *info)
 {
@@ -314,8 +311,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 	return STEP_MORE;
 }
 
-/* ---- Bind, Describe, Execute, Close
- * -------------------------------------------------------------- */
+/* ---- Bind, Describe, Execute, Close --------------------------------------------------------- */
 
 enum step batch_bind(struct client *c, const struct message *m)
 {
@@ -476,8 +472,7 @@ enum step batch_close(struct client *c, const struct message *m)
 	return STEP_MORE;
 }
 
-/* ---- Flush, Sync
- * ------------------------------------------------------------------------------------- */
+/* ---- Flush, Sync ---------------------------------------------------------------------------- */
 
 enum step batch_flush(struct client *c, const struct message *m)
 {

@@ -19,8 +19,7 @@ static enum step refuse(struct client *c, enum close_reason reason, const char *
 	return STEP_DONE;
 }
 
-/* ---- before the startup message
- * ---------------------------------------------------------------- */
+/* ---- before the startup message ------------------------------------------------------------- */
 
 static enum step answer_encryption(struct client *c, bool *asked, bool accept, size_t n,
                                    const struct wire_startup *s)
@@ -58,8 +57,7 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 	return STEP_DONE;
 }
 
-/* ---- settings
- * -------------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------- */
 
 /* SET name TO 'value', quoted: so that the rules for statements are the rules for startup. */
 static void put_set(struct buf *b, const char *name, const char *value)
@@ -237,8 +235,7 @@ static enum step take_parameters(struct client *c, struct startup *s, struct wir
 	return STEP_MORE;
 }
 
-/* ---- the startup message
- * ------------------------------------------------------------------------------ */
+/* ---- the startup message -------------------------------------------------------------------- */
 
 /* Would a token cross the network in plain text? */
 static bool is_exposed(const struct client *c)
@@ -324,8 +321,7 @@ enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, siz
 	}
 }
 
-/* ---- the token
- * -------------------------------------------------------------------------------------------- */
+/* ---- the token ------------------------------------------------------------------------------ */
 
 static enum step admit(struct client *c)
 {

@@ -26,8 +26,7 @@ void script_free(struct client *c)
 	MEM_FREE(&c->script);
 }
 
-/* ---- answers of our own
- * ------------------------------------------------------------------------ */
+/* ---- answers of our own --------------------------------------------------------------------- */
 
 enum step query_refuse(struct client *c, const struct wire_error *e)
 {
@@ -120,8 +119,7 @@ static bool answer_here(struct client *c, const struct message *m, const struct 
 	return answer_deferred(c, &info->stmts[0]);
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------- */
+/* ---- sending -------------------------------------------------------------------------------- */
 
 /* Must the context be set in front of stmts[i]? Where no transaction is open, statements that
  * could do without (SHOW, SET TRANSACTION) are in one with the data statements behind them, and

@@ -233,8 +233,7 @@ void session_edge(struct session_env *env)
 	struct list *link;
 
 	list_init(&turn);
-	while ((link = list_pop_front(&env->again)) != NULL)
-		list_push_back(&turn, link);
+	list_move(&turn, &env->again);
 	while ((link = list_pop_front(&turn)) != NULL)
 		session_run(LIST_MEMBER(link, struct client, run_link));
 	session_reap(env);
@@ -313,8 +312,7 @@ static const struct stream_events client_events = {
 	.on_writable = on_writable,
 };
 
-/* ---- birth ------------------------------------------------------------------------------------
- * */
+/* ---- birth ---------------------------------------------------------------------------------- */
 
 static void on_login_timeout(struct timer *timer)
 {
@@ -368,8 +366,7 @@ struct client *session_accept_fake(struct session_env *env, const struct stream_
 	return c;
 }
 
-/* ---- death
- * ------------------------------------------------------------------------------------- */
+/* ---- death ---------------------------------------------------------------------------------- */
 
 void session_fail(struct client *c, enum close_reason reason)
 {
@@ -484,8 +481,7 @@ void session_reap(struct session_env *env)
 		client_free(LIST_MEMBER(env->dead.next, struct client, link));
 }
 
-/* ---- all clients
- * -------------------------------------------------------------------------------- */
+/* ---- all clients ---------------------------------------------------------------------------- */
 
 void session_env_init(struct session_env *env)
 {

@@ -63,8 +63,7 @@ void session_cancel_done(struct session_env *env, uint32_t asker)
 		session_close(c, CLOSE_CLIENT_CANCEL_DONE);
 }
 
-/* ---- the messages
- * --------------------------------------------------------------------------------- */
+/* ---- the messages --------------------------------------------------------------------------- */
 
 /* pg_clean_ascii: what PostgreSQL makes of an application_name. */
 static void put_application_name(struct buf *b, const char *value)
@@ -137,8 +136,7 @@ static void welcome(struct client *c, const struct server *server)
 	c->phase = PHASE_READY;
 }
 
-/* ---- trying the settings on a server
- * ---------------------------------------------------------------- */
+/* ---- trying the settings on a server -------------------------------------------------------- */
 
 static void fail(struct client *c, const char *sqlstate, const char *message, const char *detail)
 {

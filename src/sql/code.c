@@ -28,6 +28,11 @@ static const struct sql_refusal refusal_dynamic_sql = {
 	"SQL text made at run time is not allowed here",
 	"Give the text as a constant, or run the statement itself.",
 };
+static const struct sql_refusal refusal_language = {
+	"code_language",
+	"functions and DO blocks can be written in SQL and PL/pgSQL only",
+	"Create functions in other languages on a connection to PostgreSQL itself.",
+};
 
 const struct sql_refusal sql_refusal_alter_role = {
 	"alter_role",
@@ -143,7 +148,7 @@ const struct sql_refusal *sql_rules_check_do(const struct sql_rules *rules, cons
 		else if (sql_json_is(sql_json_get(elem, "defname"), "as"))
 			refusal = check_string(rules, &s, true);
 		else if (!(s.len == 7 && memcmp(s.p, "plpgsql", 7) == 0))
-			refusal = &refusal_dynamic_sql; /* no idea of that language's strings */
+			refusal = &refusal_language;
 	}
 	return refusal;
 }
@@ -171,7 +176,7 @@ const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules
 
 		if (sql_json_is(sql_json_get(elem, "defname"), "language") &&
 		    !is_known_language(elem))
-			refusal = &refusal_dynamic_sql;
+			refusal = &refusal_language;
 		if (!sql_json_is(sql_json_get(elem, "defname"), "as"))
 			continue;
 		for (; item != NULL && refusal == NULL; item = sql_json_next(item))

@@ -25,6 +25,7 @@ static const struct function_name functions[] = {
 	{NAME("ts_rewrite"), RUNS | SQL_FUNC_SECOND},
 	{NAME("xpath_table"), RUNS}, /* contrib/xml2 */
 	{PREFIX("crosstab"), RUNS},  /* contrib/tablefunc */
+	{NAME("connectby"), RUNS},
 	/* Connections that dblink opens outlive the transaction. */
 	{PREFIX("dblink"), RUNS | SQL_FUNC_STATE},
 	{NAME("cursor_to_xml"), SQL_FUNC_OPAQUE},

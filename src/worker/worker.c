@@ -2,7 +2,7 @@
  *
  *   listener ─► session_accept      clients
  *   mailbox  ─► letters             dial answers, lent servers, cancels, keys, drain
- *   reaper   ─► session_edge        at the loop's edge
+ *   edge     ─► backend_edge, session_edge   when the loop comes round
  *
  * One read buffer for clients and one for servers serve all connections of the thread, for bytes
  * are dealt with in place and only a rest is kept. */
@@ -47,8 +47,7 @@ struct worker {
 	int64_t drain_until_us;
 };
 
-/* ---- letters ----------------------------------------------------------------------------------
- * */
+/* ---- letters -------------------------------------------------------------------------------- */
 
 struct cancel_letter {
 	struct mail mail;
@@ -126,8 +125,7 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys)
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------
- * */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 static void close_all_clients(struct worker *w)
 {
@@ -182,8 +180,7 @@ static void on_sweep(struct timer *timer)
 	timer_arm(w->timers, timer, SWEEP_US);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static void on_accept(void *arg, int fd, const struct peer *peer)
 {
@@ -197,6 +194,7 @@ static void on_edge(evutil_socket_t fd, short what, void *arg)
 	struct worker *w = arg;
 
 	(void)fd, (void)what;
+	backend_edge(&w->backend);
 	session_edge(&w->session);
 }
 
@@ -222,7 +220,10 @@ static void init_backend(struct worker *w)
 		.scratch = &w->scratch,
 		.max_prepared_statements = (uint32_t)conf->pgusher.max_prepared_statements,
 		.setting = conf->context.setting,
+		.wake_edge = wake_edge,
+		.worker = w,
 	};
+	list_init(&w->backend.again);
 }
 
 static void init_session(struct worker *w, struct auth_keys *keys)

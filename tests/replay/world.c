@@ -316,8 +316,11 @@ void replay_start(struct replay *t, const char *ini)
 		.scratch = &t->scratch,
 		.max_prepared_statements = (uint32_t)t->conf->pgusher.max_prepared_statements,
 		.setting = t->conf->context.setting,
+		.wake_edge = wake_edge,
+		.worker = t,
 		.fake = &server_ops,
 	};
+	list_init(&t->backend.again);
 	start_session(t);
 }
 

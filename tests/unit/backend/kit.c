@@ -63,6 +63,11 @@ static void note(struct kit *k, const char *fmt, const char *a, const char *b)
 }
 
 /* Kept as pointers until on_flush: until then the bytes may not move. */
+static void wake_edge(void *worker)
+{
+	((struct kit *)worker)->n_woken++;
+}
+
 static void on_bytes(void *owner, const void *p, size_t len)
 {
 	struct kit *k = owner;
@@ -80,6 +85,8 @@ static void on_flush(void *owner)
 		buf_put(&k->bytes, k->runs[i].iov_base, k->runs[i].iov_len);
 	k->n_runs = 0;
 	k->n_flushed++;
+	k->now_us += k->us_per_flush;
+	clock_fake(k->now_us, 0);
 }
 
 static void on_reply(void *owner, const struct expect *e, enum expect_outcome outcome)
@@ -163,8 +170,13 @@ void kit_open(struct kit *k)
 		.scratch = &k->scratch,
 		.max_prepared_statements = 3,
 		.setting = "app.current_tenant_id",
+		.wake_edge = wake_edge,
+		.worker = k,
 		.fake = &kit_ops,
 	};
+	list_init(&k->env.again);
+	k->now_us = US_PER_S;
+	clock_fake(k->now_us, 0);
 	/* A connection that never was: it has no parameters and no process id. */
 	k->server = server_new(&k->env, PQconnectStart("host=/nonexistent"));
 	server_set_sink(k->server, &kit_sink, k);
@@ -174,6 +186,7 @@ void kit_close(struct kit *k)
 {
 	if (k->server != NULL)
 		server_free(&k->server);
+	clock_fake(-1, 0);
 	buf_fini(&k->scratch);
 	buf_fini(&k->sent);
 	buf_fini(&k->said);

@@ -4,6 +4,7 @@
 #define PGUSHER_TESTS_UNIT_BACKEND_KIT_H
 
 #include "backend/backend_int.h"
+#include "base/clock.h"
 #include "unit/base/cm.h"
 
 #define KIT_IN_MAX 65536
@@ -28,8 +29,11 @@ struct kit {
 	struct buf bytes; /* what the client gets */
 	struct buf log;   /* NUL-terminated: "parse done; ready I; ..." */
 	int n_flushed, n_settled, n_drained;
-	bool passes_ready; /* what on_ready answers */
-	bool keeps;        /* what on_settled answers */
+	int n_woken;          /* how often backend_edge was asked for */
+	int64_t now_us;       /* the clock */
+	int64_t us_per_flush; /* and how far on_flush turns it */
+	bool passes_ready;    /* what on_ready answers */
+	bool keeps;           /* what on_settled answers */
 	bool frees_on_settled;
 };
 

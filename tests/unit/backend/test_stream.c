@@ -608,6 +608,33 @@ static void test_pause(void **state)
 	kit_close(&k);
 }
 
+/* One that always has more to say lets others have their turn, and goes on at the loop's edge; one
+ * that has said all asks for none. */
+static void test_share(void **state)
+{
+	struct kit k;
+
+	(void)state;
+	kit_open(&k);
+	kit_expect(&k, EXPECT_QUERY, FATE_PASS);
+	for (int i = 0; i < 100; i++)
+		say_row(&k, "a row");
+	k.chunk = 10;
+	k.us_per_flush = US_PER_MS;
+	kit_deliver(&k);
+	assert_in_range(k.n_settled, 2, 5);
+	assert_int_equal(k.n_woken, 1);
+	backend_edge(&k.env);
+	assert_in_range(k.n_settled, 4, 10);
+	assert_int_equal(k.n_woken, 2);
+	k.us_per_flush = 0;
+	backend_edge(&k.env);
+	assert_int_equal(k.said_at, k.said.len);
+	assert_int_equal(k.n_woken, 2);
+	backend_edge(&k.env);
+	kit_close(&k);
+}
+
 /* Everything that was said before the end arrives, then the end. */
 static void test_end(void **state)
 {
@@ -676,6 +703,7 @@ int main(void)
 		cmocka_unit_test(test_not_quiet_in_half_a_message),
 		cmocka_unit_test(test_backlog),
 		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_share),
 		cmocka_unit_test(test_end),
 		cmocka_unit_test(test_freed_when_settled),
 	};

@@ -259,6 +259,7 @@ static void open_worker(struct kit *k, unsigned index)
 		.setting = "app.current_tenant_id",
 		.fake = k->is_real ? NULL : &fake_ops,
 	};
+	list_init(&w->backend.again);
 	w->pools = pools_new(&env);
 }
 

@@ -215,6 +215,20 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+static void on_edge(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	backend_edge(&((struct worker *)arg)->backend);
+}
+
+static void wake_edge(void *worker)
+{
+	struct timeval now = {0};
+
+	MUST(event_base_once(((struct worker *)worker)->base, -1, EV_TIMEOUT, on_edge, worker,
+	                     &now) == 0);
+}
+
 static void open_worker(struct party *p, unsigned index)
 {
 	struct worker *w = &p->workers[index];
@@ -234,7 +248,10 @@ static void open_worker(struct party *p, unsigned index)
 	                                  .in_size = sizeof(w->in),
 	                                  .to_server = &w->to_server,
 	                                  .scratch = &w->scratch,
-	                                  .setting = "app.current_tenant_id"};
+	                                  .setting = "app.current_tenant_id",
+	                                  .wake_edge = wake_edge,
+	                                  .worker = w};
+	list_init(&w->backend.again);
 	w->pools = pools_new(&env);
 	for (int i = 0; i < CLIENTS; i++) {
 		struct client *c = &w->clients[i];

@@ -32,6 +32,7 @@
 #define R_VIEW "settings_view"
 #define R_CODE "code_text"
 #define R_DYN "dynamic_sql"
+#define R_LANG "code_language"
 #define R_PGU "reserved_name"
 
 /* Kind and bits of what only newer parsers know. */
@@ -230,7 +231,8 @@ static const struct line lines[] = {
 	{"CREATE FUNCTION pg_temp.f(t text) RETURNS void LANGUAGE plpgsql AS "
          "'begin execute t; end'",
          SQL_DATA, STATE, R_DYN},
-	{"CREATE FUNCTION f() RETURNS int LANGUAGE plperl AS 'return 1'", SQL_DATA, 0, R_DYN},
+	{"CREATE FUNCTION f() RETURNS int LANGUAGE plperl AS 'return 1'", SQL_DATA, 0,
+         "code_language"},
 	{"ALTER USER app PASSWORD 'x'", SQL_DATA, 0, R_ALTER},
 	{"DROP OWNED BY app", SQL_DATA, 0, R_ALTER},
 	{"REASSIGN OWNED BY app TO b", SQL_DATA, 0, R_ALTER},
@@ -360,7 +362,7 @@ static const struct line lines[] = {
 	{"DO $$ BEGIN PERFORM query_to_xml(a, true, true, '') FROM t; END $$", SQL_DATA,
          OPAQUE | ENDS, R_DYN},
 	{"DO $$ BEGIN UPDATE pg_settings SET setting = 1; END $$", SQL_DATA, OPAQUE | ENDS, R_VIEW},
-	{"DO LANGUAGE plperl 'spi_exec_query(1)'", SQL_DATA, OPAQUE | ENDS, R_DYN},
+	{"DO LANGUAGE plperl 'spi_exec_query(1)'", SQL_DATA, OPAQUE | ENDS, R_LANG},
 	{"CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT Set_Config($1, $2, true)'",
          SQL_DATA, 0, R_CODE},
 	{"CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS "
@@ -371,6 +373,8 @@ static const struct line lines[] = {
          SQL_DATA, 0, R_CODE},
 	{"SELECT query_to_xml('SELECT set_config(''a'', ''b'', true)', true, true, '')", SQL_DATA,
          OPAQUE, R_CODE},
+	{"SELECT * FROM connectby(a, b, c, d, 0) AS t(e int)", SQL_DATA, OPAQUE, R_DYN},
+	{"SELECT * FROM connectby('t', 'a', 'b', '1', 0) AS t(e int)", SQL_DATA, OPAQUE, NULL},
 	{"SELECT query_to_xml($1, true, true, '')", SQL_DATA, OPAQUE, R_DYN},
 	{"SELECT query_to_xml_and_xmlschema('SELECT ' || a, true, true, '') FROM t", SQL_DATA,
          OPAQUE, R_DYN},

@@ -134,10 +134,13 @@ class Grammar:
         )[0]()
 
     def batched(self):
-        """A statement of an extended batch. A Parse that is answered by PgUsher takes no snapshot, so
-        SET TRANSACTION ISOLATION LEVEL behind it succeeds (docs/deviations.md 12)."""
+        """A statement of an extended batch. A Parse that is answered by PgUsher takes no snapshot, and
+        a Describe that prepares its statement again takes one, so whether an isolation level can be
+        set behind them differs (docs/deviations.md 12)."""
         sql = self.statement()
-        return "SHOW work_mem" if sql.startswith("SET TRANSACTION ISO") else sql
+        if sql.startswith("SET TRANSACTION ISO"):
+            return "SHOW work_mem"
+        return "BEGIN" if sql.startswith("BEGIN ISO") else sql
 
     def script(self):
         """Several statements in one string, with transactions begun and ended inside."""

@@ -122,8 +122,8 @@ def is_excused(status, seen, expected):
     """docs/deviations.md 2 to 4: where PostgreSQL finds a fault, and PgUsher another one first.
 
     In a failed transaction, a statement that this server has not seen cannot be prepared there
-    (25P02); a Parse of a name that is taken is refused before the text is looked at (42P05);
-    text that nobody can parse and that may name the tenant setting is refused (42501).
+    (25P02), and the portal that a failed Query left is not asked for (34000); a Parse of a name
+    that is taken is refused before the text is looked at (42P05); text that nobody can parse and that may name the tenant setting is refused (42501).
     """
     if [m for m in seen if m.type == "Z"] != [m for m in expected if m.type == "Z"]:
         return False
@@ -131,6 +131,8 @@ def is_excused(status, seen, expected):
     if codes == ["42P05"] or (codes, p.codes_of(expected)) == (["42501"], ["42601"]):
         return len(p.codes_of(expected)) == 1 and before_error(seen) == before_error(expected)
     if codes == ["25001"] == p.codes_of(expected):  # which of two reasons is told
+        return before_error(seen) == before_error(expected)
+    if status == "E" and (codes, p.codes_of(expected)) == (["34000"], ["25P02"]):
         return before_error(seen) == before_error(expected)
     described = bool(seen) and seen[-1].type == "Z" and any(m.type == "t" for m in expected)
     return status == "E" and codes == ["25P02"] and (

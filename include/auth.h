@@ -13,7 +13,7 @@
 /* AUTH_REASON(NAME, "label", "text for the client") */
 #define AUTH_REASONS(AUTH_REASON)                                                                  \
 	AUTH_REASON(OK, "ok", "accepted")                                                          \
-	AUTH_REASON(MALFORMED, "malformed", "the password is not a well-formed JWT")               \
+	AUTH_REASON(MALFORMED, "malformed", "the token (password) is not a well-formed JWT")       \
 	AUTH_REASON(NO_EXP, "no_exp", "the token has no expiry (exp)")                             \
 	AUTH_REASON(EXPIRED, "expired", "the token has expired")                                   \
 	AUTH_REASON(NOT_YET_VALID, "not_yet_valid", "the token is not yet valid")                  \

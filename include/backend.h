@@ -41,9 +41,13 @@ struct expect {
 	bool may_fail;        /* FATE_OURS: its error is what we want */
 	bool alone;           /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
+	bool ends_txn;        /* EXPECT_EXECUTE of COMMIT, ROLLBACK and the like */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
-	void *obj;            /* the caller's */
+	union {
+		void *obj;      /* the caller's */
+		int64_t tenant; /* FATE_CONTEXT: what its row must say */
+	};
 };
 
 enum expect_outcome {
@@ -150,6 +154,7 @@ enum server_taint {
 	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */
 	TAINT_PIN = 2,   /* session state of its client lives on it: stays with the client */
 	TAINT_DOUBT = 4, /* nobody else may get it at all */
+	TAINT_STATE = 8, /* with TAINT_PIN: more than settings, so not for another tenant either */
 };
 struct server_note *server_note(struct server *s);
 void server_tell_cancelled(struct server *s);

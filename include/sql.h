@@ -24,6 +24,7 @@ enum sql_kind {
 	SQL_SHOW,            /* SHOW of a server's own setting: passes before the context */
 	SQL_COPY_IN,         /* COPY ... FROM STDIN: SQL_DATA that asks the client for data */
 	SQL_NO_TRANSACTION,  /* cannot run in a transaction block: VACUUM, CREATE DATABASE, ... */
+	SQL_OWN,             /* SET usher.token: never sent, and never sql_classify's answer */
 	SQL_UNPARSED,        /* the parser does not know it: treated as SQL_DATA and SQL_OPAQUE */
 };
 
@@ -79,6 +80,15 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
 /* The name in `DEALLOCATE [PREPARE] name`, as PostgreSQL folds it, with a NUL. False for any
  * other text, ALL included, and for a name that does not fit. */
 bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size);
+
+/* SET [SESSION | LOCAL] usher.token { = | TO } { 'token' | DEFAULT }, RESET usher.token. */
+struct sql_own {
+	bool is_local, is_reset; /* is_reset: the command is RESET */
+	const char *value;       /* in the text, not NUL-terminated; NULL: back to the login's */
+	size_t len;
+};
+/* False for any other text. A statement of this kind is not for sql_classify. */
+bool sql_read_own(const char *text, size_t len, struct sql_own *own);
 
 struct sql_cache_stats {
 	uint64_t hits, misses, parse_errors;

@@ -25,6 +25,10 @@
 #define SQLSTATE_CONNECTION_FAILURE "08006"
 #define SQLSTATE_FEATURE_NOT_SUPPORTED "0A000"
 #define SQLSTATE_INVALID_AUTHORIZATION "28000"
+#define SQLSTATE_ACTIVE_TRANSACTION "25001"
+#define SQLSTATE_NO_ACTIVE_TRANSACTION "25P01"
+#define SQLSTATE_IN_FAILED_TRANSACTION "25P02"
+#define SQLSTATE_OBJECT_IN_USE "55006"
 #define SQLSTATE_UNDEFINED_STATEMENT "26000"
 #define SQLSTATE_UNDEFINED_CURSOR "34000"
 #define SQLSTATE_UNKNOWN_DATABASE "3D000"
@@ -110,6 +114,7 @@ struct wire_error {
 };
 
 void wire_put_error(struct buf *b, const struct wire_error *e);
+void wire_put_notice(struct buf *b, const struct wire_error *e);
 void wire_put_close_reason(struct buf *b, enum close_reason reason);
 void wire_put_auth(struct buf *b, uint32_t code);
 void wire_put_parameter(struct buf *b, const char *name, const char *value);
@@ -117,6 +122,8 @@ void wire_put_key_data(struct buf *b, uint32_t pid, uint32_t secret);
 void wire_put_negotiate(struct buf *b, uint32_t minor, const char *const *options, size_t n);
 void wire_put_ready(struct buf *b, char status);
 void wire_put_command_complete(struct buf *b, const char *tag);
+/* ParameterDescription of a statement that takes none. */
+void wire_put_no_parameters(struct buf *b);
 /* A message without a body: ParseComplete '1', BindComplete '2', CloseComplete '3',
  * EmptyQueryResponse 'I', Sync 'S', Flush 'H'. */
 void wire_put_bare(struct buf *b, uint8_t type);

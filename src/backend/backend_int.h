@@ -10,7 +10,6 @@
 #define SERVER_MAGIC 0x5e4fe401
 #define EXPECT_MIN_CAP 16
 #define SERVER_NAME_PREFIX_MAX 24
-#define TENANT_VALUE_MAX 32
 #define SERVER_PARAMETERS_MAX 64
 
 /* Our own statements on every server; ids below SERVER_STMT_FIRST_ID. */
@@ -62,8 +61,7 @@ struct server {
 	/* Our own statements' names: another random prefix, which no error message shows. */
 	char fixed_names[FIXED_COUNT][SERVER_STMT_NAME_MAX];
 	bool fixed_ready[FIXED_COUNT];
-	char tenant[TENANT_VALUE_MAX]; /* what the context's row must say */
-	bool echoed;                   /* it has come, and did */
+	bool echoed; /* the context's row has come, and was right */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */
 	uint32_t next_stmt_id;
@@ -79,6 +77,10 @@ struct server {
 void server_note_failure(struct server *s, const struct expect *e);
 void server_on_readable(void *owner);
 void server_set_parameter(struct server *s, const char *name, const char *value);
+
+/* send.c */
+/* A tenant in its one spelling, 1 to 19 digits (auth_is_tenant). */
+bool backend_tenant_number(const char *text, size_t len, int64_t *number);
 
 /* stmts.c */
 void server_draw_prefix(struct server *s);

@@ -204,12 +204,13 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 }
 
 /* The context's row: one column, the tenant (DataRow, 55.7). */
-static bool context_is_right(const struct server *s, const uint8_t *body, uint32_t len)
+static bool context_is_right(const struct expect *e, const uint8_t *body, uint32_t len)
 {
-	size_t want = strlen(s->tenant);
+	int64_t tenant;
 
-	return len == 6 + want && be16_get(body) == 1 && be32_get(body + 2) == want &&
-	       memcmp(body + 6, s->tenant, want) == 0;
+	return len > 6 && be16_get(body) == 1 && be32_get(body + 2) == len - 6 &&
+	       backend_tenant_number((const char *)body + 6, len - 6, &tenant) &&
+	       tenant == e->tenant;
 }
 
 static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
@@ -300,7 +301,7 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		on_parameter(s, body, f->body_len);
 		return passes;
 	case 'D':
-		s->echoed = context_is_right(s, body, f->body_len);
+		s->echoed = context_is_right(expect_head(s), body, f->body_len);
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		return false;

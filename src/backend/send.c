@@ -6,6 +6,7 @@
  * nothing can run without it. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "backend_int.h"
 
@@ -86,6 +87,9 @@ static void put_fixed(struct server *s, enum fixed_stmt fixed, const char *text,
 	wire_put_execute(b);
 	e.kind = EXPECT_EXECUTE;
 	e.fate = (uint8_t)fate;
+	/* Several may be under way, for one tenant after the other. */
+	if (fate == FATE_CONTEXT)
+		MUST(backend_tenant_number(values[0], strlen(values[0]), &e.tenant));
 	server_expect(s, &e);
 	scratch_out(s);
 }
@@ -95,13 +99,25 @@ void server_put_begin(struct server *s)
 	put_fixed(s, FIXED_BEGIN, "BEGIN", NULL, 0, FATE_SWALLOW);
 }
 
+bool backend_tenant_number(const char *text, size_t len, int64_t *number)
+{
+	uint64_t n = 0;
+
+	if (len == 0 || len > 19 || (text[0] == '0' && len > 1))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		n = n * 10 + (uint64_t)(text[i] - '0');
+	}
+	*number = (int64_t)n;
+	return n <= INT64_MAX;
+}
+
 void server_put_context(struct server *s, const char *tenant)
 {
-	size_t size = strlen(tenant) + 1;
 	char text[256] = "";
 
-	MUST(size <= sizeof(s->tenant));
-	memcpy(s->tenant, tenant, size);
 	/* The setting's name is a plain identifier: conf checks it. */
 	if (!s->fixed_ready[FIXED_CONTEXT])
 		snprintf(text, sizeof(text), "SELECT pg_catalog.set_config('%s',$1,true)",
@@ -151,13 +167,17 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 			put_setting(s, at, NULL);
 		at = value + strlen(value) + 1;
 	}
-	for (const char *at = settings; at < settings + len;) {
+	for (const char *at = settings, *next; at < settings + len; at = next) {
 		const char *value = at + strlen(at) + 1;
 		const char *old = setting_find(s->settings, s->settings_len, at);
 
-		if (old == NULL || strcmp(old, value) != 0)
-			put_setting(s, at, value);
-		at = value + strlen(value) + 1;
+		next = value + strlen(value) + 1;
+		if (old != NULL && strcmp(old, value) == 0)
+			continue;
+		/* Its value may name a half only, the other half then stays as it was. */
+		if (old != NULL && strcasecmp(at, "DateStyle") == 0)
+			put_setting(s, at, NULL);
+		put_setting(s, at, value);
 	}
 	server_put_sync(s, FATE_OURS);
 	mem_free(s->settings);

@@ -64,9 +64,9 @@ static enum step malformed(struct client *c)
 /* ---- what all have in common ---------------------------------------------------------------- */
 
 /* A server for the message at hand. STEP_MORE: c->server is there. */
-static enum step start(struct client *c)
+static enum step start(struct client *c, enum sql_kind kind)
 {
-	if (ready_is_expired(c))
+	if (ready_is_expired(c, kind))
 		return STEP_DONE;
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
@@ -254,7 +254,7 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 	struct client_stmt *s;
 	enum step step;
 
-	if (ready_is_expired(c))
+	if (ready_is_expired(c, stmt->kind))
 		return STEP_DONE;
 	if (stmt_find(c, name) != NULL)
 		return refuse_named(c, SQLSTATE_DUPLICATE_STATEMENT,
@@ -265,17 +265,34 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 		                    "too many prepared statements: \"%s\" is not taken", name);
 	s = stmt_add(c, name,
 	             text_get(c, body, (size_t)(m->body + m->body_len - body), stmt, true));
-	if (c->txn.state != TXN_FAILED && pool_knows_text(c->pool, s->text->digest)) {
+	if (stmt->kind == SQL_OWN ||
+	    (c->txn.state != TXN_FAILED && pool_knows_text(c->pool, s->text->digest))) {
 		answer_parse(c, s);
 		return STEP_MORE;
 	}
-	step = start(c);
+	step = start(c, stmt->kind);
 	if (step != STEP_MORE) {
 		stmt_unlist(c, s);
 		return not_started(c, step);
 	}
 	begin(c);
 	parse_named(c, m, s);
+	return STEP_MORE;
+}
+
+static enum step parse_own(struct client *c, const struct message *m, const char *name,
+                           const uint8_t *body)
+{
+	static const struct sql_stmt stmt = {.kind = SQL_OWN};
+	enum step step = identity_turn(c);
+
+	if (step != STEP_MORE)
+		return step;
+	if (name[0] != '\0')
+		return take_named(c, m, name, body, &stmt);
+	text_put(c->env, &c->unnamed);
+	c->unnamed = text_get(c, body, (size_t)(m->body + m->body_len - body), &stmt, false);
+	client_put_bare(c, '1');
 	return STEP_MORE;
 }
 
@@ -287,10 +304,13 @@ enum step batch_parse(struct client *c, const struct message *m)
 	const char *query = name != NULL ? wire_cursor_cstr(&cur) : NULL;
 	const struct sql_info *info;
 	struct sql_stmt stmt;
+	struct sql_own own;
 	enum step step;
 
 	if (query == NULL || cur.end - cur.at < 2)
 		return malformed(c);
+	if (sql_read_own(query, strlen(query), &own))
+		return parse_own(c, m, name, text);
 	info = sql_classify(c->env->sql, query, strlen(query));
 	if (info->refusal != NULL) {
 		struct wire_error e = {.severity = "ERROR",
@@ -303,7 +323,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 	stmt = single_stmt(info);
 	if (name[0] != '\0')
 		return take_named(c, m, name, text, &stmt);
-	step = start(c);
+	step = start(c, stmt.kind);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -320,7 +340,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	size_t portal_len = (size_t)(cur.at - m->body);
 	const char *name = portal != NULL ? wire_cursor_cstr(&cur) : NULL;
 	const struct client_stmt *s;
-	const struct text *text;
+	struct text *text;
 	struct server_stmt_ref ref;
 	enum step step;
 
@@ -328,7 +348,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 		return malformed(c);
 	s = name[0] != '\0' ? stmt_find(c, name) : NULL;
 	text = s != NULL ? s->text : name[0] == '\0' ? c->unnamed : NULL;
-	step = start(c);
+	if (text != NULL && text->stmt.kind == SQL_OWN)
+		return identity_bind(c, m, text, portal, cur.at);
+	step = start(c, text != NULL ? text->stmt.kind : SQL_DATA);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	if (text == NULL)
@@ -354,17 +376,35 @@ enum step batch_bind(struct client *c, const struct message *m)
 	return STEP_MORE;
 }
 
+/* What is known of the portal or statement that a Describe names. */
+static const struct sql_stmt *described(struct client *c, bool is_portal, const char *name)
+{
+	static const struct sql_stmt unknown = {.kind = SQL_DATA};
+	const struct client_stmt *s;
+
+	if (is_portal)
+		return portal_find(c, name);
+	if (name[0] == '\0')
+		return c->unnamed != NULL ? &c->unnamed->stmt : &unknown;
+	s = stmt_find(c, name);
+	return s != NULL ? &s->text->stmt : &unknown;
+}
+
 enum step batch_describe(struct client *c, const struct message *m)
 {
 	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
 	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
+	const struct sql_stmt *stmt;
 	const struct client_stmt *s;
 	struct server_stmt_ref ref;
 	enum step step;
 
 	if (name == NULL || cur.at != cur.end || (m->body[0] != 'S' && m->body[0] != 'P'))
 		return malformed(c);
-	step = start(c);
+	stmt = described(c, m->body[0] == 'P', name);
+	if (stmt->kind == SQL_OWN)
+		return identity_describe(c, m->body[0] == 'S');
+	step = start(c, stmt->kind);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -399,17 +439,21 @@ enum step batch_execute(struct client *c, const struct message *m)
 
 	if (portal == NULL || cur.end - cur.at != 4)
 		return malformed(c);
-	step = start(c);
+	stmt = portal_find(c, portal);
+	if (stmt->kind == SQL_OWN)
+		return identity_execute(c);
+	step = start(c, stmt->kind);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
 	if (portal[0] == '\0' && !c->is_portal_bound)
 		return refuse_no_portal(c);
-	stmt = portal_find(c, portal);
 	pass_whole(c, m);
-	e.tell = stmt->kind == SQL_COPY_IN;
+	e.ends_txn = identity_is_end(stmt->kind);
+	e.tell = stmt->kind == SQL_COPY_IN || e.ends_txn;
 	server_expect(c->server, &e);
 	lease_after(c, stmt);
+	c->end_is_told = e.ends_txn || c->end_is_told;
 	if (stmt->kind == SQL_COPY_IN) {
 		/* A Sync that follows would be ignored by the server if COPY starts, and not
 		 * if it fails: what comes next waits until we know. */
@@ -462,6 +506,8 @@ enum step batch_close(struct client *c, const struct message *m)
 		return STEP_MORE;
 	}
 	c->batch_open = true;
+	if (name[0] == '\0' && c->own_portal != NULL)
+		portal_forget_unnamed(c);
 	portal_close(c, name);
 	if (c->server == NULL) {
 		client_put_bare(c, '3');
@@ -488,6 +534,10 @@ enum step batch_sync(struct client *c, const struct message *m)
 	if (m->body_len != 0)
 		return malformed(c);
 	if (c->server == NULL) {
+		if (c->txn.state == TXN_NONE) {
+			portal_forget_unnamed(c);
+			identity_end(c, !c->batch_failed);
+		}
 		c->batch_open = false;
 		c->batch_failed = false;
 		client_put_ready(c);

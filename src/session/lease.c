@@ -136,6 +136,7 @@ bool lease_context(struct client *c)
 	(void)lease_send(c);
 	server_put_context(c->server, c->ticket->tenant);
 	txn_context_sent(&c->txn);
+	c->context_given = true;
 	return true;
 }
 
@@ -148,6 +149,10 @@ bool lease_before(struct client *c, const struct sql_stmt *stmt)
 
 void lease_after(struct client *c, const struct sql_stmt *stmt)
 {
+	identity_sent(c, stmt);
+	/* What it takes away may be needed in the same batch. */
+	if (stmt->bits & SQL_DISCARDS)
+		server_forget_prepared(c->server);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */
@@ -162,7 +167,6 @@ void lease_give_back(struct client *c)
 	struct server *server = c->server;
 
 	c->server = NULL;
-	c->is_portal_bound = false;
 	portals_forget(c);
 	pool_release(server);
 }

@@ -122,6 +122,12 @@ static bool is_harmless(const char *name)
 	return false;
 }
 
+static void replace(char **where, const char *value)
+{
+	mem_free(*where);
+	*where = mem_strdup(value);
+}
+
 /* Keeps a startup setting for the servers, unless the rules refuse it. */
 static enum step add_setting(struct client *c, struct buf *settings, const char *name,
                              const char *value)
@@ -134,6 +140,10 @@ static enum step add_setting(struct client *c, struct buf *settings, const char 
 	/* Every server speaks UTF8 to begin with. */
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;
+	if (strcasecmp(name, "usher.token") == 0) {
+		replace(&c->startup_token, value);
+		return STEP_MORE;
+	}
 	put_set(&set, name, value);
 	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
 	refusal = info->refusal;
@@ -183,12 +193,6 @@ struct startup {
 	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
 	size_t n_unknown;
 };
-
-static void replace(char **where, const char *value)
-{
-	mem_free(*where);
-	*where = mem_strdup(value);
-}
 
 static enum step take_parameter(struct client *c, struct startup *s, const char *name,
                                 const char *value)
@@ -351,22 +355,35 @@ static enum step admit(struct client *c)
 	return STEP_MORE;
 }
 
+enum auth_reason login_verify(struct client *c, const char *token, size_t len,
+                              struct auth_ticket **ticket)
+{
+	struct auth_request request = {
+		.keys = c->env->keys,
+		.conf = &c->env->conf->jwt,
+		.token = token,
+		.len = len,
+		.role = c->user,
+		.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED,
+		.now_s = clock_wall_s(),
+	};
+
+	return auth_verify(c->env->auth, &request, ticket);
+}
+
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
-	struct auth_request request = {.keys = c->env->keys,
-	                               .conf = &c->env->conf->jwt,
-	                               .token = token,
-	                               .len = len,
-	                               .role = c->user,
-	                               .now_s = clock_wall_s()};
 	enum auth_reason reason;
 
 	c->role = conf_find_role(c->env->conf, c->user);
-	request.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED;
-	reason = auth_verify(c->env->auth, &request, &c->ticket);
+	reason = login_verify(c, token, len, &c->ticket);
 	if (reason != AUTH_OK)
 		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
 		              auth_reason_text(reason), NULL);
+	if (c->startup_token != NULL &&
+	    !identity_begin(c, c->startup_token, strlen(c->startup_token)))
+		return STEP_DONE;
+	MEM_FREE(&c->startup_token);
 	return admit(c);
 }
 

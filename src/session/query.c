@@ -73,10 +73,12 @@ static bool answer_deferred(struct client *c, const struct sql_stmt *stmt)
 		return false;
 	switch (stmt->kind) {
 	case SQL_COMMIT:
+		identity_end(c, !failed);
 		txn_ready(t, 'I');
 		answer(c, failed ? "ROLLBACK" : "COMMIT");
 		return true;
 	case SQL_ROLLBACK:
+		identity_end(c, false);
 		txn_ready(t, 'I');
 		answer(c, "ROLLBACK");
 		return true;
@@ -242,17 +244,18 @@ static bool is_one_string(const struct message *m)
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
+	struct sql_own own;
 	struct wire_error e = {.severity = "ERROR", .sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE};
 
 	if (!is_one_string(m)) {
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
-	if (ready_is_expired(c))
-		return STEP_DONE;
 	/* A simple query destroys the unnamed statement and portal, whatever becomes of it. */
 	text_put(c->env, &c->unnamed);
-	c->is_portal_bound = false;
+	portal_forget_unnamed(c);
+	if (sql_read_own((const char *)m->body, m->body_len - 1, &own))
+		return identity_query(c, &own);
 	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
 		e.message = info->refusal->message;
@@ -261,6 +264,8 @@ enum step query_take(struct client *c, const struct message *m)
 	}
 	if (answer_here(c, m, info))
 		return STEP_MORE;
+	if (ready_is_expired(c, info->n_stmts == 1 ? info->stmts[0].kind : SQL_DATA))
+		return STEP_DONE;
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;

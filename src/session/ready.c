@@ -5,12 +5,16 @@
 /* As much of a Bind as must be here to know its names. */
 #define BIND_HEAD_MAX 8192
 
-bool ready_is_expired(struct client *c)
+bool ready_is_expired(struct client *c, enum sql_kind kind)
 {
 	int64_t leeway_s = c->env->conf->jwt.leeway / US_PER_S;
+	bool under_way = c->role->tenant == CONF_TENANT_NONE
+	                         ? c->txn.state != TXN_NONE || c->batch_open
+	                         : c->context_given;
 
 	/* What is under way may finish; AND CHAIN does not prolong it. */
-	if ((c->txn.state != TXN_NONE && !c->is_chained) || c->batch_open)
+	if ((under_way && !c->is_chained) || kind == SQL_BEGIN || kind == SQL_OWN ||
+	    c->txn.state == TXN_FAILED)
 		return false;
 	if (clock_wall_s() <= c->ticket->exp_s + leeway_s)
 		return false;

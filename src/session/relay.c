@@ -58,7 +58,9 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
 		named_outcome(c, e, outcome);
-	if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
+	if (outcome == EXPECT_DONE && e->ends_txn)
+		identity_ended(c);
+	else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
 		c->flow = FLOW_OPEN; /* it was no COPY after all */
 	if (outcome == EXPECT_DONE || e->fate == FATE_OURS)
 		return;
@@ -92,12 +94,15 @@ static void note_taint(struct client *c)
 	c->batch_bits = 0;
 	if (bits & (SQL_MAKES_STATE | SQL_SETS_SESSION))
 		note->taint |= TAINT_PIN | TAINT_SCRUB;
+	if (bits & SQL_MAKES_STATE)
+		note->taint |= TAINT_STATE;
 	if (bits & (SQL_OPAQUE | SQL_RESETS_ALL))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
 		/* The startup settings are defaults of the session: they outlive it. */
 		server_forget_settings(c->server);
 		c->is_fresh = true;
+		identity_reset(c);
 	}
 	if ((bits & SQL_DISCARDS) == 0)
 		return;
@@ -109,7 +114,7 @@ static void note_taint(struct client *c)
 	}
 	stmts_forget(c);
 	if (bits & SQL_RESETS_ALL)
-		note->taint &= (uint8_t)~TAINT_PIN;
+		note->taint &= (uint8_t) ~(TAINT_PIN | TAINT_STATE);
 }
 
 static bool on_ready(void *owner, char status)
@@ -124,6 +129,7 @@ static bool on_ready(void *owner, char status)
 	c->script_goes_on =
 		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
 	note_taint(c);
+	identity_ready(c, status);
 	c->batch_failed = false;
 	c->unnamed_restored = false;
 	c->copy_ate_sync = false;
@@ -187,6 +193,8 @@ static bool on_settled(void *owner)
 	}
 	if (c->closing == CLOSE_NONE && c->copy_ate_sync && c->flow == FLOW_OPEN && c->batch_failed)
 		send_eaten_sync(c);
+	if (c->flow == FLOW_WAIT_REPLIES && server_owed(server) == 0)
+		c->flow = FLOW_OPEN;
 	if (c->closing == CLOSE_NONE)
 		(void)relay_end_batch(c);
 	session_run(c);

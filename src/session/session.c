@@ -465,7 +465,8 @@ static void client_free(struct client *c)
 	map_fini(&c->stmts);
 	text_put(c->env, &c->unnamed);
 	portals_forget(c);
-	auth_ticket_put(&c->ticket);
+	identity_free(c);
+	mem_free(c->startup_token);
 	buf_fini(&c->held);
 	buf_fini(&c->refusal);
 	mem_free(c->settings);

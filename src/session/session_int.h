@@ -34,10 +34,11 @@ enum phase {
 /* In PHASE_READY: which of the client's messages may be taken now. */
 enum flow {
 	FLOW_OPEN,
-	FLOW_WAIT_SERVER, /* in the pool's queue; the message that needs the server is kept */
-	FLOW_WAIT_READY,  /* a Query or Sync was sent: nothing more until its ReadyForQuery */
-	FLOW_COPY_START,  /* an Execute of COPY FROM STDIN was sent: until the server's word */
-	FLOW_COPY_IN,     /* CopyData, CopyDone, CopyFail */
+	FLOW_WAIT_SERVER,  /* in the pool's queue; the message that needs the server is kept */
+	FLOW_WAIT_REPLIES, /* SET usher.token in a batch: until nothing is owed before it */
+	FLOW_WAIT_READY,   /* a Query or Sync was sent: nothing more until its ReadyForQuery */
+	FLOW_COPY_START,   /* an Execute of COPY FROM STDIN was sent: until the server's word */
+	FLOW_COPY_IN,      /* CopyData, CopyDone, CopyFail */
 };
 
 /* The text of a Parse message, shared by the clients of a worker. */
@@ -79,6 +80,9 @@ struct script {
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
 };
 
+/* The transaction's end that was sent in the batch at hand. */
+enum txn_end { TXN_END_NONE, TXN_END_COMMIT, TXN_END_ROLLBACK };
+
 struct client {
 	uint32_t magic;
 	struct stream stream;
@@ -103,8 +107,10 @@ struct client {
 	char *database, *user;
 	const struct conf_role *role;
 	struct pool *pool;
-	struct auth_ticket *ticket;
-	char *settings; /* startup settings, made on every server: "name\0value\0"... */
+	struct auth_ticket *ticket; /* whose tenant the next statement has */
+	struct identity *identity;  /* NULL: usher.token was never set */
+	char *startup_token;        /* usher.token among the startup options, until it is checked */
+	char *settings;             /* startup settings, made on every server: "name\0value\0"... */
 	size_t settings_len;
 	bool settings_linger; /* a server that had them is scrubbed before the next client */
 	struct timer login_timer;
@@ -120,6 +126,11 @@ struct client {
 
 	/* The transaction and the batch at hand. */
 	struct txn txn;
+	enum txn_end end;
+	bool end_is_last; /* in its Query */
+	bool end_is_told; /* an Execute: on_reply says whether it ran */
+	/* The tenant context went out in the transaction at hand; and in the one before `end`. */
+	bool context_given, given_before_end;
 	bool is_chained;    /* the transaction at hand was begun by AND CHAIN */
 	bool batch_open;    /* extended messages were taken since the last Sync */
 	bool batch_failed;  /* everything up to Sync is skipped */
@@ -138,7 +149,8 @@ struct client {
 	struct text *unnamed;  /* the unnamed statement */
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
-	bool is_portal_bound; /* the unnamed one, by this client, since its last Query */
+	struct text *own_portal; /* where that is a SQL_OWN statement */
+	bool is_portal_bound;    /* the unnamed one, by this client, since its last Query */
 	struct client_portal *portals;
 	uint32_t n_portals;
 	size_t stmt_bytes; /* of the texts of its named statements */
@@ -167,8 +179,28 @@ void client_put_error(struct client *c, const struct wire_error *e);
 void client_flush(struct client *c);
 
 /* login.c: steps before PHASE_READY */
+enum auth_reason login_verify(struct client *c, const char *token, size_t len,
+                              struct auth_ticket **ticket);
 enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used);
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used);
+
+/* identity.c: usher.token */
+void identity_free(struct client *c);
+/* The token of the startup options. False: the login is refused. */
+bool identity_begin(struct client *c, const char *token, size_t len);
+enum step identity_query(struct client *c, const struct sql_own *own);
+/* A message about SET usher.token: STEP_MORE when it is its turn. */
+enum step identity_turn(struct client *c);
+enum step identity_bind(struct client *c, const struct message *m, struct text *text,
+                        const char *portal, const uint8_t *rest);
+enum step identity_describe(struct client *c, bool is_statement);
+enum step identity_execute(struct client *c);
+void identity_sent(struct client *c, const struct sql_stmt *stmt);
+void identity_ended(struct client *c);
+void identity_ready(struct client *c, char status);
+bool identity_is_end(enum sql_kind kind);
+void identity_end(struct client *c, bool committed);
+void identity_reset(struct client *c);
 
 /* welcome.c */
 void welcome_start(struct client *c);
@@ -176,7 +208,8 @@ void welcome_draw_key(struct client *c);
 
 /* ready.c */
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
-bool ready_is_expired(struct client *c);
+/* kind: of the statement at hand; BEGIN may come before SET LOCAL usher.token. */
+bool ready_is_expired(struct client *c, enum sql_kind kind);
 
 /* query.c: the simple protocol */
 enum step query_take(struct client *c, const struct message *m);
@@ -229,6 +262,7 @@ void stmts_forget(struct client *c);
 void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
 const struct sql_stmt *portal_find(struct client *c, const char *name);
 void portal_close(struct client *c, const char *name);
+void portal_forget_unnamed(struct client *c);
 void portals_forget(struct client *c);
 
 #endif

@@ -151,6 +151,7 @@ void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt)
 	size_t size = strlen(name) + 1;
 
 	if (name[0] == '\0') {
+		text_put(c->env, &c->own_portal);
 		c->unnamed_portal = *stmt;
 		return;
 	}
@@ -191,8 +192,18 @@ void portal_close(struct client *c, const char *name)
 	}
 }
 
+void portal_forget_unnamed(struct client *c)
+{
+	static const struct sql_stmt none = {.kind = SQL_DATA};
+
+	c->is_portal_bound = false;
+	if (c->own_portal != NULL)
+		portal_set(c, "", &none);
+}
+
 void portals_forget(struct client *c)
 {
+	portal_forget_unnamed(c);
 	while (c->portals != NULL) {
 		struct client_portal *p = c->portals;
 

@@ -26,6 +26,7 @@ bool txn_needs_context(const struct txn *t, const struct sql_stmt *stmt)
 	case SQL_SET_TRANSACTION:
 	case SQL_SHOW:
 	case SQL_NO_TRANSACTION:
+	case SQL_OWN:
 		return false;
 	case SQL_DATA:
 	case SQL_COPY_IN:

@@ -15,6 +15,11 @@ static const struct sql_refusal refusal_tenant_setting = {
 	"permission denied to set parameter of the tenant context",
 	"The tenant comes from the token; reconnect with another one to change it.",
 };
+static const struct sql_refusal refusal_own_setting = {
+	"usher_token",
+	"usher.token must be set by a plain SET statement of its own",
+	"SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the string.",
+};
 const struct sql_refusal sql_refusal_set_config_name = {
 	"set_config_unreadable",
 	"set_config needs a constant setting name",
@@ -45,6 +50,8 @@ static const struct sql_refusal refusal_client_encoding = {
 	"this client_encoding is not allowed behind this proxy",
 	"Use UTF8, or another encoding whose multibyte characters hold no ASCII bytes.",
 };
+#define OWN_SETTING "usher.token"
+
 struct sql_rules *sql_rules_new(const char *const *protected_settings)
 {
 	struct sql_rules *rules = mem_zalloc(sizeof(*rules));
@@ -52,9 +59,9 @@ struct sql_rules *sql_rules_new(const char *const *protected_settings)
 
 	while (protected_settings[n] != NULL)
 		n++;
-	rules->names = mem_zalloc((n + 1) * sizeof(rules->names[0]));
-	for (size_t i = 0; i < n; i++) {
-		rules->names[i] = mem_strdup(protected_settings[i]);
+	rules->names = mem_zalloc((n + 2) * sizeof(rules->names[0]));
+	for (size_t i = 0; i <= n; i++) {
+		rules->names[i] = mem_strdup(i < n ? protected_settings[i] : OWN_SETTING);
 		for (char *c = rules->names[i]; *c != '\0'; c++)
 			if (*c >= 'A' && *c <= 'Z')
 				*c |= 0x20;
@@ -180,6 +187,8 @@ static const struct sql_refusal *check_setting(const struct sql_rules *rules,
 {
 	const char *value = (const char *)s->value.data;
 
+	if (setting_is(s, OWN_SETTING))
+		return &refusal_own_setting;
 	if (!is_client_setting(rules, (const char *)s->name.data))
 		return &refusal_tenant_setting;
 	if (s->kind == VALUE_DEFAULT)

@@ -1,6 +1,7 @@
 /* What the files of the module share; nobody else includes it.
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
+ * own.c        SET usher.token
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
  * normalise.c  text -> cache key, key -> the text that is parsed

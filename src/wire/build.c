@@ -41,9 +41,9 @@ static void put_field(struct buf *b, uint8_t field, const char *text)
 	buf_put_cstr(b, text);
 }
 
-void wire_put_error(struct buf *b, const struct wire_error *e)
+static void put_report(struct buf *b, uint8_t type, const struct wire_error *e)
 {
-	size_t at = message_begin(b, 'E');
+	size_t at = message_begin(b, type);
 
 	put_field(b, 'S', e->severity);
 	put_field(b, 'V', e->severity);
@@ -51,6 +51,25 @@ void wire_put_error(struct buf *b, const struct wire_error *e)
 	put_field(b, 'M', e->message);
 	put_field(b, 'D', e->detail);
 	put_field(b, 'H', e->hint);
+	buf_put_u8(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_error(struct buf *b, const struct wire_error *e)
+{
+	put_report(b, 'E', e);
+}
+
+void wire_put_notice(struct buf *b, const struct wire_error *e)
+{
+	put_report(b, 'N', e);
+}
+
+void wire_put_no_parameters(struct buf *b)
+{
+	size_t at = message_begin(b, 't');
+
+	buf_put_u8(b, 0);
 	buf_put_u8(b, 0);
 	message_end(b, at);
 }

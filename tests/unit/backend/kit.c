@@ -210,6 +210,8 @@ void kit_expect(struct kit *k, enum expect_kind kind, enum expect_fate fate)
 {
 	struct expect e = {.kind = (uint8_t)kind, .fate = (uint8_t)fate, .alone = true};
 
+	if (fate == FATE_CONTEXT)
+		e.tenant = k->tenant;
 	server_expect(k->server, &e);
 }
 

@@ -35,6 +35,7 @@ struct kit {
 	bool passes_ready;    /* what on_ready answers */
 	bool keeps;           /* what on_settled answers */
 	bool frees_on_settled;
+	int64_t tenant; /* of the contexts that kit_expect announces */
 };
 
 void kit_open(struct kit *k);

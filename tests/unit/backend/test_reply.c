@@ -76,7 +76,7 @@ static void test_success_swallowed(void **state)
 
 	(void)state;
 	kit_open(&k);
-	snprintf(k.server->tenant, sizeof(k.server->tenant), "42");
+	k.tenant = 42;
 	for (size_t i = 0; i < COUNT_OF(fates); i++) {
 		for (int kind = EXPECT_PARSE; kind <= EXPECT_FUNCTION; kind++) {
 			if (fates[i] == FATE_CONTEXT && kind != EXPECT_EXECUTE)

@@ -63,7 +63,7 @@ struct cuts {
 static void converse(struct kit *k, struct buf *refusal, struct cuts cuts)
 {
 	kit_open(k);
-	snprintf(k->server->tenant, sizeof(k->server->tenant), "4711");
+	k->tenant = 4711;
 	k->env.in_size = cuts.in_size;
 	ask_all(k, refusal);
 	say_all(k);
@@ -387,7 +387,7 @@ static void context_row(struct kit *k, const void *body, size_t len, const char 
 
 static void test_context_right(void **state)
 {
-	static const char *const tenants[] = {"4711", "0", "-1", "9223372036854775807"};
+	static const char *const tenants[] = {"4711", "0", "9223372036854775807"};
 	struct kit k;
 
 	(void)state;

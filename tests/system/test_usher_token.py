@@ -1,0 +1,118 @@
+"""SET usher.token: one connection serves many tenants. What the protocol owes is replayed byte for
+byte in tests/replay/test_identity.c; here are real drivers, real rows, and who gets to see a token.
+"""
+
+import random
+import threading
+
+import psycopg
+import pytest
+
+import pgproto as p
+from cluster import wait_until
+from conftest import TENANT_A, TENANT_B
+
+pytestmark = pytest.mark.usefixtures("items")
+
+WHO = "SELECT DISTINCT tenant_id FROM item"
+
+
+@pytest.fixture
+def tokens(keys):
+    return {tenant: keys.token(tenant) for tenant in (TENANT_A, TENANT_B)}
+
+
+def test_a_pool_of_connections_serves_both_tenants(proxy, tokens):
+    """As an ORM's pool does: whoever takes the connection says first whose it is."""
+    def work(seed):
+        rng = random.Random(seed)
+        with psycopg.connect(**proxy.dsn(TENANT_A), autocommit=True) as conn:
+            for _ in range(150):
+                tenant = rng.choice([TENANT_A, TENANT_B])
+                if rng.random() < 0.5:
+                    conn.execute(f"SET usher.token = '{tokens[tenant]}'")
+                    seen = conn.execute(WHO).fetchall()
+                else:
+                    with conn.transaction():
+                        conn.execute(f"SET LOCAL usher.token = '{tokens[tenant]}'")
+                        seen = conn.execute(WHO).fetchall()
+                        conn.execute("UPDATE item SET n = n + 1 WHERE id = 1")
+                wrong.extend(row for row in seen if row != (tenant,))
+                assert seen, "no rows"
+
+    wrong = []
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("commit, after", [(True, TENANT_B), (False, TENANT_A)])
+def test_set_in_a_transaction_ends_with_it(proxy, tokens, commit, after):
+    with psycopg.connect(**proxy.dsn(TENANT_A)) as conn:
+        conn.execute(f"SET usher.token = '{tokens[TENANT_B]}'")
+        assert conn.execute(WHO).fetchall() == [(TENANT_B,)]
+        conn.commit() if commit else conn.rollback()
+        assert conn.execute(WHO).fetchall() == [(after,)]
+
+
+def test_pipelined_in_front(proxy, tokens):
+    with psycopg.connect(**proxy.dsn(TENANT_A), autocommit=True) as conn, conn.pipeline():
+        conn.execute("BEGIN")
+        conn.execute(f"SET LOCAL usher.token = '{tokens[TENANT_B]}'")
+        mine = conn.execute(WHO)
+        conn.execute("COMMIT")
+        again = conn.execute(WHO)
+        assert (mine.fetchall(), again.fetchall()) == ([(TENANT_B,)], [(TENANT_A,)])
+
+
+def test_at_startup(proxy, tokens):
+    with proxy.raw(TENANT_A, options=f"-c usher.token={tokens[TENANT_B]}") as conn:
+        assert conn.scalar(WHO) == str(TENANT_B)
+        conn.simple("RESET usher.token")
+        assert conn.scalar(WHO) == str(TENANT_A)
+
+
+def test_a_bad_token_changes_nothing(proxy, keys, tokens):
+    expired = keys.token(TENANT_B, extra=("--claim", "exp=1"))
+    other_role = keys.token(TENANT_B, role="someone")
+    with proxy.raw(TENANT_A) as conn:
+        for bad in ("", "x", expired, other_role, tokens[TENANT_B][:-3] + "AAA"):
+            messages = conn.simple(f"SET usher.token = '{bad}'")
+            assert p.codes_of(messages) == ["28000"]
+            assert conn.scalar(WHO) == str(TENANT_A)
+
+
+@pytest.fixture
+def talkative(cluster):
+    """The server logs every statement that it gets."""
+    for value in ("'all'", "DEFAULT"):
+        cluster.sql(f"ALTER SYSTEM SET log_statement = {value}")
+        cluster.sql("SELECT pg_reload_conf()")
+        if value != "DEFAULT":
+            wait_until(lambda: cluster.sql("SHOW log_statement") == [("all",)], "log_statement")
+            yield cluster
+
+
+def test_nobody_is_shown_a_token(make_proxy, talkative, tokens):
+    """Not the log, not an error, not the server, whose own log would have it."""
+    proxy = make_proxy({"pgusher": {"workers": 1}})
+    token = tokens[TENANT_B]
+    with proxy.raw(TENANT_A) as conn:
+        seen = conn.simple(f"SET usher.token = '{token}'")
+        seen += conn.simple("SHOW usher.token")
+        seen += conn.simple("SELECT current_setting('usher.token', true)")
+        for other in (f"SELECT 1; SET usher.token = '{token}'", f"SET usher.token = E'{token}'",
+                      f"SELECT set_config('usher.token', '{token}', false)",
+                      f"SET usher.token = '{token}", f"SET usher.token TO {token}"):
+            messages = conn.simple(other)
+            assert p.codes_of(messages) == ["42501"], other
+            seen += messages
+        assert conn.scalar("SELECT 'the server logs this'") == "the server logs this"
+        assert token.split(".")[2] not in repr(seen)
+    proxy.stop()
+    assert "the server logs this" in talkative.log()
+    for text in (proxy.log(), talkative.log()):
+        assert token.split(".")[2] not in text

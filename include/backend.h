@@ -33,6 +33,13 @@ enum expect_fate {
 	                 struct buf of the caller's, which on_reply hands back */
 };
 
+/* The session's own marks. */
+enum expect_mark {
+	MARK_NONE,
+	MARK_ENDS_TXN, /* EXPECT_EXECUTE of COMMIT, ROLLBACK and the like */
+	MARK_PORTAL,   /* EXPECT_BIND of the client's unnamed portal */
+};
+
 struct expect {
 	uint8_t kind; /* enum expect_kind */
 	uint8_t fate; /* enum expect_fate */
@@ -41,7 +48,7 @@ struct expect {
 	bool may_fail;        /* FATE_OURS: its error is what we want */
 	bool alone;           /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
-	bool ends_txn;        /* EXPECT_EXECUTE of COMMIT, ROLLBACK and the like */
+	uint8_t mark;         /* enum expect_mark */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
 	union {

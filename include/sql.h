@@ -41,6 +41,8 @@ enum sql_bits {
 	SQL_NAMES_PREPARED = 1u << 6, /* SQL EXECUTE, DEALLOCATE */
 	SQL_DISCARDS = 1u << 7,       /* DISCARD ALL, DEALLOCATE ALL: forgets prepared statements */
 	SQL_START_WORD = 1u << 8,     /* spelled START TRANSACTION (its command tag differs) */
+	SQL_ALTERS = 1u << 9,         /* what statements behind it in the session mean, or how they
+	                                 are planned, may change: SET [LOCAL], a temporary table */
 };
 
 struct sql_stmt {
@@ -80,6 +82,11 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
 /* The name in `DEALLOCATE [PREPARE] name`, as PostgreSQL folds it, with a NUL. False for any
  * other text, ALL included, and for a name that does not fit. */
 bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size);
+
+/* True where the text may hold a date that hangs on when it is parsed: 'now', 'today'. */
+bool sql_is_dated(const char *text, size_t len);
+/* False for settings that change neither what statements mean nor how they are planned. */
+bool sql_setting_alters(const char *name);
 
 /* SET [SESSION | LOCAL] usher.token { = | TO } { 'token' | DEFAULT }, RESET usher.token. */
 struct sql_own {

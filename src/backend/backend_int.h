@@ -20,6 +20,7 @@ struct server_stmt {
 	struct map_node node;
 	struct list lru;
 	uint32_t id;
+	bool is_doubtful;
 	uint8_t digest[SHA256_BYTES];
 };
 
@@ -74,7 +75,7 @@ struct server {
 
 /* reply.c */
 /* What was expected did not come, or will not: it failed or is skipped. */
-void server_note_failure(struct server *s, const struct expect *e);
+void server_note_failure(struct server *s, const struct expect *e, enum expect_outcome outcome);
 void server_on_readable(void *owner);
 void server_set_parameter(struct server *s, const char *name, const char *value);
 
@@ -85,6 +86,8 @@ bool backend_tenant_number(const char *text, size_t len, int64_t *number);
 /* stmts.c */
 void server_draw_prefix(struct server *s);
 void server_forget_stmt(struct server *s, uint32_t id);
+/* The next who wants this statement gets it parsed anew: its result's columns may have changed. */
+void server_doubt_stmt(struct server *s, uint32_t id);
 
 static inline struct expect *expect_at(struct server *s, uint32_t i)
 {

@@ -50,10 +50,12 @@ static void run_add(struct server *s, const uint8_t *p, size_t len)
 
 /* ---- popping ------------------------------------------------------------------------- */
 
-void server_note_failure(struct server *s, const struct expect *e)
+void server_note_failure(struct server *s, const struct expect *e, enum expect_outcome outcome)
 {
 	if (e->kind == EXPECT_PARSE)
 		server_forget_stmt(s, e->server_stmt);
+	if (e->kind == EXPECT_BIND && e->fate == FATE_PASS && outcome == EXPECT_FAILED)
+		server_doubt_stmt(s, e->server_stmt);
 	/* The settings are not what we think they are, or a statement that we have forgotten is
 	 * still there. */
 	if ((e->fate == FATE_OURS && !e->may_fail) ||
@@ -68,7 +70,7 @@ static void pop(struct server *s, enum expect_outcome outcome)
 	s->head = (s->head + 1) & (s->ring_cap - 1);
 	s->count--;
 	if (outcome != EXPECT_DONE)
-		server_note_failure(s, &e);
+		server_note_failure(s, &e, outcome);
 	/* Nobody's statements may run under another's settings. */
 	if (outcome == EXPECT_FAILED && e.server_stmt == FIXED_SETTING && !s->settings_are_trial)
 		server_lose(s, CLOSE_SERVER_SETTINGS);

@@ -28,7 +28,7 @@ void server_expect(struct server *s, const struct expect *e)
 	OBJ_CHECK(s, SERVER_MAGIC);
 	if (s->skipping && e->kind != EXPECT_SYNC) {
 		/* The server will not even look at it. */
-		server_note_failure(s, e);
+		server_note_failure(s, e, EXPECT_SKIPPED);
 		s->sink->on_reply(s->sink_owner, e, EXPECT_SKIPPED);
 		return;
 	}

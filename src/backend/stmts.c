@@ -25,7 +25,7 @@ static struct server_stmt *stmt_find(struct server *s, const uint8_t *digest)
 	for (; node != NULL; node = map_find_next(node)) {
 		struct server_stmt *stmt = CONTAINER_OF(node, struct server_stmt, node);
 
-		if (memcmp(stmt->digest, digest, SHA256_BYTES) == 0)
+		if (!stmt->is_doubtful && memcmp(stmt->digest, digest, SHA256_BYTES) == 0)
 			return stmt;
 	}
 	return NULL;
@@ -72,18 +72,33 @@ void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
 	stmt_name(s, stmt->id, ref->name);
 }
 
-void server_forget_stmt(struct server *s, uint32_t id)
+static struct server_stmt *stmt_of_id(struct server *s, uint32_t id)
 {
-	if (id < FIXED_COUNT)
-		s->fixed_ready[id] = false;
 	LIST_FOREACH(link, &s->stmts_lru) {
 		struct server_stmt *stmt = LIST_MEMBER(link, struct server_stmt, lru);
 
-		if (stmt->id == id) {
-			stmt_remove(s, stmt);
-			return;
-		}
+		if (stmt->id == id)
+			return stmt;
 	}
+	return NULL;
+}
+
+void server_forget_stmt(struct server *s, uint32_t id)
+{
+	struct server_stmt *stmt = stmt_of_id(s, id);
+
+	if (id < FIXED_COUNT)
+		s->fixed_ready[id] = false;
+	if (stmt != NULL)
+		stmt_remove(s, stmt);
+}
+
+void server_doubt_stmt(struct server *s, uint32_t id)
+{
+	struct server_stmt *stmt = stmt_of_id(s, id);
+
+	if (stmt != NULL)
+		stmt->is_doubtful = true;
 }
 
 static void draw(char prefix[SERVER_NAME_PREFIX_MAX])

@@ -39,6 +39,11 @@ static enum step refuse_named(struct client *c, const char *sqlstate, const char
 	return batch_refuse(c, &e);
 }
 
+static bool is_no_portal(const struct client *c, const char *name)
+{
+	return name[0] == '\0' && !c->is_portal_bound && c->portal_binds == 0;
+}
+
 /* Not asked of the server: a Query that failed inside a transaction leaves it a portal whose memory
  * is gone, and PostgreSQL (15.20 at least) crashes when that is executed. */
 static enum step refuse_no_portal(struct client *c)
@@ -144,16 +149,18 @@ static void put_parse(struct client *c, const char *name, const struct text *tex
 }
 
 /* Makes the client's named statement known to the server at hand. */
-static void ensure_named(struct client *c, const struct text *text, struct server_stmt_ref *ref)
+static void ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
 {
 	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
+	uint8_t digest[SHA256_BYTES];
 
 	(void)lease_send(c);
-	server_prepare(c->server, text->digest, ref);
+	stmt_digest(c, s, digest);
+	server_prepare(c->server, digest, ref);
 	if (!ref->is_new)
 		return;
 	e.server_stmt = ref->id;
-	put_parse(c, ref->name, text);
+	put_parse(c, ref->name, s->text);
 	server_expect(c->server, &e);
 }
 
@@ -227,10 +234,12 @@ static void answer_parse(struct client *c, struct client_stmt *s)
 static void parse_named(struct client *c, const struct message *m, struct client_stmt *s)
 {
 	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_PASS, .tell = true};
+	uint8_t digest[SHA256_BYTES];
 	struct server_stmt_ref ref;
 
 	(void)lease_send(c);
-	server_prepare(c->server, s->text->digest, &ref);
+	stmt_digest(c, s, digest);
+	server_prepare(c->server, digest, &ref);
 	if (!ref.is_new && c->txn.state != TXN_FAILED) {
 		answer_parse(c, s);
 		return;
@@ -265,8 +274,8 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 		                    "too many prepared statements: \"%s\" is not taken", name);
 	s = stmt_add(c, name,
 	             text_get(c, body, (size_t)(m->body + m->body_len - body), stmt, true));
-	if (stmt->kind == SQL_OWN ||
-	    (c->txn.state != TXN_FAILED && pool_knows_text(c->pool, s->text->digest))) {
+	if (stmt->kind == SQL_OWN || (c->txn.state != TXN_FAILED && stmt_is_shared(c, s) &&
+	                              pool_knows_text(c->pool, s->text->digest))) {
 		answer_parse(c, s);
 		return STEP_MORE;
 	}
@@ -339,7 +348,8 @@ enum step batch_bind(struct client *c, const struct message *m)
 	const char *portal = wire_cursor_cstr(&cur);
 	size_t portal_len = (size_t)(cur.at - m->body);
 	const char *name = portal != NULL ? wire_cursor_cstr(&cur) : NULL;
-	const struct client_stmt *s;
+	struct expect e = {.kind = EXPECT_BIND, .fate = FATE_PASS};
+	struct client_stmt *s;
 	struct text *text;
 	struct server_stmt_ref ref;
 	enum step step;
@@ -364,15 +374,21 @@ enum step batch_bind(struct client *c, const struct message *m)
 		ensure_unnamed(c);
 		pass_whole(c, m);
 	} else {
-		ensure_named(c, text, &ref);
+		ensure_named(c, s, &ref);
 		pass_renamed(c, m, m->body, portal_len, ref.name, cur.at);
+		e.server_stmt = ref.id;
 	}
-	expect_pass(c, EXPECT_BIND);
+	if (portal[0] == '\0') {
+		e.mark = MARK_PORTAL;
+		e.tell = true;
+		c->portal_binds++;
+	}
+	server_expect(c->server, &e);
 	portal_set(c, portal, &text->stmt);
-	c->is_portal_bound = c->is_portal_bound || portal[0] == '\0';
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
+	stmts_alter(c, text->stmt.bits);
 	return STEP_MORE;
 }
 
@@ -395,7 +411,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
 	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
 	const struct sql_stmt *stmt;
-	const struct client_stmt *s;
+	struct client_stmt *s;
 	struct server_stmt_ref ref;
 	enum step step;
 
@@ -409,7 +425,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 		return not_started(c, step);
 	begin(c);
 	if (m->body[0] == 'P') {
-		if (name[0] == '\0' && !c->is_portal_bound)
+		if (is_no_portal(c, name))
 			return refuse_no_portal(c);
 		pass_whole(c, m);
 	} else if (name[0] == '\0') {
@@ -421,7 +437,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 		s = stmt_find(c, name);
 		if (s == NULL)
 			return refuse_unknown(c, name);
-		ensure_named(c, s->text, &ref);
+		ensure_named(c, s, &ref);
 		pass_renamed(c, m, m->body, 1, ref.name, cur.end);
 	}
 	expect_pass(c, EXPECT_DESCRIBE);
@@ -446,14 +462,14 @@ enum step batch_execute(struct client *c, const struct message *m)
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
-	if (portal[0] == '\0' && !c->is_portal_bound)
+	if (is_no_portal(c, portal))
 		return refuse_no_portal(c);
 	pass_whole(c, m);
-	e.ends_txn = identity_is_end(stmt->kind);
-	e.tell = stmt->kind == SQL_COPY_IN || e.ends_txn;
+	e.mark = identity_is_end(stmt->kind) ? MARK_ENDS_TXN : MARK_NONE;
+	e.tell = stmt->kind == SQL_COPY_IN || e.mark == MARK_ENDS_TXN;
 	server_expect(c->server, &e);
 	lease_after(c, stmt);
-	c->end_is_told = e.ends_txn || c->end_is_told;
+	c->end_is_told = e.mark == MARK_ENDS_TXN || c->end_is_told;
 	if (stmt->kind == SQL_COPY_IN) {
 		/* A Sync that follows would be ignored by the server if COPY starts, and not
 		 * if it fails: what comes next waits until we know. */

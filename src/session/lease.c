@@ -6,6 +6,7 @@ static void attach(struct client *c, struct server *server)
 {
 	c->server = server;
 	c->lease++;
+	c->alterations = 0;
 	c->is_fresh = true;
 	server_set_sink(server, &session_sink, c);
 }
@@ -155,6 +156,7 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 		server_forget_prepared(c->server);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
+	stmts_alter(c, stmt->bits);
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */
 	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN ||
 	    stmt->kind == SQL_COMMIT || stmt->kind == SQL_ROLLBACK ||

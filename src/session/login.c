@@ -351,6 +351,7 @@ static enum step admit(struct client *c)
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
+	stmts_set_scope(c);
 	welcome_start(c);
 	return STEP_MORE;
 }

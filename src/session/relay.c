@@ -38,7 +38,7 @@ static void named_outcome(struct client *c, const struct expect *e, enum expect_
 
 	if (s == NULL)
 		return;
-	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE)
+	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE && stmt_is_shared(c, s))
 		pool_learn_text(c->pool, s->text->digest);
 	if (e->kind == EXPECT_PARSE && outcome != EXPECT_DONE)
 		stmt_unlist(c, s);
@@ -50,6 +50,16 @@ static void named_outcome(struct client *c, const struct expect *e, enum expect_
 	stmt_put(c, s);
 }
 
+/* The unnamed portal is there, or not any more: a Bind that failed has closed the one before. */
+static void portal_outcome(struct client *c, enum expect_outcome outcome)
+{
+	if (c->portal_binds == 0)
+		return; /* of before the last Query */
+	c->portal_binds--;
+	if (outcome != EXPECT_SKIPPED)
+		c->is_portal_bound = outcome == EXPECT_DONE;
+}
+
 static void on_reply(void *owner, const struct expect *e, enum expect_outcome outcome)
 {
 	struct client *c = owner;
@@ -58,7 +68,9 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
 		named_outcome(c, e, outcome);
-	if (outcome == EXPECT_DONE && e->ends_txn)
+	if (e->mark == MARK_PORTAL)
+		portal_outcome(c, outcome);
+	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN)
 		identity_ended(c);
 	else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
 		c->flow = FLOW_OPEN; /* it was no COPY after all */

@@ -55,10 +55,14 @@ struct text {
 	uint8_t body[]; /* query, NUL, parameter types */
 };
 
-/* A client's named prepared statement. */
+/* A client's named prepared statement. Servers know it by the digest of its text, and clients
+ * share it there, unless it is private (stmt_digest). */
 struct client_stmt {
 	uint32_t magic;
 	uint32_t refs;
+	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
+	bool is_private;
+	bool is_dated; /* sql_is_dated: private everywhere */
 	struct map_node node;
 	struct text *text;
 	bool is_listed;  /* in client.stmts */
@@ -107,6 +111,7 @@ struct client {
 	char *database, *user;
 	const struct conf_role *role;
 	struct pool *pool;
+	uint64_t parse_scope;       /* stands for the settings that statements are parsed under */
 	struct auth_ticket *ticket; /* whose tenant the next statement has */
 	struct identity *identity;  /* NULL: usher.token was never set */
 	char *startup_token;        /* usher.token among the startup options, until it is checked */
@@ -137,8 +142,9 @@ struct client {
 	bool copy_ate_sync; /* a Sync was taken in COPY, as the server would have done */
 	bool copy_is_simple;
 	bool script_goes_on;
-	bool batch_ended;    /* ReadyForQuery 'I' has passed: the server may be released */
-	uint32_t batch_bits; /* enum sql_bits of what was sent in it */
+	bool batch_ended;     /* ReadyForQuery 'I' has passed: the server may be released */
+	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
+	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
@@ -150,7 +156,10 @@ struct client {
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
 	struct text *own_portal; /* where that is a SQL_OWN statement */
-	bool is_portal_bound;    /* the unnamed one, by this client, since its last Query */
+	/* The unnamed portal: the server said that it is there, since the last Query; and Binds of
+	 * it that it has not answered yet. */
+	bool is_portal_bound;
+	uint32_t portal_binds;
 	struct client_portal *portals;
 	uint32_t n_portals;
 	size_t stmt_bytes; /* of the texts of its named statements */
@@ -256,6 +265,14 @@ void text_put(struct session_env *env, struct text **t);
 struct client_stmt *stmt_find(struct client *c, const char *name);
 struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
 void stmt_unlist(struct client *c, struct client_stmt *s);
+/* Once the startup settings are known: who has others does not share statements. */
+void stmts_set_scope(struct client *c);
+/* What the statement is known by on the server at hand. */
+void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES]);
+/* True where every client that parses its text gets the same statement. */
+bool stmt_is_shared(const struct client *c, const struct client_stmt *s);
+/* What is sent changes what statements mean. */
+void stmts_alter(struct client *c, uint32_t bits);
 struct client_stmt *stmt_get(struct client_stmt *s);
 void stmt_put(struct client *c, struct client_stmt *s);
 void stmts_forget(struct client *c);

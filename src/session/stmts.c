@@ -25,6 +25,36 @@ static struct text *text_find(struct session_env *env, const uint8_t *digest)
 	return NULL;
 }
 
+void stmts_set_scope(struct client *c)
+{
+	uint64_t pair[2] = {0, 0};
+
+	for (const char *name = c->settings; name < c->settings + c->settings_len;) {
+		const char *value = name + strlen(name) + 1, *next = value + strlen(value) + 1;
+
+		if (sql_setting_alters(name)) {
+			pair[1] = hash_bytes(name, (size_t)(next - name));
+			pair[0] = hash_bytes(pair, sizeof(pair)) | 1;
+		}
+		name = next;
+	}
+	c->parse_scope = pair[0];
+}
+
+/* The same text under other settings is another statement. */
+static void text_digest(const struct client *c, const uint8_t *body, size_t len,
+                        uint8_t digest[SHA256_BYTES])
+{
+	uint8_t scoped[SHA256_BYTES + sizeof(c->parse_scope)];
+
+	hash_sha256(body, len, digest);
+	if (c->parse_scope == 0)
+		return;
+	memcpy(scoped, digest, SHA256_BYTES);
+	memcpy(scoped + SHA256_BYTES, &c->parse_scope, sizeof(c->parse_scope));
+	hash_sha256(scoped, sizeof(scoped), digest);
+}
+
 struct text *text_get(struct client *c, const uint8_t *body, size_t len,
                       const struct sql_stmt *stmt, bool is_shared)
 {
@@ -32,7 +62,7 @@ struct text *text_get(struct client *c, const uint8_t *body, size_t len,
 	struct text *t;
 
 	if (is_shared) {
-		hash_sha256(body, len, digest);
+		text_digest(c, body, len, digest);
 		t = text_find(c->env, digest);
 		if (t != NULL) {
 			t->refs++;
@@ -99,10 +129,52 @@ struct client_stmt *stmt_add(struct client *c, const char *name, struct text *te
 	s->refs = 1;
 	s->text = text;
 	s->is_listed = true;
+	s->is_dated = sql_is_dated((const char *)text->body, strlen((const char *)text->body));
+	s->is_private = c->alterations > 0;
+	s->lease = c->lease;
+	s->alterations = c->alterations;
 	memcpy(s->name, name, size);
 	map_insert(&c->stmts, &s->node, name_hash(name));
 	c->stmt_bytes += text->len;
 	return s;
+}
+
+void stmts_alter(struct client *c, uint32_t bits)
+{
+	if (bits & (SQL_ALTERS | SQL_MAKES_STATE | SQL_OPAQUE | SQL_RESETS_ALL))
+		c->alterations++;
+}
+
+bool stmt_is_shared(const struct client *c, const struct client_stmt *s)
+{
+	return c->alterations == 0 && !s->is_dated;
+}
+
+/* PostgreSQL works out a statement's names, types and constants when it parses it, and plans it
+ * under the settings of that moment. So one that is parsed or run behind a SET, a temporary
+ * table or code that may have done either is this client's, on this lease only. */
+void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES])
+{
+	struct {
+		uint8_t text[SHA256_BYTES];
+		uint32_t pid, lease, alterations;
+	} key = {.pid = c->pid};
+
+	if (stmt_is_shared(c, s)) {
+		memcpy(digest, s->text->digest, SHA256_BYTES);
+		return;
+	}
+	memcpy(key.text, s->text->digest, SHA256_BYTES);
+	if (c->alterations > 0) {
+		if (!s->is_private || s->lease != c->lease) {
+			s->is_private = true;
+			s->lease = c->lease;
+			s->alterations = c->alterations;
+		}
+		key.lease = s->lease;
+		key.alterations = s->alterations;
+	}
+	hash_sha256(&key, sizeof(key), digest);
 }
 
 struct client_stmt *stmt_get(struct client_stmt *s)
@@ -197,6 +269,7 @@ void portal_forget_unnamed(struct client *c)
 	static const struct sql_stmt none = {.kind = SQL_DATA};
 
 	c->is_portal_bound = false;
+	c->portal_binds = 0;
 	if (c->own_portal != NULL)
 		portal_set(c, "", &none);
 }

@@ -69,7 +69,7 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 	bool is_local = sql_json_is_true(sql_json_get(node, "is_local"));
 
 	if (sql_json_is(kind, "VAR_RESET_ALL")) {
-		stmt->bits |= SQL_SETS_SESSION | SQL_RESETS_ALL;
+		stmt->bits |= SQL_SETS_SESSION | SQL_RESETS_ALL | SQL_ALTERS;
 		return;
 	}
 	if (is_transaction_setting(name) ||
@@ -79,6 +79,8 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 	}
 	if (!is_local)
 		stmt->bits |= SQL_SETS_SESSION;
+	if (sql_set_alters(node))
+		stmt->bits |= SQL_ALTERS;
 	if (sql_set_may_name_temp(node))
 		stmt->bits |= SQL_MAKES_STATE;
 }

@@ -82,6 +82,32 @@ bool sql_word_is_plain_start(const char *word, size_t len)
 	return false;
 }
 
+/* An extension's own, "my.setting", is nothing that the parser or the planner looks at. */
+bool sql_setting_alters(const char *name)
+{
+	static const char *const harmless[] = {
+		"application_name",
+		"client_min_messages",
+		"deadlock_timeout",
+		"default_transaction_deferrable",
+		"default_transaction_isolation",
+		"default_transaction_read_only",
+		"idle_in_transaction_session_timeout",
+		"idle_session_timeout",
+		"lock_timeout",
+		"log_min_duration_statement",
+		"log_statement",
+		"statement_timeout",
+		"synchronous_commit",
+		"transaction_timeout",
+	};
+
+	for (size_t i = 0; i < COUNT_OF(harmless); i++)
+		if (strcasecmp(name, harmless[i]) == 0)
+			return false;
+	return strchr(name, '.') == NULL;
+}
+
 bool sql_any_runs_sql(bool (*match)(const char *name, const void *arg), const void *arg)
 {
 	for (size_t i = 0; i < COUNT_OF(functions); i++)

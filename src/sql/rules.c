@@ -275,6 +275,26 @@ bool sql_set_config_is_local(const char *call)
 		sql_json_get(sql_json_get(sql_json_get(arg, "A_Const"), "boolval"), "boolval"));
 }
 
+bool sql_set_alters(const char *set)
+{
+	struct setting s;
+	bool alters;
+
+	read_set(set, &s);
+	alters = sql_setting_alters((const char *)s.name.data);
+	setting_fini(&s);
+	return alters;
+}
+
+bool sql_set_config_alters(const char *call)
+{
+	struct setting s;
+	bool alters = !read_set_config(call, &s) || sql_setting_alters((const char *)s.name.data);
+
+	setting_fini(&s);
+	return alters;
+}
+
 static bool may_name_temp(const struct setting *s)
 {
 	return s->kind == VALUE_UNKNOWN ||

@@ -2,6 +2,7 @@
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
  * own.c        SET usher.token
+ * dated.c      constants that hang on when they are parsed
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
  * normalise.c  text -> cache key, key -> the text that is parsed
@@ -168,6 +169,9 @@ const struct sql_refusal *sql_rules_check_set_config(const struct sql_rules *rul
 extern const struct sql_refusal sql_refusal_set_config_name;
 /* True where the set_config call ends with the transaction for certain. */
 bool sql_set_config_is_local(const char *call);
+/* sql_setting_alters of the setting that the VariableSetStmt, or the call, names. */
+bool sql_set_alters(const char *set);
+bool sql_set_config_alters(const char *call);
 /* True where a search path might name the temporary schema. value: the VariableSetStmt, or
  * the set_config call. */
 bool sql_set_may_name_temp(const char *set);

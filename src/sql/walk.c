@@ -34,6 +34,8 @@ static void on_set_config(struct sql_walk *walk, const char *call)
 	refuse(walk, sql_rules_check_set_config(walk->rules, call));
 	if (!sql_set_config_is_local(call))
 		walk->bits |= SQL_SETS_SESSION;
+	if (sql_set_config_alters(call))
+		walk->bits |= SQL_ALTERS;
 	if (sql_set_config_may_name_temp(call))
 		walk->bits |= SQL_MAKES_STATE;
 }
@@ -87,7 +89,10 @@ static void on_schema_name(struct sql_walk *walk, const char *name)
 
 static void on_persistence(struct sql_walk *walk, const char *value)
 {
-	if (sql_json_is(value, "t") && value >= walk->dropped_temp_end)
+	if (!sql_json_is(value, "t"))
+		return;
+	walk->bits |= SQL_ALTERS;
+	if (value >= walk->dropped_temp_end)
 		walk->bits |= SQL_MAKES_STATE;
 }
 

@@ -519,6 +519,110 @@ def test_commit_and_begin_do_not_outlive_the_token(make_proxy, keys, again):
             assert caught.value.code == "28000"
 
 
+@pytest.mark.parametrize("bind", [
+    p.bind("", "zz"), p.execute("nosuch") + p.bind("", "zz"), p.bind("", "zz", ["too many"]),
+])
+def test_bind_that_fails_does_not_bring_that_portal_back(tiny_proxy, cluster, bind):
+    """The Bind is skipped or refused in the failed transaction: the portal is still the old one."""
+    pid = cluster.sql("SELECT pg_backend_pid()")
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.run(p.parse("zz", "SELECT 1") + p.sync())
+        for _ in range(5):
+            conn.simple("BEGIN")
+            conn.run(p.bind("", "zz") + p.execute() + p.sync())
+            conn.simple("SELECT 1/(SELECT 0)")
+            conn.run(bind + p.sync())
+            conn.run(p.parse("", "SELECT '" + "x" * 3000 + "'") + p.sync())
+            assert p.codes_of(conn.run(p.execute() + p.sync())) == ["34000"]
+            assert p.codes_of(conn.run(p.describe("P", "") + p.sync())) == ["34000"]
+            conn.simple("ROLLBACK")
+    assert cluster.sql("SELECT pg_backend_pid()") == pid, "the server has crashed"
+
+
+DAYS = "SELECT '01/02/2024'::date - '2024-01-01'::date"
+
+
+@pytest.mark.parametrize("alter", [
+    "SET LOCAL DateStyle = 'DMY'", "SELECT set_config('DateStyle', 'DMY', true)",
+])
+def test_statements_parsed_under_ones_settings_are_not_anothers(tiny_proxy, alter):
+    """A literal is read when the statement is parsed: 1 February for one, 2 January for another."""
+    with tiny_proxy.raw(TENANT_A) as a, tiny_proxy.raw(TENANT_B) as b:
+        a.simple("BEGIN")
+        a.simple(alter)
+        assert p.rows_of(a.run(p.parse("s", DAYS) + p.bind("", "s") + p.execute() + p.sync())) == \
+            [("31",)]
+        a.simple("COMMIT")
+        for conn in (b, a):
+            conn.run(p.parse("t", DAYS) + p.sync())
+            assert p.rows_of(conn.run(p.bind("", "t") + p.execute() + p.sync())) == [("1",)]
+
+
+def test_statements_are_shared_by_equal_startup_settings_only(tiny_proxy):
+    epoch = "SELECT extract(epoch from '2024-01-01 00:00'::timestamptz)::bigint"
+    for zone, expected in (("Asia/Tokyo", "1704034800"), ("UTC", "1704067200")) * 2:
+        with tiny_proxy.raw(TENANT_A, TimeZone=zone) as conn:
+            messages = conn.run(p.parse("s", epoch) + p.bind("", "s") + p.execute() + p.sync())
+            assert p.rows_of(messages) == [(expected,)]
+
+
+def test_ones_temporary_table_is_in_nobodys_statement(tiny_proxy):
+    text = "SELECT * FROM tenants"
+    with tiny_proxy.raw(TENANT_A) as a:
+        a.simple("BEGIN")
+        a.simple("CREATE TEMP TABLE tenants (evil text) ON COMMIT DROP")
+        assert p.codes_of(a.run(p.parse("s", text) + p.bind("", "s") + p.execute() + p.sync())) == []
+        a.simple("COMMIT")
+    with tiny_proxy.raw(TENANT_B) as b:
+        messages = b.run(p.parse("s", text) + p.bind("", "s") + p.execute() + p.sync())
+        assert p.codes_of(messages) == [] and len(p.rows_of(messages)) == 1
+
+
+def test_now_is_not_when_somebody_else_parsed(tiny_proxy):
+    for tenant in (TENANT_A, TENANT_B):
+        with tiny_proxy.raw(tenant) as conn:
+            conn.run(p.parse("s", "SELECT clock_timestamp() - 'now'::timestamptz < '1s'")
+                     + p.sync())
+            messages = conn.run(p.bind("", "s") + p.execute() + p.sync())
+            assert p.rows_of(messages) == [("t",)]
+        # Longer than the bound above.
+        conn = tiny_proxy.raw(tenant)
+        conn.simple("SELECT pg_sleep(1.1)")
+        conn.terminate()
+
+
+def test_dropped_columns_are_noticed(tiny_proxy, cluster):
+    """A known text whose result has changed fails once on a server and is parsed anew (0A000)."""
+    cluster.sql("CREATE TABLE IF NOT EXISTS grown (a int)", dbname="eav")
+    cluster.sql("GRANT SELECT ON grown TO app", dbname="eav")
+    ask = p.parse("s", "SELECT * FROM grown") + p.bind("", "s") + p.execute() + p.sync()
+    with tiny_proxy.raw(TENANT_A) as conn:
+        assert p.codes_of(conn.run(ask)) == []
+    cluster.sql("ALTER TABLE grown ADD COLUMN b int", dbname="eav")
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.run(ask)
+        conn.run(p.close("S", "s") + p.sync())
+        assert p.codes_of(conn.run(ask)) == []
+    cluster.sql("DROP TABLE grown", dbname="eav")
+
+
+def test_date_style_does_not_reach_the_next_client(tiny_proxy):
+    """Its value may be half of one, relative to what was there."""
+    for mine, shown in (("SQL, DMY", "SQL, DMY"), ("ISO", "ISO, MDY"), ("German", "German, DMY"),
+                        ("DMY", "ISO, DMY")):
+        with tiny_proxy.raw(TENANT_A, DateStyle=mine) as conn:
+            assert conn.scalar("SHOW DateStyle") == shown
+
+
+def test_own_statements_survive_deallocate_all_in_a_batch(tiny_proxy):
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.scalar("SELECT 1")
+        messages = conn.run(
+            p.one_shot("BEGIN")[:-5] + p.one_shot("DEALLOCATE ALL")[:-5]
+            + p.one_shot("COMMIT")[:-5] + p.one_shot("SELECT count(*) FROM item"))
+        assert p.codes_of(messages) == []
+
+
 def test_portal_taken_for_a_copy_gives_the_turn_back(tiny_proxy):
     """The Bind of a COPY was skipped by the server: Execute ends without a CopyInResponse."""
     with tiny_proxy.raw(TENANT_A) as conn:

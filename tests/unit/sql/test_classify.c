@@ -21,6 +21,12 @@ static struct sql_cache *new_cache(void)
 	return sql_cache_new(protected_names, 1000);
 }
 
+/* SQL_ALTERS has a test of its own. */
+static uint32_t bits_of(const struct sql_info *info, unsigned i)
+{
+	return info->stmts[i].bits & ~(uint32_t)SQL_ALTERS;
+}
+
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)
 {
 	const char *rule = info->refusal != NULL ? info->refusal->rule : "none";
@@ -28,9 +34,9 @@ static void check_info(const struct line *line, const struct sql_info *info, con
 
 	if (info->n_stmts != n)
 		fail_msg("%s: %s: %u statements", line->text, how, info->n_stmts);
-	if (n == 1 && (info->stmts[0].kind != line->kind || info->stmts[0].bits != line->bits))
+	if (n == 1 && (info->stmts[0].kind != line->kind || bits_of(info, 0) != line->bits))
 		fail_msg("%s: %s: kind %d bits %#x, not kind %d bits %#x", line->text, how,
-		         info->stmts[0].kind, info->stmts[0].bits, line->kind, line->bits);
+		         info->stmts[0].kind, bits_of(info, 0), line->kind, line->bits);
 	if (strcmp(rule, line->rule != NULL ? line->rule : "none") != 0)
 		fail_msg("%s: %s: rule %s", line->text, how, rule);
 	if (info->refusal != NULL) {
@@ -106,7 +112,7 @@ static void test_lines_among_others(void **state)
 		snprintf(text, sizeof(text), "SELECT 1; %s ;COMMIT", line->text);
 		info = sql_classify(cache, text, strlen(text));
 		if (info->n_stmts != 3 || info->stmts[1].kind != line->kind ||
-		    info->stmts[1].bits != line->bits)
+		    bits_of(info, 1) != line->bits)
 			fail_msg("%s: %u statements, kind %d", text, info->n_stmts,
 			         info->n_stmts > 1 ? (int)info->stmts[1].kind : -1);
 		assert_int_equal(info->stmts[2].kind, SQL_COMMIT);
@@ -262,6 +268,118 @@ static void test_long_statements(void **state)
 	sql_cache_free(&cache);
 }
 
+static void test_alters(void **state)
+{
+	static const struct {
+		const char *text;
+		bool alters;
+	} texts[] = {
+		{"SELECT 1", false},
+		{"SET DateStyle = 'DMY'", true},
+		{"SET LOCAL timezone = 'UTC'", true},
+		{"RESET work_mem", true},
+		{"RESET ALL", true},
+		{"SET \"search_path\" TO a", true},
+		{"SET LOCAL statement_timeout = 1", false},
+		{"SET LOCAL my.setting = 1", false},
+		{"SELECT set_config('DateStyle', $1, true)", true},
+		{"SELECT set_config('my.setting', $1, true)", false},
+		{"CREATE TEMP TABLE t (a int) ON COMMIT DROP", true},
+		{"CREATE TEMP TABLE t (a int)", true},
+		{"CREATE TABLE t (a int)", false},
+	};
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		const struct sql_info *info =
+			sql_classify(cache, texts[i].text, strlen(texts[i].text));
+
+		assert_int_equal(info->n_stmts, 1);
+		if (((info->stmts[0].bits & SQL_ALTERS) != 0) != texts[i].alters)
+			fail_msg("%s", texts[i].text);
+	}
+	sql_cache_free(&cache);
+}
+
+static void test_dated(void **state)
+{
+	static const char *const dated[] = {
+		"SELECT 'now'::timestamptz", "SELECT date ' TODAY'",      "SELECT E'now'",
+		"SELECT $a$yesterday$a$",    "SELECT $$Tomorrow 10:00$$", "SELECT E'\\156ow'",
+		"SELECT U&'\\006eow'",
+	};
+	static const char *const plain[] = {
+		"SELECT 1",    "SELECT 'no'",     "SELECT now()", "SELECT ''",
+		"SELECT $$$$", "SELECT 'to day'", "SELECT 'a",    "",
+		"SELECT E''",  "SELECT $1",       "SELECT B'0'"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(dated); i++)
+		if (!sql_is_dated(dated[i], strlen(dated[i])))
+			fail_msg("%s", dated[i]);
+	for (size_t i = 0; i < COUNT_OF(plain); i++)
+		if (sql_is_dated(plain[i], strlen(plain[i])))
+			fail_msg("%s", plain[i]);
+}
+
+/* SET usher.token in every spelling that is taken; any other is the classifier's, who refuses it. */
+static void test_own(void **state)
+{
+	static const struct {
+		const char *text, *value;
+		bool is_local, is_reset;
+	} taken[] = {
+		{"SET usher.token = 'a.b.c'", "a.b.c", false, false},
+		{"set session USHER.TOKEN to 'a' ; ", "a", false, false},
+		{"/* c */ SET LOCAL usher . token='a'--", "a", true, false},
+		{"SET usher.token TO DEFAULT", NULL, false, false},
+		{"SET LOCAL usher.token = default", NULL, true, false},
+		{"RESET usher.token", NULL, false, true},
+		{"SET usher.token = ''", "", false, false},
+	};
+	static const char *const others[] = {
+		"",
+		"SET",
+		"RESET",
+		"SET usher.token",
+		"SET usher.token = ",
+		"SET usher.token = 'a",
+		"SET usher.token = 'a' 'b'",
+		"SET usher.token = 'a', 'b'",
+		"SET usher.tokens = 'a'",
+		"SET usher.token = 'a'; SELECT 1",
+		"SET \"usher\".token = 'a'",
+		"SELECT 1",
+		"SET usher.token = E'a'",
+		"SET usher.token = 'a''b'",
+		"SET usher.token = $$a$$",
+		"SET usher.token = a",
+		"RESET LOCAL usher.token",
+		"RESET usher.token = 'a'",
+		"SET LOCAL SESSION usher.token = 'a'",
+		"SHOW usher.token",
+		"SET usher = 'a'",
+	};
+	struct sql_own own;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(taken); i++) {
+		if (!sql_read_own(taken[i].text, strlen(taken[i].text), &own))
+			fail_msg("%s", taken[i].text);
+		assert_int_equal(own.is_local, taken[i].is_local);
+		assert_int_equal(own.is_reset, taken[i].is_reset);
+		assert_int_equal(own.value == NULL, taken[i].value == NULL);
+		if (own.value == NULL)
+			continue;
+		assert_int_equal(own.len, strlen(taken[i].value));
+		assert_memory_equal(own.value, taken[i].value, own.len);
+	}
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+		if (sql_read_own(others[i], strlen(others[i]), &own))
+			fail_msg("%s", others[i]);
+}
+
 static void test_protected_settings(void **state)
 {
 	struct sql_cache *cache = new_cache();
@@ -292,6 +410,9 @@ int main(void)
 		cmocka_unit_test(test_other_encodings),
 		cmocka_unit_test(test_deep_statements),
 		cmocka_unit_test(test_long_statements),
+		cmocka_unit_test(test_alters),
+		cmocka_unit_test(test_dated),
+		cmocka_unit_test(test_own),
 		cmocka_unit_test(test_protected_settings),
 	};
 

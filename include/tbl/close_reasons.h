@@ -18,6 +18,15 @@ CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300",
              "no more connections allowed (max_client_conn)")
 CLOSE_REASON(CLIENT_LOGIN_TIMEOUT, "client_login_timeout", "57014",
              "login took too long (client_login_timeout)")
+CLOSE_REASON(CLIENT_QUERY_TIMEOUT, "client_query_timeout", "57014",
+             "terminating connection: the query took too long (query_timeout)")
+CLOSE_REASON(CLIENT_TRANSACTION_TIMEOUT, "client_transaction_timeout", "57014",
+             "terminating connection: the transaction took too long (transaction_timeout)")
+CLOSE_REASON(CLIENT_IDLE_TRANSACTION, "client_idle_transaction", "25P03",
+             "terminating connection: idle in a transaction for too long "
+             "(idle_transaction_timeout)")
+CLOSE_REASON(CLIENT_IDLE, "client_idle", "57P05",
+             "terminating connection: idle for too long (client_idle_timeout)")
 CLOSE_REASON(CLIENT_CANCEL_DONE, "client_cancel_done", "", "")
 CLOSE_REASON(CLIENT_LOGIN_FAILED, "client_login_failed", "57P03", "cannot log in")
 CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",

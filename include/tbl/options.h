@@ -39,6 +39,17 @@ OPTION(pgusher, pool_mode, POOL_MODE, DEFAULT("transaction"), RESTART,
        "PgBouncer's session mode is not supported yet.")
 OPTION(pgusher, query_wait_timeout, DURATION, DEFAULT("120"), LIVE,
        "How long a client waits for a server connection before it gets 57014; 0: no limit.")
+OPTION(pgusher, query_timeout, DURATION, DEFAULT("0"), LIVE,
+       "A query that runs longer is cancelled and its client's connection ended with 57014; 0: no "
+       "limit.")
+OPTION(pgusher, transaction_timeout, DURATION, DEFAULT("0"), LIVE,
+       "The same for a whole transaction.")
+OPTION(pgusher, idle_transaction_timeout, DURATION, DEFAULT("0"), LIVE,
+       "A client that is idle in a transaction for longer is ended with 25P03 and the transaction "
+       "rolled back; 0: no limit. Set it: such a client holds a server connection.")
+OPTION(pgusher, client_idle_timeout, DURATION, DEFAULT("0"), LIVE,
+       "A client that is idle outside of a transaction for longer is ended with 57P05; 0: no "
+       "limit.")
 OPTION(pgusher, client_login_timeout, DURATION, DEFAULT("60"), LIVE,
        "How long a client may take to log in; 0: no limit.")
 OPTION(pgusher, server_connect_timeout, DURATION, DEFAULT("15"), LIVE,

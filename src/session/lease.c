@@ -110,6 +110,7 @@ void lease_sent(struct client *c)
 	if (!c->sending)
 		return;
 	c->sending = false;
+	deadline_sent(c);
 	/* A broken server tells by itself: on_lost. */
 	(void)server_end(c->server);
 }

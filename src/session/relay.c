@@ -151,6 +151,7 @@ static bool on_ready(void *owner, char status)
 	script_free(c);
 	c->flow = FLOW_OPEN;
 	c->batch_ended = true;
+	deadline_ready(c);
 	return true;
 }
 

@@ -132,6 +132,7 @@ static size_t take(struct client *c, const uint8_t *p, size_t n)
 	}
 	ask_for_replies(c);
 	lease_sent(c);
+	deadline_heard(c);
 	return at;
 }
 
@@ -314,13 +315,6 @@ static const struct stream_events client_events = {
 
 /* ---- birth ---------------------------------------------------------------------------------- */
 
-static void on_login_timeout(struct timer *timer)
-{
-	struct client *c = CONTAINER_OF(timer, struct client, login_timer);
-
-	session_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT);
-}
-
 static struct client *client_new(struct session_env *env, const struct peer *peer)
 {
 	struct client *c = mem_zalloc(sizeof(*c));
@@ -336,10 +330,9 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	c->waiter.on_granted = lease_granted;
 	c->waiter.on_refused = lease_refused;
 	timer_init(&c->wait_timer, lease_timeout);
-	timer_init(&c->login_timer, on_login_timeout);
+	timer_init(&c->deadline_timer, deadline_fire);
 	timer_init(&c->finish_timer, on_finish_timeout);
-	if (env->conf->pgusher.client_login_timeout > 0)
-		timer_arm(env->timers, &c->login_timer, env->conf->pgusher.client_login_timeout);
+	deadline_login(c);
 	atomic_fetch_add(env->n_clients, 1);
 	return c;
 }
@@ -429,7 +422,7 @@ void session_settle(struct client *c)
 	}
 	pool_wait_end(&c->waiter);
 	timer_cancel(env->timers, &c->wait_timer);
-	timer_cancel(env->timers, &c->login_timer);
+	timer_cancel(env->timers, &c->deadline_timer);
 	timer_cancel(env->timers, &c->finish_timer);
 	stream_fini(&c->stream);
 	if (c->pid != 0)

@@ -117,9 +117,13 @@ struct client {
 	char *startup_token;        /* usher.token among the startup options, until it is checked */
 	char *settings;             /* startup settings, made on every server: "name\0value\0"... */
 	size_t settings_len;
-	bool settings_linger; /* a server that had them is scrubbed before the next client */
-	struct timer login_timer;
+	bool settings_linger;      /* a server that had them is scrubbed before the next client */
 	struct timer finish_timer; /* the client has said all it will say */
+
+	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
+	 * said or got something; 0: none. */
+	struct timer deadline_timer;
+	int64_t deadline_us, query_us, txn_us, idle_us;
 
 	/* The lease. */
 	struct server *server;
@@ -192,6 +196,13 @@ enum auth_reason login_verify(struct client *c, const char *token, size_t len,
                               struct auth_ticket **ticket);
 enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used);
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used);
+
+/* deadline.c */
+void deadline_fire(struct timer *timer);
+void deadline_login(struct client *c);
+void deadline_heard(struct client *c);
+void deadline_sent(struct client *c);
+void deadline_ready(struct client *c);
 
 /* identity.c: usher.token */
 void identity_free(struct client *c);

@@ -130,10 +130,11 @@ static void welcome(struct client *c, const struct server *server)
 	wire_put_key_data(b, c->pid, c->secret);
 	wire_put_ready(b, 'I');
 	client_put(c, b);
-	timer_cancel(c->env->timers, &c->login_timer);
+	timer_cancel(c->env->timers, &c->deadline_timer);
 	c->waiter.on_granted = lease_granted;
 	c->waiter.on_refused = lease_refused;
 	c->phase = PHASE_READY;
+	deadline_ready(c);
 }
 
 /* ---- trying the settings on a server -------------------------------------------------------- */

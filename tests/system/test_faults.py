@@ -469,3 +469,28 @@ def test_no_descriptor_is_left_open(make_proxy):
     # Server connections may have been replaced: two, and as many being closed.
     wait_until(lambda: len(os.listdir(folder)) <= before + 4, f"{before} descriptors again")
     assert serves(proxy)
+
+
+@pytest.mark.parametrize("setting, code, busy", [
+    ("query_timeout", "57014", "SELECT pg_sleep(60)"),
+    ("transaction_timeout", "57014", "SELECT 1"),
+    ("idle_transaction_timeout", "25P03", "SELECT 1"),
+])
+def test_timeouts_free_the_server(make_proxy, setting, code, busy):
+    """The client is told which setting, and the only server serves the next one."""
+    proxy = make_proxy({"pgusher": {"workers": 1, "max_server_conn": 1, setting: "200ms"}})
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.send(p.query(busy))
+        messages = conn.read_to_end()
+        assert p.codes_of(messages)[-1] == code
+        assert setting in repr(messages[-1])
+    with proxy.raw(TENANT_B) as other:
+        assert other.scalar("SELECT 1") == "1"
+
+
+def test_client_idle_timeout(make_proxy):
+    proxy = make_proxy({"pgusher": {"client_idle_timeout": "200ms"}})
+    with proxy.raw(TENANT_A) as conn:
+        conn.scalar("SELECT 1")
+        assert p.codes_of(conn.read_to_end()) == ["57P05"]

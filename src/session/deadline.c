@@ -1,0 +1,119 @@
+/* A client's deadlines: how long it may log in, idle, keep a transaction open, have a query run.
+ * One timer a client, armed for the earliest of them and looked at again when it fires, so that a
+ * transaction costs two clock reads and no timer operation, and nothing where no timeout is
+ * configured. Waiting for a server has a timer of its own (lease.c). */
+#include "session_int.h"
+
+struct deadline {
+	int64_t due_us;
+	enum close_reason reason;
+};
+
+static bool is_wanted(const struct conf_pgusher *conf)
+{
+	return (conf->query_timeout | conf->transaction_timeout | conf->idle_transaction_timeout |
+	        conf->client_idle_timeout) != 0;
+}
+
+static void consider(struct deadline *d, int64_t since_us, int64_t timeout_us,
+                     enum close_reason reason)
+{
+	if (since_us == 0 || timeout_us == 0 || since_us + timeout_us >= d->due_us)
+		return;
+	d->due_us = since_us + timeout_us;
+	d->reason = reason;
+}
+
+static struct deadline earliest(const struct client *c)
+{
+	const struct conf_pgusher *conf = &c->env->conf->pgusher;
+	struct deadline d = {.due_us = INT64_MAX};
+
+	if (c->phase != PHASE_READY) {
+		consider(&d, c->idle_us, conf->client_login_timeout, CLOSE_CLIENT_LOGIN_TIMEOUT);
+		return d;
+	}
+	consider(&d, c->query_us, conf->query_timeout, CLOSE_CLIENT_QUERY_TIMEOUT);
+	consider(&d, c->txn_us, conf->transaction_timeout, CLOSE_CLIENT_TRANSACTION_TIMEOUT);
+	if (c->query_us != 0 || c->flow != FLOW_OPEN)
+		return d;
+	if (c->txn.state != TXN_NONE)
+		consider(&d, c->idle_us, conf->idle_transaction_timeout,
+		         CLOSE_CLIENT_IDLE_TRANSACTION);
+	else
+		consider(&d, c->idle_us, conf->client_idle_timeout, CLOSE_CLIENT_IDLE);
+	return d;
+}
+
+static void arm(struct client *c, const struct deadline *d, int64_t now_us)
+{
+	if (d->due_us == INT64_MAX ||
+	    (timer_is_armed(&c->deadline_timer) && c->deadline_us <= d->due_us))
+		return;
+	c->deadline_us = d->due_us;
+	timer_cancel(c->env->timers, &c->deadline_timer);
+	timer_arm(c->env->timers, &c->deadline_timer, d->due_us > now_us ? d->due_us - now_us : 0);
+}
+
+void deadline_fire(struct timer *timer)
+{
+	struct client *c = CONTAINER_OF(timer, struct client, deadline_timer);
+	struct deadline d = earliest(c);
+	int64_t now_us = clock_mono_us();
+
+	if (d.due_us <= now_us)
+		session_close(c, d.reason);
+	else
+		arm(c, &d, now_us);
+}
+
+/* It has just connected. */
+void deadline_login(struct client *c)
+{
+	struct deadline d;
+
+	c->idle_us = clock_mono_us();
+	d = earliest(c);
+	arm(c, &d, c->idle_us);
+}
+
+static void set(struct client *c, int64_t now_us)
+{
+	struct deadline d = earliest(c);
+
+	arm(c, &d, now_us);
+}
+
+/* It said something. */
+void deadline_heard(struct client *c)
+{
+	if (c->phase != PHASE_READY || c->query_us != 0 || !is_wanted(&c->env->conf->pgusher))
+		return;
+	c->idle_us = clock_mono_us();
+	set(c, c->idle_us);
+}
+
+/* Something was sent to its server. */
+void deadline_sent(struct client *c)
+{
+	if (!is_wanted(&c->env->conf->pgusher))
+		return;
+	c->idle_us = clock_mono_us();
+	if (c->query_us == 0)
+		c->query_us = c->idle_us;
+	if (c->txn_us == 0)
+		c->txn_us = c->idle_us;
+	set(c, c->idle_us);
+}
+
+/* ReadyForQuery. */
+void deadline_ready(struct client *c)
+{
+	c->query_us = 0;
+	if (c->txn.state == TXN_NONE)
+		c->txn_us = 0;
+	if (!is_wanted(&c->env->conf->pgusher))
+		return;
+	c->idle_us = clock_mono_us();
+	set(c, c->idle_us);
+}

@@ -14,6 +14,8 @@ CLOSE_REASON(CLIENT_EXPIRED, "client_expired", "28000", "the token has expired")
 CLOSE_REASON(CLIENT_UNSUPPORTED, "client_unsupported", "0A000", "not supported")
 CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300",
              "no more connections allowed (max_client_conn)")
+CLOSE_REASON(CLIENT_ROOM, "client_room", "53300",
+             "no more connections allowed (the limit of open files)")
 CLOSE_REASON(CLIENT_LOGIN_TIMEOUT, "client_login_timeout", "57014",
              "login took too long (client_login_timeout)")
 CLOSE_REASON(CLIENT_CANCEL_DONE, "client_cancel_done", "", "")

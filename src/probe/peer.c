@@ -4,10 +4,10 @@
  *
  *   peers_add ─► waiting ─► job_start: connect ─► job_send ─► the peer closes: answered
  *
- * What must hold: nobody can make many of one. A request is passed on once at most (the process
- * id is marked, see include/session.h), costs one connection to the peer, and its asker holds one to
- * us meanwhile. Not more than PEER_JOBS_MAX are under way to a peer, so that one that is dead keeps no
- * other from its cancels. Whatever fails is dropped: the key may have been made up. */
+ * What must hold: nobody can make many of one. A request is passed on once at most (its process
+ * id is marked, see include/session.h), costs one connection to the peer, and its asker holds one
+ * to us meanwhile. Not more than PEER_JOBS_MAX are under way to a peer, so that one that is dead
+ * keeps no other from its cancels. Whatever fails is dropped: the key may have been made up. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event_struct.h>

@@ -9,7 +9,7 @@ import pytest
 import pgproto as p
 from cluster import wait_until
 from load import Load, write_secrets
-from proxy import Proxy
+from proxy import Proxy, free_port
 
 SOAK = os.environ.get("PGUSHER_SOAK") == "1"
 CLIENTS, SERVERS = 2000, 20
@@ -93,3 +93,28 @@ def test_connections_that_say_nothing(make_proxy, secrets_file):
 def test_too_few_descriptors_to_begin_with(cluster, keys, tmp_path):
     with pytest.raises(AssertionError, match="the descriptor limit .* is 60, too low"):
         Proxy(cluster, keys, tmp_path, descriptors=60).start()
+
+
+@pytest.mark.skipif(not SOAK, reason="PGUSHER_SOAK=1: 20,000 clients, some minutes")
+def test_twenty_thousand(cluster, keys, tmp_path, secrets_file):
+    """Two processes on one port, with 100 servers each, because one may not open so many files
+    everywhere. All clients are logged in at once, and each gets every answer."""
+    proxies, port = [], free_port()
+    try:
+        for number in (1, 2):
+            folder = tmp_path / f"p{number}"
+            folder.mkdir()
+            proxy = Proxy(cluster, keys, folder, {"pgusher": {
+                "listen_port": port, "peer_id": number, "max_server_conn": 100,
+                "log_connections": "no", "log_disconnections": "no"}})
+            proxy.port = port
+            proxies.append(proxy.start())
+            proxy.wait_log("is ready")
+        line = Load(port, secrets_file, "send", clients=20000, sources=4, processes=2, count=10,
+                    sql=ASK).run(600)
+        print(line)
+        assert_all_answered(line, 20000, 10)
+        assert len(cluster.backends("eav")) <= 200
+    finally:
+        for proxy in proxies:
+            proxy.stop()

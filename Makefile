@@ -160,18 +160,23 @@ system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)
 
 .PHONY: bench
-# bench_*.c are programs that time one thing and run as they are; load*.c are the load generator.
+# bench_*.c are programs that time one thing and run as they are; load*.c are the load generator,
+# mint.c makes tokens for it.
 BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard bench/bench_*.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
+$(OUT)/bench/mint: $(OUT)/obj/bench/mint.o
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $^ -lcrypto
 LOAD_OBJ := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard bench/load*.c))
 $(OUT)/bench/load: $(LOAD_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ -lssl -lcrypto
-bench: $(OUT)/pgusher $(BENCH_BIN) $(OUT)/bench/load | deps-bench ## the comparisons of bench/, ratios printed as a table
+bench: $(OUT)/pgusher $(BENCH_BIN) $(OUT)/bench/load $(OUT)/bench/mint | deps-bench ## the comparisons of bench/, ratios printed as a table
 	@for b in $(BENCH_BIN); do echo "== $$b"; $$b || exit 1; done
 	@if [ -x bench/run.sh ]; then PGUSHER_BIN=$(abspath $(OUT)/pgusher) bench/run.sh; fi
 

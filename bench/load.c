@@ -411,16 +411,16 @@ static bool settle(struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.mode = MODE_SEND,
-	                    .host = "127.0.0.1",
-	                    .port = 6432,
-	                    .user = "app",
-	                    .database = "eav",
-	                    .sql = "SELECT 1",
-	                    .clients = 1,
-	                    .sources = 1,
-	                    .in_flight = 100,
-	                    .seconds = 5};
+	static struct options o = {.mode = MODE_SEND,
+	                           .host = "127.0.0.1",
+	                           .port = 6432,
+	                           .user = "app",
+	                           .database = "eav",
+	                           .sql = "SELECT 1",
+	                           .clients = 1,
+	                           .sources = 1,
+	                           .in_flight = 100,
+	                           .seconds = 5};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {

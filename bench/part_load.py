@@ -13,6 +13,8 @@ from scene import BenchError, DATABASE, built, descriptor_limit, note
 from tables import ratios, spread, table, verdict
 
 IDLE = (1000, 10000, 20000)
+# Name, TLS, and whether each client has a token of its own (PgBouncer's have one password).
+IDLE_KINDS = (("plain", False, False), ("plain, own tokens", False, True), ("TLS", True, False))
 MANY, SERVERS = 20000, 200
 LOGIN_CLIENTS = 32
 LOGINS_MAX = 12000  # a second; so many tokens are made that none comes twice
@@ -76,30 +78,30 @@ class LoadParts:
 
     # ---- c ----
 
-    def idle_bytes(self, who, clients, tls):
+    def idle_bytes(self, who, clients, tls, secrets_file):
         """The first clients pay for what all share (pools, caches), so they are not counted."""
         with self.fresh(who, 20, processes_for(clients)) as proxy:
             Load(proxy, "send", clients=40, count=1, sql=SELECT, tls=tls).run()
             before = proxy.rss_bytes()
-            with Load(proxy, "idle", clients=clients, sources=4, tls=tls).held() as line:
+            load = Load(proxy, "idle", secrets_file, tls, clients=clients, sources=4)
+            with load.held() as line:
                 if line.get("logged_in") != clients:
                     raise BenchError(f"{proxy.name}: not all clients are logged in: {line}")
                 return (proxy.rss_bytes() - before) / clients
 
     def part_c(self):
-        for tls in (False, True):
+        tokens = self.scene.keys.mint("HS256", max(IDLE), f"{self.scene.folder}/idle.txt")
+        for word, tls, own in IDLE_KINDS:
             for clients in IDLE:
-                for who in WHO:
-                    note(f"c: {clients} idle clients{' with TLS' if tls else ''}, {who}")
-                    self.idle[who, clients, tls] = self.idle_bytes(who, clients, tls)
+                note(f"c: {clients} idle clients, {word}")
+                mine = self.idle_bytes("usher", clients, tls, tokens if own else None)
+                theirs = self.idle["plain", clients][1] if own else self.idle_bytes(
+                    "bouncer", clients, tls, None)
+                self.idle[word, clients] = mine, theirs
 
     def report_c(self):
         rows = []
-        for (who, clients, tls), mine in self.idle.items():
-            if who != "usher":
-                continue
-            theirs = self.idle["bouncer", clients, tls]
-            word = "TLS" if tls else "plain"
+        for (word, clients), (mine, theirs) in self.idle.items():
             rows.append([word, f"{clients:,}", f"{mine:,.0f}", f"{theirs:,.0f}",
                          f"{mine / theirs:.2f}", verdict(f"c {word}", [mine])])
         print("\n(c) Resident bytes of an idle logged-in client\n")

@@ -6,6 +6,7 @@ import statistics
 # A key that is not here has no target, and its column is empty.
 TARGETS = {
     "c plain": ("<=", 1600),  # resident bytes of an idle client
+    "c plain, own tokens": ("<=", 1600),
     "e errors": ("<=", 0),
 }
 

@@ -149,7 +149,7 @@ unit: $(UNIT_BIN) ## the C tests (cmocka): tests/unit and tests/replay
 
 SYSTEM_TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/system/test_*.py tests/parity/test_*.py))))
 .PHONY: system
-system: $(OUT)/pgusher | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
+system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
 	$(PYTEST) $(SYSTEM_TESTS)
 
 # What runs under each sanitizer in `make check`: every way through the proxy once, without the
@@ -160,12 +160,23 @@ system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)
 
 .PHONY: bench
-BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard bench/*.c))
+# bench_*.c are programs that time one thing and run as they are; load*.c are the load generator,
+# mint.c makes tokens for it.
+BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard bench/bench_*.c))
 $(BENCH_BIN): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
-bench: $(OUT)/pgusher $(BENCH_BIN) | deps-bench ## the comparisons of bench/, ratios printed as a table
+$(OUT)/bench/mint: $(OUT)/obj/bench/mint.o
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $^ -lcrypto
+LOAD_OBJ := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard bench/load*.c))
+$(OUT)/bench/load: $(LOAD_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $^ -lssl -lcrypto
+bench: $(OUT)/pgusher $(BENCH_BIN) $(OUT)/bench/load $(OUT)/bench/mint | deps-bench ## the comparisons of bench/, ratios printed as a table
 	@for b in $(BENCH_BIN); do echo "== $$b"; $$b || exit 1; done
 	@if [ -x bench/run.sh ]; then PGUSHER_BIN=$(abspath $(OUT)/pgusher) bench/run.sh; fi
 

@@ -30,6 +30,8 @@ struct conf {
 	size_t n_databases;
 	struct conf_role *roles;
 	size_t n_roles;
+	struct conf_peer *peers; /* may be none */
+	size_t n_peers;
 	struct conf_memory *memory;
 };
 
@@ -60,6 +62,7 @@ const struct conf_database *conf_find_database(const struct conf *conf, const ch
  * which is empty in a [database *] without one only, else name. */
 const char *conf_database_dbname(const struct conf_database *db, const char *name);
 const struct conf_role *conf_find_role(const struct conf *conf, const char *name);
+const struct conf_peer *conf_find_peer(const struct conf *conf, int id);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
 
 /* libpq's word for it. */

@@ -1,6 +1,6 @@
 /* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_node, conf_database, conf_role. A field has its
- * key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
+ * conf_pgusher, conf_jwt, conf_context, conf_node, conf_database, conf_role, conf_peer. A field
+ * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
 
@@ -39,6 +39,7 @@ enum conf_alg { CONF_ALG_HS256 = 1, CONF_ALG_RS256 = 2, CONF_ALG_ES256 = 4 };
 #define CONF_FIELD_COUNT(key) int key;
 #define CONF_FIELD_PORT(key) uint16_t key;
 #define CONF_FIELD_WORKERS(key) int key;
+#define CONF_FIELD_PEER_ID(key) int key;
 #define CONF_FIELD_DURATION(key) int64_t key;
 #define CONF_FIELD_STRING(key) const char *key;
 #define CONF_FIELD_FILE(key) const char *key;
@@ -60,11 +61,13 @@ enum conf_alg { CONF_ALG_HS256 = 1, CONF_ALG_RS256 = 2, CONF_ALG_ES256 = 4 };
  * content of its password_file (a secret: no option, so that nothing prints it). */
 #define CONF_HEAD_ONCE
 #define CONF_HEAD_NAMED const char *name;
+#define CONF_HEAD_OPTIONAL const char *name;
 #define CONF_TAIL_pgusher
 #define CONF_TAIL_jwt
 #define CONF_TAIL_context
 #define CONF_TAIL_node
 #define CONF_TAIL_database
+#define CONF_TAIL_peer int id;               /* its name */
 #define CONF_TAIL_role const char *password; /* "" without password_file */
 
 #define SECTION(section, repeat, example, doc)                                                     \

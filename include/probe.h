@@ -15,6 +15,20 @@ struct dialer *dialer_new(void);
 void dialer_dial(struct dialer *d, struct dial *order);
 /* From any thread. */
 void dialer_cancel(struct dialer *d, struct cancel_order *order);
+
+/* A cancel request for a client of another PgUsher that shares our port (its peer). Passed on over
+ * a connection of its own, which that one closes when it has taken it. */
+struct peer_cancel {
+	struct mail mail; /* posted to reply_to when answered; the asker sets deliver */
+	struct mailbox *reply_to;
+	const struct conf_peer *peer; /* of a configuration that the asker has a reference to */
+	uint32_t pid, secret;         /* as they are sent */
+	int64_t timeout_us;           /* cancel_wait_timeout; 0: PgUsher's own limit */
+	bool ok;                      /* answer: the peer has taken it */
+};
+/* From any thread. What cannot be delivered is dropped; the log says so once in a while. */
+void dialer_peer_cancel(struct dialer *d, struct peer_cancel *order);
+
 /* Answers what is under way as failed, joins the thread. No order may be given any more; the
  * mailboxes they reply to must still be there. */
 void dialer_free(struct dialer **d);

@@ -36,6 +36,7 @@ struct session_env {
 	uint32_t next_pid;
 	bool is_draining;       /* shutting down: no new transactions */
 	_Atomic int *n_clients; /* of all workers */
+	int client_room;        /* as many may be connected, logged in or not; 0: unlimited */
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
 	 * session_cancel_done follows. asker: the process id of who asks. */
 	bool (*route_cancel)(void *worker, uint32_t asker, uint32_t pid, uint32_t secret);
@@ -63,8 +64,18 @@ void session_close(struct client *client, enum close_reason reason);
  * Nothing happens for a wrong key or an idle client. */
 void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret);
 void session_cancel_done(struct session_env *env, uint32_t asker);
-/* Which worker gave out this process id. */
+
+/* The process ids that clients are told:
+ *
+ *   bit 31       0; set by a process that passes a cancel on to its peer, which then never passes
+ *                it on again. A client that sets it has only said that it wants less.
+ *   bits 24..30  peer_id of the process that gave it out; 0: without peers
+ *   bits 0..23   an equal share of the numbers for each worker */
+#define SESSION_PID_FORWARDED 0x80000000u
+int session_pid_peer(uint32_t pid);
+/* Which worker gave it out, of a process id that is ours. */
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
+
 /* From now on clients are closed where they are between transactions, and the others when
  * theirs ends. */
 void session_drain(struct session_env *env);

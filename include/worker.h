@@ -11,14 +11,17 @@
 #include "pool.h"
 
 struct ssl_ctx_st;
+struct dialer;
 
 /* What all workers have in common; made by main, outlives them. */
 struct worker_shared {
 	struct conf *conf;
 	struct pools_shared *pools;
 	struct pool_dialer dialer;
-	struct ssl_ctx_st *tls; /* NULL: no client TLS */
+	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
+	struct ssl_ctx_st *tls;     /* NULL: no client TLS */
 	_Atomic int n_clients;
+	int client_room;           /* that descriptors suffice for; 0: unlimited */
 	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
 	void *on_end_arg;
 	unsigned n_workers;

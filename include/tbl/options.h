@@ -83,6 +83,10 @@ OPTION(pgusher, server_tls_key_file, FILE, EXAMPLE("/etc/pgusher/client.key"), L
        "Private key (PEM) for logging in to PostgreSQL by certificate.")
 OPTION(pgusher, server_tls_cert_file, FILE, EXAMPLE("/etc/pgusher/client.crt"), LIVE,
        "Certificate (PEM) for logging in to PostgreSQL.")
+OPTION(pgusher, peer_id, PEER_ID, DEFAULT("0"), RESTART,
+       "This process among those that share one port or address, each with a number of its own: "
+       "a cancel request that reaches the wrong one is passed on to the right [peer]; 0: no "
+       "peers.")
 OPTION(pgusher, logfile, STRING, EXAMPLE("/var/log/pgusher/pgusher.log"), LIVE,
        "File that the log is appended to; empty: standard error. SIGHUP opens it again.")
 OPTION(pgusher, log_connections, BOOL, DEFAULT("yes"), LIVE, "Log each successful login.")
@@ -149,3 +153,11 @@ OPTION(role, password_file, FILE, EXAMPLE("/etc/pgusher/app.password"), LIVE,
 OPTION(role, tenant, TENANT_MODE, DEFAULT("required"), LIVE,
        "required: a token must name a tenant; none: a service role that works without one.")
 SECTION_END(role)
+
+SECTION(peer, OPTIONAL, "2",
+        "One section for each PgUsher that this one shares its clients with; the name is that "
+        "one's peer_id. Our own may be among them, so that all can have the same list.")
+OPTION(peer, host, STRING, REQUIRED("/run/pgusher2"), LIVE,
+       "Directory of that process's unix socket (its unix_socket_dir), or its own address.")
+OPTION(peer, port, PORT, DEFAULT("6432"), LIVE, "Its listen_port.")
+SECTION_END(peer)

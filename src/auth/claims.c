@@ -129,7 +129,8 @@ static char *claim_roles(const json_t *claim)
 		buf_put_cstr(&names, json_string_value(one));
 	}
 	buf_put_u8(&names, 0);
-	return (char *)names.data;
+	/* Kept as long as the token: a buffer's smallest size is 256 bytes. */
+	return mem_realloc(names.data, names.len);
 }
 
 /* Cut at the border of a UTF-8 character; jansson lets only valid UTF-8 in. */

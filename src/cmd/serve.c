@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
+#include <limits.h>
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +29,10 @@
 
 #define KEY_POLL_MS 500
 #define ADDRESSES_MAX 32
+/* Log, files that are read, dialer, cancels on their way; then a worker's loop, mail, listeners. */
+#define DESCRIPTORS_OWN 128
+#define DESCRIPTORS_WORKER 8
+#define DESCRIPTORS_CLIENTS_MIN 8
 
 struct server_process {
 	struct conf *conf;
@@ -42,6 +47,7 @@ struct server_process {
 	unsigned n_ended;
 	bool is_draining;
 	char unix_path[256];
+	struct stat unix_stat; /* the file that is ours */
 };
 
 static int usage(FILE *out, int status)
@@ -178,20 +184,35 @@ static void watch(struct server_process *p)
 
 /* ---- start ---------------------------------------------------------------------------------- */
 
-static void raise_descriptor_limit(const struct conf *conf)
+/* Raises the limit, and sees how many clients that is room for: servers, cancels and our own must
+ * have descriptors even when there are more clients than that, or nobody is served any more. */
+static bool divide_descriptors(struct server_process *p, char *err, size_t err_size)
 {
+	const struct conf_pgusher *conf = &p->conf->pgusher;
+	rlim_t servers = (rlim_t)conf->max_server_conn * p->conf->n_nodes;
+	rlim_t own = DESCRIPTORS_OWN + (rlim_t)conf->workers * DESCRIPTORS_WORKER;
 	struct rlimit limit;
-	rlim_t want = (rlim_t)conf->pgusher.max_client_conn +
-	              (rlim_t)conf->pgusher.max_server_conn * conf->n_nodes + 64;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max == RLIM_INFINITY)
+		return true;
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max < want)
-		log_warning("the descriptor limit is %llu; max_client_conn and max_server_conn "
-		            "could need %llu (ulimit -n)",
-		            (unsigned long long)limit.rlim_max, (unsigned long long)want);
+	if (servers > limit.rlim_max / 2)
+		servers = limit.rlim_max / 2;
+	if (limit.rlim_max < servers + own + DESCRIPTORS_CLIENTS_MIN) {
+		snprintf(err, err_size, "the descriptor limit (ulimit -n) is %llu, too low",
+		         (unsigned long long)limit.rlim_max);
+		return false;
+	}
+	if (limit.rlim_max - servers - own > INT_MAX)
+		return true;
+	p->shared.client_room = (int)(limit.rlim_max - servers - own);
+	if (p->shared.client_room < conf->max_client_conn)
+		log_warning("the descriptor limit (ulimit -n) is %llu: there is room for about %d "
+		            "clients, not for max_client_conn = %d",
+		            (unsigned long long)limit.rlim_max, p->shared.client_room,
+		            conf->max_client_conn);
+	return true;
 }
 
 static bool bind_address(struct server_process *p, const char *address, char *err, size_t err_size)
@@ -219,6 +240,7 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 		p->unix_path[0] = '\0';
 		return false;
 	}
+	(void)stat(p->unix_path, &p->unix_stat);
 	for (unsigned i = 1; i < p->shared.n_workers; i++) {
 		int copy = dup(fd);
 
@@ -228,6 +250,16 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 	worker_listen(p->shared.workers[0], fd);
 	log_info("listening on %s", p->unix_path);
 	return true;
+}
+
+/* Not what another process has put there since, after somebody removed ours. */
+static void unlink_unix(const struct server_process *p)
+{
+	struct stat now;
+
+	if (p->unix_path[0] != '\0' && stat(p->unix_path, &now) == 0 &&
+	    now.st_ino == p->unix_stat.st_ino && now.st_dev == p->unix_stat.st_dev)
+		(void)unlink(p->unix_path);
 }
 
 static bool bind_all(struct server_process *p, char *err, size_t err_size)
@@ -275,6 +307,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->shared.pools = pools_shared_new(p->conf, p->shared.n_workers);
 	p->shared.dialer =
 		(struct pool_dialer){.dial = dial, .cancel = cancel, .dialer = p->dialer};
+	p->shared.peer_dialer = p->dialer;
 	p->shared.workers = mem_zalloc(p->shared.n_workers * sizeof(p->shared.workers[0]));
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		p->shared.workers[i] = worker_new(&p->shared, i, p->keys);
@@ -309,8 +342,7 @@ static void finish(struct server_process *p)
 		mailbox_free(&p->mailbox);
 		event_base_free(p->base);
 	}
-	if (p->unix_path[0] != '\0')
-		(void)unlink(p->unix_path);
+	unlink_unix(p);
 	SSL_CTX_free(p->shared.tls);
 	auth_keys_put(&p->keys);
 	conf_put(&p->conf);
@@ -336,8 +368,7 @@ static int serve(const char *path, bool background, bool verbose)
 	if (verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	if (status == 0) {
-		raise_descriptor_limit(p.conf);
-		if (prepare(&p, err, sizeof(err))) {
+		if (divide_descriptors(&p, err, sizeof(err)) && prepare(&p, err, sizeof(err))) {
 			run(&p);
 			log_info("PgUsher has ended");
 		} else {

@@ -22,7 +22,7 @@ static bool check_sections(const struct check *c)
 	for (int id = 0; id < CONF_N_SECTIONS; id++) {
 		char label[32];
 
-		if (!conf_sections[id].is_named ||
+		if (!conf_sections[id].is_required ||
 		    conf_section_count(c->conf, (enum conf_section_id)id) > 0)
 			continue;
 		snprintf(label, sizeof(label), "[%s NAME]", conf_sections[id].word);
@@ -95,6 +95,15 @@ static bool check_nodes(const struct check *c)
 	return true;
 }
 
+static bool check_peers(const struct check *c)
+{
+	for (size_t i = 0; i < c->conf->n_peers; i++) {
+		if (!c->conf->peers[i].host[0])
+			return check_fail(c, CONF_SECTION_peer, i, "host", "empty");
+	}
+	return true;
+}
+
 /* An analytics node is never a primary: a database of such nodes only could not be written. */
 static bool check_databases(const struct check *c)
 {
@@ -116,5 +125,6 @@ bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf
 	const struct check c = {doc, conf, err};
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
-	       check_server_tls(&c) && check_jwt(&c) && check_nodes(&c) && check_databases(&c);
+	       check_server_tls(&c) && check_jwt(&c) && check_nodes(&c) && check_databases(&c) &&
+	       check_peers(&c);
 }

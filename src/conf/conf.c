@@ -61,12 +61,15 @@ static void fill_names(struct conf_doc *doc)
 	conf->nodes = sections_alloc(doc, CONF_SECTION_node, &conf->n_nodes);
 	conf->databases = sections_alloc(doc, CONF_SECTION_database, &conf->n_databases);
 	conf->roles = sections_alloc(doc, CONF_SECTION_role, &conf->n_roles);
+	conf->peers = sections_alloc(doc, CONF_SECTION_peer, &conf->n_peers);
 	for (size_t i = 0; i < conf->n_nodes; i++)
 		conf->nodes[i].name = name_copy(doc, CONF_SECTION_node, i);
 	for (size_t i = 0; i < conf->n_databases; i++)
 		conf->databases[i].name = name_copy(doc, CONF_SECTION_database, i);
 	for (size_t i = 0; i < conf->n_roles; i++)
 		conf->roles[i].name = name_copy(doc, CONF_SECTION_role, i);
+	for (size_t i = 0; i < conf->n_peers; i++)
+		conf->peers[i].name = name_copy(doc, CONF_SECTION_peer, i);
 }
 
 static const struct conf_doc_section *doc_section(const struct conf_doc *doc,
@@ -158,6 +161,22 @@ static bool fill_password(const struct conf_doc *doc, size_t i, struct conf_erro
 	                 "password_file", "cannot use \"%.128s\": %s", role->password_file, why);
 }
 
+/* The section's name as peer_id reads a number, and written in one way only. */
+static bool fill_peer_id(const struct conf_doc *doc, size_t i, struct conf_error *err)
+{
+	struct conf_peer *peer = &doc->conf->peers[i];
+	struct conf_setter setter = {.conf = doc->conf};
+	const struct conf_type *type = &conf_types[CONF_TYPE_PEER_ID];
+	char label[CONF_MAX_NAME_BYTES + 16];
+
+	if (peer->name[0] >= '1' && peer->name[0] <= '9' &&
+	    type->parse(&setter, type, &peer->id, peer->name))
+		return true;
+	snprintf(label, sizeof(label), "[peer %s]", peer->name);
+	return conf_fail(err, doc->file, doc_section(doc, CONF_SECTION_peer, i)->line, label,
+	                 "a peer's name is its peer_id, a number from 1 to 127");
+}
+
 /* Sections in the table's order: databases are filled after the nodes that they name. */
 static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 {
@@ -177,6 +196,10 @@ static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 
 		if (strcmp(db->name, "*") != 0 && !db->dbname[0])
 			db->dbname = db->name;
+	}
+	for (size_t i = 0; i < conf->n_peers; i++) {
+		if (!fill_peer_id(doc, i, err))
+			return false;
 	}
 	for (size_t i = 0; i < conf->n_roles; i++) {
 		if (!fill_password(doc, i, err))
@@ -276,6 +299,16 @@ const struct conf_role *conf_find_role(const struct conf *conf, const char *name
 	for (size_t i = 0; i < conf->n_roles; i++) {
 		if (strcmp(conf->roles[i].name, name) == 0)
 			return &conf->roles[i];
+	}
+	return NULL;
+}
+
+const struct conf_peer *conf_find_peer(const struct conf *conf, int id)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	for (size_t i = 0; i < conf->n_peers; i++) {
+		if (conf->peers[i].id == id)
+			return &conf->peers[i];
 	}
 	return NULL;
 }

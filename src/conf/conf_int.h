@@ -68,6 +68,7 @@ struct conf_type {
 	TYPE(COUNT)                                                                                \
 	TYPE(PORT)                                                                                 \
 	TYPE(WORKERS)                                                                              \
+	TYPE(PEER_ID)                                                                              \
 	TYPE(DURATION)                                                                             \
 	TYPE(STRING)                                                                               \
 	TYPE(FILE)                                                                                 \
@@ -119,7 +120,7 @@ enum conf_section_id {
 
 struct conf_section_def {
 	const char *word; /* what stands in the brackets, before the name if it has one */
-	bool is_named;
+	bool is_named, is_required;
 	const char *example; /* name */
 	const char *doc;
 };

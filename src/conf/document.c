@@ -172,6 +172,7 @@ static const char *const manual_checks[] = {
 	"- A `password_file` gives no permission to other users (`chmod o= FILE`) and holds "
 	"one line of up to 1024 bytes.",
 	"- `listen_addr` and `unix_socket_dir` are not both empty.",
+	"- N of a `[peer N]` is a number from 1 to 127. Peers are ignored while `peer_id` is 0.",
 };
 
 static void print_lines(FILE *out, const char *const *lines, size_t n)
@@ -187,7 +188,7 @@ static void manual_example(FILE *out)
 		const struct conf_option_def *option = &conf_options[o];
 		const struct conf_section_def *section = &conf_sections[option->section];
 
-		if (!section->is_named)
+		if (!section->is_required)
 			continue;
 		if (o == 0 || conf_options[o - 1].section != option->section) {
 			print_heading(out, section, true);

@@ -9,6 +9,10 @@
 
 #define IS_NAMED_ONCE false
 #define IS_NAMED_NAMED true
+#define IS_NAMED_OPTIONAL true
+#define IS_REQUIRED_ONCE false
+#define IS_REQUIRED_NAMED true
+#define IS_REQUIRED_OPTIONAL false
 #define IS_LIVE_RESTART false
 #define IS_LIVE_LIVE true
 /* Each is two initialisers: .def and .example. */
@@ -18,7 +22,8 @@
 
 const struct conf_section_def conf_sections[CONF_N_SECTIONS] = {
 #define SECTION(section, repeat, example_, doc_)                                                   \
-	[CONF_SECTION_##section] = {#section, IS_NAMED_##repeat, (example_), (doc_)},
+	[CONF_SECTION_##section] = {#section, IS_NAMED_##repeat, IS_REQUIRED_##repeat, (example_), \
+	                            (doc_)},
 #define OPTION(section, key, type, def, reload, doc)
 #define SECTION_END(section)
 #include "tbl/options.h"
@@ -170,6 +175,8 @@ size_t conf_section_count(const struct conf *conf, enum conf_section_id section)
 		return conf->n_databases;
 	case CONF_SECTION_role:
 		return conf->n_roles;
+	case CONF_SECTION_peer:
+		return conf->n_peers;
 	default:
 		return 1;
 	}
@@ -191,6 +198,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->databases[i];
 	case CONF_SECTION_role:
 		return &conf->roles[i];
+	case CONF_SECTION_peer:
+		return &conf->peers[i];
 	case CONF_N_SECTIONS:
 		break;
 	}
@@ -206,6 +215,8 @@ const char *conf_section_name(const struct conf *conf, enum conf_section_id sect
 		return conf->databases[i].name;
 	case CONF_SECTION_role:
 		return conf->roles[i].name;
+	case CONF_SECTION_peer:
+		return conf->peers[i].name;
 	default:
 		return "";
 	}

@@ -16,6 +16,7 @@
 /* sun_path has 108 bytes; the socket's name behind the directory takes up to 18. */
 #define DIR_MAX_BYTES 88
 #define WORKERS_MAX 256
+#define PEER_ID_MAX 127 /* seven bits of a process id; see include/session.h */
 
 /* ---- lists ---------------------------------------------------------------------------- */
 
@@ -424,6 +425,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
                                .format = conf_int_format,
                                .min = 1,
                                .max = WORKERS_MAX},
+	[CONF_TYPE_PEER_ID] = NUMBER("number from 0 to 127", int, int, 0, PEER_ID_MAX),
 	[CONF_TYPE_DURATION] = NUMBER("time", int64_t, duration, 0, 0),
 	[CONF_TYPE_STRING] = TEXT("text", string_parse),
 	[CONF_TYPE_FILE] = TEXT("file", file_parse),

@@ -7,14 +7,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -26,6 +29,8 @@
 /* Connections taken at one wake-up; clients that are there already come next. */
 #define LISTENER_ACCEPTS_MAX 64
 #define LISTENER_PAUSE_MS 100
+#define DIR_LOCK_TRIES 50
+#define DIR_LOCK_PAUSE_MS 100
 
 struct listener {
 	uint32_t magic;
@@ -152,20 +157,40 @@ static bool clear_unix_path(const struct sockaddr_un *addr, const char **why)
 	return rc == 0 || errno == ENOENT;
 }
 
-int listener_bind_unix(const char *path, char *err, size_t err_size)
+/* Between bind and listen a socket looks like one that nobody answers on, and so it does between
+ * the look and the removal of one that is stale: two processes that start at once would take away
+ * each other's. So they take turns, by a lock on the directory. -1: it cannot be had, and errno. */
+static int lock_directory(const char *path)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	const char *why = NULL;
+	static const struct timespec pause = {.tv_nsec = DIR_LOCK_PAUSE_MS * 1000000};
+	const char *slash = strrchr(path, '/');
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
+	int saved, fd;
+
+	if (slash != NULL)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; fd >= 0 && i < DIR_LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		nanosleep(&pause, NULL);
+	}
+	saved = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int bind_unix_locked(const struct sockaddr_un *addr, char *err, size_t err_size)
+{
+	const char *path = addr->sun_path, *why = NULL;
 	int fd;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return bind_failed(-1, path, "the path is too long for a unix socket", err,
-		                   err_size);
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	if (!clear_unix_path(&addr, &why))
+	if (!clear_unix_path(addr, &why))
 		return bind_failed(-1, path, why, err, err_size);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+	if (fd < 0 || bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0)
 		return bind_failed(fd, path, strerror(errno), err, err_size);
 	/* Who may log in is the token's affair, not the file's. */
 	if (chmod(path, 0777) != 0 || listen(fd, SOMAXCONN) != 0) {
@@ -173,6 +198,26 @@ int listener_bind_unix(const char *path, char *err, size_t err_size)
 		unlink(path);
 		return -1;
 	}
+	return fd;
+}
+
+int listener_bind_unix(const char *path, char *err, size_t err_size)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int lock, fd;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return bind_failed(-1, path, "the path is too long for a unix socket", err,
+		                   err_size);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	lock = lock_directory(path);
+	if (lock < 0)
+		return bind_failed(-1, path,
+		                   errno == EWOULDBLOCK ? "its directory is locked"
+		                                        : strerror(errno),
+		                   err, err_size);
+	fd = bind_unix_locked(&addr, err, err_size);
+	close(lock);
 	return fd;
 }
 

@@ -4,6 +4,7 @@
  *
  *   worker: dialer_dial ─ letter ─► on_dial_letter ─► dial_begin … dial.c ─ order ─► worker
  *   worker: dialer_cancel ─ letter ─► on_cancel_letter ─► cancels_add … ─ order ─► worker
+ *   worker: dialer_peer_cancel ─ letter ─► on_peer_letter ─► peers_add … ─ order ─► worker
  *
  * An order's own mail carries the answer, so the way here is made in a letter that wraps it.
  * Everything behind `box` belongs to the dialer's thread; after dialer_free has joined that,
@@ -29,6 +30,7 @@ struct dialer {
 	struct mailbox *box;
 	struct list attempts;
 	struct cancels *cancels;
+	struct peers *peers;
 };
 
 struct dial_letter {
@@ -39,6 +41,11 @@ struct dial_letter {
 struct cancel_letter {
 	struct mail mail;
 	struct cancel_order *order;
+};
+
+struct peer_letter {
+	struct mail mail;
+	struct peer_cancel *order;
 };
 
 static void on_dial_letter(struct mail *mail, void *owner)
@@ -64,6 +71,17 @@ static void on_cancel_letter(struct mail *mail, void *owner)
 	OBJ_CHECK(d, DIALER_MAGIC);
 	mem_free(letter);
 	cancels_add(d->cancels, order);
+}
+
+static void on_peer_letter(struct mail *mail, void *owner)
+{
+	struct peer_letter *letter = CONTAINER_OF(mail, struct peer_letter, mail);
+	struct peer_cancel *order = letter->order;
+	struct dialer *d = owner;
+
+	OBJ_CHECK(d, DIALER_MAGIC);
+	mem_free(letter);
+	peers_add(d->peers, order);
 }
 
 static void on_stop_letter(struct mail *mail, void *owner)
@@ -121,6 +139,7 @@ struct dialer *dialer_new(void)
 	MUST_SYS(d->base != NULL);
 	d->box = mailbox_new(d->base, d);
 	d->cancels = cancels_new(d->base, d->box);
+	d->peers = peers_new(d->base);
 	/* Signals are the main thread's; this one and the helpers it starts inherit the mask. */
 	sigfillset(&all);
 	MUST(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
@@ -151,6 +170,17 @@ void dialer_cancel(struct dialer *d, struct cancel_order *order)
 	mailbox_post(d->box, &letter->mail);
 }
 
+void dialer_peer_cancel(struct dialer *d, struct peer_cancel *order)
+{
+	struct peer_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(d, DIALER_MAGIC);
+	MUST(order->reply_to != NULL && order->mail.deliver != NULL);
+	letter->mail.deliver = on_peer_letter;
+	letter->order = order;
+	mailbox_post(d->box, &letter->mail);
+}
+
 void dialer_free(struct dialer **dp)
 {
 	struct dialer *d = *dp;
@@ -164,8 +194,10 @@ void dialer_free(struct dialer **dp)
 	d->is_stopping = true;
 	dial_end_all(&d->attempts);
 	cancels_close(d->cancels);
+	peers_close(d->peers);
 	mailbox_free(&d->box); /* delivers what is left: orders to refuse, couriers to forget */
 	cancels_free(&d->cancels);
+	peers_free(&d->peers);
 	event_base_free(d->base);
 	OBJ_FINI(d, DIALER_MAGIC);
 	mem_free(d);

@@ -35,6 +35,15 @@ void cancels_close(struct cancels *cancels);
 /* Closed, and what the couriers had posted is delivered. */
 void cancels_free(struct cancels **cp);
 
+/* ---- peer.c: cancels for other processes' clients ------------------------------------- */
+
+struct peers;
+struct peers *peers_new(struct event_base *base);
+void peers_add(struct peers *peers, struct peer_cancel *order);
+/* Answers all as failed, and from now on every new one. */
+void peers_close(struct peers *peers);
+void peers_free(struct peers **pp);
+
 /* ---- couriers: cancel_async.c (libpq 17 and later) or cancel_thread.c ----------------- */
 
 struct couriers;

@@ -49,7 +49,8 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
-	welcome_draw_key(c);
+	if (!welcome_draw_key(c))
+		return STEP_DONE;
 	c->phase = PHASE_CANCEL;
 	if (c->env->route_cancel(c->env->worker, c->pid, be32_get(s->rest.at),
 	                         be32_get(s->rest.at + 4)))
@@ -247,6 +248,14 @@ static bool is_exposed(const struct client *c)
 	return !c->is_encrypted && !c->peer.is_unix && !c->peer.is_loopback;
 }
 
+/* The last places are for cancel requests, and for being told that they are the last. */
+static bool has_room(const struct session_env *env)
+{
+	int room = env->client_room, kept = room >= 1024 ? 64 : room / 16;
+
+	return room == 0 || atomic_load(env->n_clients) <= room - kept;
+}
+
 static enum step check_admission(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
@@ -266,6 +275,10 @@ static enum step check_admission(struct client *c)
 	}
 	if (atomic_load(c->env->n_clients) > conf->pgusher.max_client_conn) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
+		return STEP_DONE;
+	}
+	if (!has_room(c->env)) {
+		session_fail(c, CLOSE_CLIENT_ROOM);
 		return STEP_DONE;
 	}
 	return STEP_MORE;

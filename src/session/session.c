@@ -21,6 +21,7 @@
 #include "session_int.h"
 
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define READ_MORE_BYTES 16384
@@ -337,10 +338,27 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	return c;
 }
 
+/* The descriptors left are for others: no waiting for its first message, no TLS. */
+static void refuse_at_once(struct session_env *env, int fd)
+{
+	struct buf *b = env->backend->scratch;
+
+	/* Unread bytes would make the close a reset, which takes our last word with it. */
+	(void)recv(fd, env->in, env->in_size, MSG_DONTWAIT);
+	wire_put_close_reason(b, CLOSE_CLIENT_ROOM);
+	(void)send(fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	b->len = 0;
+	close(fd);
+}
+
 void session_accept(struct session_env *env, int fd, const struct peer *peer)
 {
 	struct client *c;
 
+	if (env->client_room > 0 && atomic_load(env->n_clients) >= env->client_room) {
+		refuse_at_once(env, fd);
+		return;
+	}
 	if (env->is_draining) {
 		close(fd);
 		return;

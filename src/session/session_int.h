@@ -224,7 +224,8 @@ void identity_reset(struct client *c);
 
 /* welcome.c */
 void welcome_start(struct client *c);
-void welcome_draw_key(struct client *c);
+/* A process id and secret; false, and the client is to be closed, when they are used up. */
+bool welcome_draw_key(struct client *c);
 
 /* ready.c */
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);

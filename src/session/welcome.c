@@ -10,13 +10,24 @@
 
 #include "session_int.h"
 
-/* Process ids that we give out: the worker in the upper bits, a counter below. */
-#define PID_WORKER_SHIFT 22
-#define PID_COUNTER_MASK ((1u << PID_WORKER_SHIFT) - 1)
+#define PID_PEER_SHIFT 24
+#define PID_PEER_MASK 0x7fu
+#define PID_LOCAL_MASK ((1u << PID_PEER_SHIFT) - 1)
+
+/* How many process ids a worker has. */
+static uint32_t pid_share(unsigned n_workers)
+{
+	return (PID_LOCAL_MASK + 1) / n_workers;
+}
+
+int session_pid_peer(uint32_t pid)
+{
+	return (int)(pid >> PID_PEER_SHIFT & PID_PEER_MASK);
+}
 
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers)
 {
-	return (pid >> PID_WORKER_SHIFT) % n_workers;
+	return (pid & PID_LOCAL_MASK) / pid_share(n_workers) % n_workers;
 }
 
 static struct client *find_pid(struct session_env *env, uint32_t pid)
@@ -26,16 +37,23 @@ static struct client *find_pid(struct session_env *env, uint32_t pid)
 	return node != NULL ? CONTAINER_OF(node, struct client, by_pid) : NULL;
 }
 
-void welcome_draw_key(struct client *c)
+bool welcome_draw_key(struct client *c)
 {
 	struct session_env *env = c->env;
+	uint32_t share = pid_share(env->n_workers);
+	uint32_t first = (uint32_t)env->conf->pgusher.peer_id << PID_PEER_SHIFT;
 
+	if (env->by_pid.count >= share - 1) {
+		session_fail(c, CLOSE_CLIENT_LIMIT);
+		return false;
+	}
 	do {
-		env->next_pid = (env->next_pid + 1) & PID_COUNTER_MASK;
-		c->pid = env->worker_index << PID_WORKER_SHIFT | env->next_pid;
+		env->next_pid = (env->next_pid + 1) % share;
+		c->pid = first | (env->worker_index * share + env->next_pid);
 	} while (c->pid == 0 || find_pid(env, c->pid) != NULL);
 	random_bytes(&c->secret, sizeof(c->secret));
 	map_insert(&env->by_pid, &c->by_pid, c->pid);
+	return true;
 }
 
 void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
@@ -121,12 +139,13 @@ static void welcome(struct client *c, const struct server *server)
 {
 	struct buf *b = c->env->backend->scratch;
 
+	if (!welcome_draw_key(c))
+		return;
 	wire_put_auth(b, 0);
 	if (server != NULL)
 		server_each_parameter(server, put_parameter, c);
 	else
 		put_pool_parameters(c);
-	welcome_draw_key(c);
 	wire_put_key_data(b, c->pid, c->secret);
 	wire_put_ready(b, 'I');
 	client_put(c, b);

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "session.h"
+#include "worker/worker_int.h"
 
 #define WORKER_MAGIC 0x304be401
 #define READ_BUFFER_BYTES 65536
@@ -42,6 +42,7 @@ struct worker {
 	struct buf scratch;
 	uint8_t server_in[READ_BUFFER_BYTES], client_in[READ_BUFFER_BYTES];
 	struct timer sweep;
+	struct forwarder forwarder;
 	/* Shutting down. */
 	struct timer drain;
 	int64_t drain_until_us;
@@ -90,6 +91,9 @@ static bool route_cancel(void *worker, uint32_t asker, uint32_t pid, uint32_t se
 	unsigned index = session_pid_worker(pid, w->shared->n_workers);
 	struct cancel_letter *letter;
 
+	if (forward_is_wanted(&w->forwarder, pid))
+		return forward_cancel(&w->forwarder, asker, pid, secret);
+	pid &= ~SESSION_PID_FORWARDED;
 	if (index == w->index) {
 		session_cancel(&w->session, pid, secret);
 		return true;
@@ -254,6 +258,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.in_size = sizeof(w->client_in),
 		.to_client = &w->to_client,
 		.n_clients = &w->shared->n_clients,
+		.client_room = w->shared->client_room,
 		.route_cancel = route_cancel,
 		.wake_edge = wake_edge,
 		.worker = w,
@@ -281,6 +286,10 @@ struct worker *worker_new(struct worker_shared *shared, unsigned index, struct a
 	timer_arm(w->timers, &w->sweep, SWEEP_US);
 	init_backend(w);
 	init_session(w, keys);
+	w->forwarder = (struct forwarder){.conf = shared->conf,
+	                                  .dialer = shared->peer_dialer,
+	                                  .mailbox = w->mailbox,
+	                                  .session = &w->session};
 	return w;
 }
 

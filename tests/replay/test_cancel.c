@@ -267,7 +267,29 @@ static void malformed_cancel(struct replay *t)
 	assert_null(cancel_waiting(t));
 }
 
+/* Who gave out a process id can be told from it, also when the counter starts again; and it never
+ * has the mark of one that was passed on. */
+static void process_ids_say_whose_they_are(struct replay *t)
+{
+	struct session_env *env;
+	struct actor *c, *s;
+
+	replay_start(t, "peer_id = 127");
+	env = replay_session(t);
+	env->worker_index = 2;
+	env->n_workers = 3;
+	replay_warm(t, &c, &s);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(session_pid_peer(c->pid), 127);
+		assert_int_equal(session_pid_worker(c->pid, 3), 2);
+		assert_int_equal(c->pid & SESSION_PID_FORWARDED, 0);
+		env->next_pid = (1u << 24) / 3 - 3 + (uint32_t)i;
+		c = client_logs_in(t, "123");
+	}
+}
+
 static const struct scenario scenarios[] = {
+	SCENARIO(process_ids_say_whose_they_are),
 	SCENARIO(cancel_of_an_idle_client),
 	SCENARIO(cancel_of_a_running_query),
 	SCENARIO(wrong_key),

@@ -11,6 +11,7 @@ import hmac
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -142,8 +143,11 @@ def ini_text(sections):
 class Proxy:
     """`pgusher serve` in front of a Cluster, in a folder of its own."""
 
-    def __init__(self, cluster, keys, folder, overrides=None, databases=("eav",)):
+    def __init__(self, cluster, keys, folder, overrides=None, databases=("eav",),
+                 descriptors=None):
+        """descriptors: what `ulimit -n` is for it."""
         self.cluster = cluster
+        self.descriptors = descriptors
         self.keys = keys
         self.folder = str(folder)
         self.port = free_port()
@@ -187,9 +191,13 @@ class Proxy:
             self.process = subprocess.Popen(
                 [BINARY, "serve", "-c", self.ini, "-v"], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=self._limit if self.descriptors else None,
             )
         wait_until(self._listens, f"{BINARY} listens on {self.port}", START_TIMEOUT)
         return self
+
+    def _limit(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def _listens(self):
         if self.process.poll() is not None:

@@ -61,6 +61,33 @@ static void test_listen(void **state)
 	            "listen on");
 }
 
+static void test_peers(void **state)
+{
+	struct conf *conf = fixture_good("[pgusher]\npeer_id = 127\n" REST
+	                                 "[peer 2]\nhost = @\n[peer 1]\nhost = b\nport = 7\n");
+
+	(void)state;
+	assert_int_equal(conf->pgusher.peer_id, 127);
+	assert_int_equal(conf->n_peers, 2);
+	assert_string_equal(conf_find_peer(conf, 2)->host, fixture_dir);
+	assert_int_equal(conf_find_peer(conf, 2)->port, 6432);
+	assert_int_equal(conf_find_peer(conf, 1)->port, 7);
+	assert_null(conf_find_peer(conf, 3));
+	conf_put(&conf);
+	fixture_bad(REST "[peer 2]\nport = 1\n", "t.ini:8: host: required");
+	fixture_bad(REST "[peer 2]\nhost =\n", "t.ini:9: host: empty");
+	fixture_bad(REST "[peer]\nhost = a\n",
+	            "t.ini:8: [peer]: the section needs a name behind its kind");
+	fixture_bad(REST "[peer 0]\nhost = a\n",
+	            "t.ini:8: [peer 0]: a peer's name is its peer_id, a number from 1 to 127");
+	fixture_bad(REST "[peer 02]\nhost = a\n",
+	            "t.ini:8: [peer 02]: a peer's name is its peer_id, a number from 1 to 127");
+	fixture_bad(REST "[peer 128]\nhost = a\n",
+	            "t.ini:8: [peer 128]: a peer's name is its peer_id, a number from 1 to 127");
+	fixture_bad(PGUSHER("peer_id = 128"),
+	            "t.ini:2: peer_id: \"128\" is not a whole number from 0 to 127");
+}
+
 static void test_database_without_primary(void **state)
 {
 	struct conf *conf = fixture_good(REST "[node o]\nhost = o\nrole = analytics\n"
@@ -220,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_client_tls),
 		cmocka_unit_test(test_server_tls),
 		cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_database_without_primary),
 		cmocka_unit_test(test_passwords),
 		cmocka_unit_test(test_password_file_mode),

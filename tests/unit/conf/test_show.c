@@ -38,6 +38,7 @@ static const struct {
 	{"pgusher", "server_tls_ca_file", "", "", true},
 	{"pgusher", "server_tls_key_file", "", "", true},
 	{"pgusher", "server_tls_cert_file", "", "", true},
+	{"pgusher", "peer_id", "0", "0", false},
 	{"pgusher", "logfile", "", "", true},
 	{"pgusher", "log_connections", "yes", "yes", true},
 	{"pgusher", "log_disconnections", "yes", "yes", true},

@@ -9,6 +9,7 @@
 #include "auth.h"
 #include "conf.h"
 #include "pool.h"
+#include "probe.h"
 
 struct ssl_ctx_st;
 
@@ -17,6 +18,7 @@ struct worker_shared {
 	struct conf *conf;
 	struct pools_shared *pools;
 	struct pool_dialer dialer;
+	struct probe *probe;    /* fetches keys */
 	struct ssl_ctx_st *tls; /* NULL: no client TLS */
 	_Atomic int n_clients;
 	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */

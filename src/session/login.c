@@ -256,7 +256,8 @@ static enum step check_admission(struct client *c)
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
-	if (conf->jwt.require_tls && is_exposed(c)) {
+	/* Better than to ask for a token that must be refused: it does not go out at all. */
+	if (is_exposed(c) && auth_keys_require_tls(c->env->keys)) {
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
@@ -351,22 +352,54 @@ static enum step admit(struct client *c)
 	return STEP_MORE;
 }
 
+/* The issuer may have the key by now: the login waits for the next fetch of its keys. The token
+ * stays where it is, in `held`. */
+static bool await_keys(struct client *c, const struct auth_request *request,
+                       enum auth_reason reason)
+{
+	int section = c->keys_are_final ? -1 : auth_refetch(request, reason);
+
+	if (section < 0)
+		return false;
+	welcome_draw_key(c); /* an identity to come back to */
+	c->phase = PHASE_KEYS;
+	c->env->await_keys(c->env->worker, c->pid, (unsigned)section);
+	return true;
+}
+
+void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
+{
+	struct client *c = welcome_find(env, asker);
+
+	if (c == NULL || c->phase != PHASE_KEYS)
+		return;
+	map_remove(&env->by_pid, &c->by_pid);
+	c->pid = 0;
+	c->keys_are_final = is_final;
+	c->phase = PHASE_PASSWORD;
+	session_run(c);
+}
+
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
 	struct auth_request request = {.keys = c->env->keys,
-	                               .conf = &c->env->conf->jwt,
 	                               .token = token,
 	                               .len = len,
 	                               .role = c->user,
+	                               .is_exposed = is_exposed(c),
 	                               .now_s = clock_wall_s()};
 	enum auth_reason reason;
 
 	c->role = conf_find_role(c->env->conf, c->user);
 	request.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED;
 	reason = auth_verify(c->env->auth, &request, &c->ticket);
+	if (await_keys(c, &request, reason))
+		return STEP_WAIT;
 	if (reason != AUTH_OK)
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
-		              auth_reason_text(reason), NULL);
+		return refuse(c,
+		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
+		                                          : CLOSE_CLIENT_AUTH,
+		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
 	return admit(c);
 }
 
@@ -374,6 +407,7 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 {
 	struct wire_frame f = {0};
 	enum wire_read r = wire_frame_read(p, n, &f);
+	enum step step;
 
 	if (r == WIRE_READ_SHORT)
 		return STEP_WAIT;
@@ -388,6 +422,8 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
-	*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
-	return check_token(c, (const char *)p, f.body_len - 1);
+	step = check_token(c, (const char *)p, f.body_len - 1);
+	if (step != STEP_WAIT)
+		*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
+	return step;
 }

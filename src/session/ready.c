@@ -7,12 +7,10 @@
 
 bool ready_is_expired(struct client *c)
 {
-	int64_t leeway_s = c->env->conf->jwt.leeway / US_PER_S;
-
 	/* What is under way may finish; AND CHAIN does not prolong it. */
 	if ((c->txn.state != TXN_NONE && !c->is_chained) || c->batch_open)
 		return false;
-	if (clock_wall_s() <= c->ticket->exp_s + leeway_s)
+	if (clock_wall_s() <= c->ticket->exp_s + c->ticket->leeway_s)
 		return false;
 	session_fail(c, CLOSE_CLIENT_EXPIRED);
 	return true;

@@ -292,6 +292,7 @@ static void start_session(struct replay *t)
 
 void replay_start(struct replay *t, const char *ini)
 {
+	struct auth_jwks *file;
 	char path[128], err[256];
 
 	MUST(!t->is_started);
@@ -301,9 +302,11 @@ void replay_start(struct replay *t, const char *ini)
 	t->wall_s = START_WALL_S;
 	clock_fake(t->mono_us, t->wall_s);
 	t->conf = read_conf(ini);
-	t->keys = auth_keys_load(path, err, sizeof(err));
-	if (t->keys == NULL)
+	file = auth_jwks_load(path, err, sizeof(err));
+	if (file == NULL)
 		fail_msg("%s", err);
+	t->keys = auth_keys_new(t->conf, &file, &(struct auth_jwks *){NULL});
+	auth_jwks_put(&file);
 	t->base = event_base_new();
 	t->mailbox = mailbox_new(t->base, t);
 	t->timers = timers_new(NULL);

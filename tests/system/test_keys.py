@@ -172,9 +172,11 @@ def test_a_removed_key_lets_nobody_in_any_more(make_proxy, keys, idp):
     idp.keys = [old_public]
     proxy = make_proxy({"jwt": jwt(idp)})
     assert login(proxy, token(keys, old)) == str(TENANT_A)  # and is remembered as good
-    idp.keys = [new_public]
-    assert login(proxy, token(keys, new)) == str(TENANT_A)
-    assert "unknown key" in refusal(proxy, token(keys, old))
+    with Connection.connect(proxy.address, "app", "eav", token(keys, old)) as inside:
+        idp.keys = [new_public]
+        assert login(proxy, token(keys, new)) == str(TENANT_A)
+        assert "unknown key" in refusal(proxy, token(keys, old))
+        assert inside.scalar("SELECT 1") == "1"  # a session stays
 
 
 def test_refreshed_without_being_asked(make_proxy, keys, idp):
@@ -229,6 +231,21 @@ def test_a_bad_answer_leaves_the_old_keys(make_proxy, keys, idp, answer, said):
     proxy.wait_log("keys cannot be fetched from")
     assert said in proxy.log() and "those from there stay" in proxy.log()
     assert login(proxy, token(keys, path)) == str(TENANT_A)
+
+
+def test_redirects_within_https_are_followed(make_proxy, keys, idp, make_idp):
+    path, public = named_key(keys, "moved")
+    other = make_idp()
+    other.keys = [public]
+    idp.answer = lambda h: h.say(b"", 302, Location=other.url)
+    assert login(make_proxy({"jwt": jwt(idp)}), token(keys, path)) == str(TENANT_A)
+
+
+def test_redirects_without_end_are_not(make_proxy, keys, idp):
+    idp.answer = lambda h: h.say(b"", 302, Location=idp.url)
+    proxy = make_proxy({"jwt": jwt(idp, jwks_min_refresh="1h")})
+    proxy.wait_log("keys cannot be fetched from")
+    assert idp.requests == 4
 
 
 def test_endless_answer_is_cut(make_proxy, keys, idp):

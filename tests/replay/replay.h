@@ -127,7 +127,8 @@ struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret);
 /* For replay_start: tokens with the claim iss=url are checked under keys that are fetched; there are
  * none at first. */
 #define WITH_URL_KEYS                                                                              \
-	"\n[jwt url]\nissuer = url\njwks_url = https://localhost/k\nalgorithms = HS256\nleeway = 0\n"
+	"\n[jwt url]\nissuer = url\njwks_url = https://localhost/k\nalgorithms = HS256\nleeway = " \
+	"0\n"
 /* How many logins wait for them. */
 size_t keys_awaited(const struct replay *t);
 /* The keys have been fetched, or nothing new (come false); tells the one who has waited longest. */

@@ -61,7 +61,7 @@ all: $(OUT)/pgusher ## build into build/ (the default)
 # ---- what is installed -------------------------------------------------------------------
 
 # pkg-config's answers, asked once: make reads itself again after making this file.
-PKGS := libevent libevent_openssl libssl libcrypto libpq libjwt inih jansson
+PKGS := libevent libevent_openssl libssl libcrypto libpq libjwt inih jansson libcurl
 ifneq ($(filter-out clean help demo-stop,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/pkgs.mk
 endif

@@ -22,9 +22,10 @@ struct conf {
 	atomic_uint refs;
 	const char *path; /* the ini file, as it was named */
 	struct conf_pgusher pgusher;
-	struct conf_jwt jwt;
 	struct conf_context context;
-	struct conf_node *nodes; /* at least one of each, in the file's order */
+	struct conf_jwt *jwts; /* at least one of each, in the file's order */
+	size_t n_jwts;
+	struct conf_node *nodes;
 	size_t n_nodes;
 	struct conf_database *databases;
 	size_t n_databases;

@@ -31,7 +31,13 @@ enum conf_consistency {
 };
 enum conf_tenant_mode { CONF_TENANT_REQUIRED, CONF_TENANT_NONE };
 enum conf_context_mode { CONF_CONTEXT_PLAIN };
-enum conf_alg { CONF_ALG_HS256 = 1, CONF_ALG_RS256 = 2, CONF_ALG_ES256 = 4 };
+enum conf_alg {
+	CONF_ALG_HS256 = 1,
+	CONF_ALG_RS256 = 2,
+	CONF_ALG_ES256 = 4,
+	CONF_ALG_PS256 = 8,
+	CONF_ALG_EDDSA = 16 /* Ed25519 only */
+};
 
 /* The C type of each option type. */
 #define CONF_FIELD_BOOL(key) bool key;
@@ -44,6 +50,7 @@ enum conf_alg { CONF_ALG_HS256 = 1, CONF_ALG_RS256 = 2, CONF_ALG_ES256 = 4 };
 #define CONF_FIELD_STRING(key) const char *key;
 #define CONF_FIELD_FILE(key) const char *key;
 #define CONF_FIELD_DIR(key) const char *key;
+#define CONF_FIELD_URL(key) const char *key;
 #define CONF_FIELD_GUC(key) const char *key;
 #define CONF_FIELD_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_TLS_CLIENT_MODE(key) enum conf_tls_client_mode key;
@@ -62,6 +69,7 @@ enum conf_alg { CONF_ALG_HS256 = 1, CONF_ALG_RS256 = 2, CONF_ALG_ES256 = 4 };
 #define CONF_HEAD_ONCE
 #define CONF_HEAD_NAMED const char *name;
 #define CONF_HEAD_OPTIONAL const char *name;
+#define CONF_HEAD_BOTH const char *name; /* "" of the section without one */
 #define CONF_TAIL_pgusher
 #define CONF_TAIL_jwt
 #define CONF_TAIL_context

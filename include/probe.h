@@ -1,10 +1,13 @@
-/* The service threads. So far: the dialer, which opens backend connections with libpq
- * (PQconnectStart, PQconnectPoll on its own event loop; name look-ups may block it) and
- * delivers cancels. Workers never wait for it: orders go in and come back by mail. */
+/* The service threads. The dialer opens backend connections with libpq (PQconnectStart,
+ * PQconnectPoll on its own event loop; name look-ups may block it) and delivers cancels. The
+ * probe keeps the keys that tokens are verified under. Workers never wait for either: orders go
+ * in and come back by mail. */
 #ifndef PGUSHER_PROBE_H
 #define PGUSHER_PROBE_H
 
+#include "auth.h"
 #include "backend_dial.h"
+#include "base/list.h"
 
 struct dialer;
 /* Starts the thread. To be called before the process has other threads: it takes libpq's PG*
@@ -32,5 +35,49 @@ void dialer_peer_cancel(struct dialer *d, struct peer_cancel *order);
 /* Answers what is under way as failed, joins the thread. No order may be given any more; the
  * mailboxes they reply to must still be there. */
 void dialer_free(struct dialer **d);
+
+/* ---- the probe ------------------------------------------------------------------------ */
+
+struct conf;
+struct probe;
+
+/* Keys that have changed, on the probe's thread; the keys are borrowed. */
+typedef void probe_keys_fn(void *arg, struct auth_keys *keys);
+
+/* Reads the key files of every [jwt] section. NULL with the reason in err when one is no good.
+ * The configuration's reference is the probe's own. */
+struct probe *probe_new(struct conf *conf, char *err, size_t err_size);
+/* What those files hold, borrowed; before probe_start only. */
+struct auth_keys *probe_keys(const struct probe *p);
+/* Starts the thread: fetches every jwks_url, and from then on tells of every change. After
+ * dialer_new, which changes the environment. */
+void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg);
+
+/* A wish for keys of a section that are newer than the wish. It comes back by mail behind the
+ * next fetch, and behind the new keys if there are any; at once where there is nothing to wait
+ * for. */
+struct keys_order {
+	struct mail mail;
+	struct mailbox *reply_to;
+	unsigned section; /* in conf's jwts */
+	bool is_final;    /* the answer: false, there are new keys, but asked for before the wish */
+	struct list link; /* the probe's */
+};
+/* From any thread. */
+void probe_await_keys(struct probe *p, struct keys_order *order);
+/* From any thread: reads every file and fetches every URL now. */
+void probe_refresh_keys(struct probe *p);
+
+/* Since the start, all sections together. */
+struct probe_keys_stats {
+	uint64_t fetches, fetch_failures; /* begun; failed, or no key set came */
+	uint64_t file_reads, file_failures;
+	uint64_t waits; /* orders: logins that met an unknown key */
+};
+/* From any thread. */
+void probe_keys_stats(const struct probe *p, struct probe_keys_stats *out);
+/* Answers every order, joins the thread. No order may be given any more; the mailboxes they
+ * reply to must still be there. */
+void probe_free(struct probe **p);
 
 #endif

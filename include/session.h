@@ -20,7 +20,7 @@ struct session_env {
 	struct backend_env *backend;
 	struct sql_cache *sql;
 	struct auth_cache *auth;
-	struct auth_keys *keys; /* replaced when the key file changes */
+	struct auth_keys *keys; /* replaced when they change */
 	struct ssl_ctx_st *tls; /* NULL: clients cannot use TLS */
 	uint8_t *in;            /* read buffer, free between two events */
 	size_t in_size;
@@ -40,6 +40,9 @@ struct session_env {
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
 	 * session_cancel_done follows. asker: the process id of who asks. */
 	bool (*route_cancel)(void *worker, uint32_t asker, uint32_t pid, uint32_t secret);
+	/* Asks for the next fetch of keys for a section of conf's jwts; session_keys_done follows,
+	 * later, with newer keys in `keys` if there are any. */
+	void (*await_keys)(void *worker, uint32_t asker, unsigned section);
 	/* Something was put on `dead` or `again`: session_edge is wanted when the loop comes
 	 * round. */
 	void (*wake_edge)(void *worker);
@@ -64,6 +67,8 @@ void session_close(struct client *client, enum close_reason reason);
  * Nothing happens for a wrong key or an idle client. */
 void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret);
 void session_cancel_done(struct session_env *env, uint32_t asker);
+/* is_final: the keys were fetched after they were asked for. */
+void session_keys_done(struct session_env *env, uint32_t asker, bool is_final);
 
 /* The process ids that clients are told:
  *

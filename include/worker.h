@@ -9,6 +9,7 @@
 #include "auth.h"
 #include "conf.h"
 #include "pool.h"
+#include "probe.h"
 
 struct ssl_ctx_st;
 struct dialer;
@@ -19,6 +20,7 @@ struct worker_shared {
 	struct pools_shared *pools;
 	struct pool_dialer dialer;
 	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
+	struct probe *probe;        /* fetches keys */
 	struct ssl_ctx_st *tls;     /* NULL: no client TLS */
 	_Atomic int n_clients;
 	int client_room;           /* that descriptors suffice for; 0: unlimited */

@@ -2,14 +2,15 @@
  * struct conf's fields, SHOW CONFIG, what RELOAD may change, etc/pgusher.ini and
  * docs/configuration.md (`make docs` after a change here; `make lint` checks).
  *
- * SECTION(section, ONCE or NAMED, "name in examples", "what it is for")
+ * SECTION(section, ONCE, NAMED or BOTH, "name in examples", "what it is for")
  * OPTION(section, key, TYPE, DEFAULT("..."), RELOAD, "what it is for")
  * SECTION_END(section)
  *
  * TYPE names a value type of src/conf/type.c (C type in brackets): BOOL (bool), INT (int, not
  * negative), COUNT (int, at least 1), PORT (uint16_t), WORKERS (int; auto = processors),
  * DURATION (int64_t, microseconds), STRING, FILE, DIR and GUC (const char *, "" when empty; a
- * FILE must be readable when it is set), the enums POOL_MODE, TLS_CLIENT_MODE,
+ * FILE must be readable when it is set), URL (const char *; https, or http to this machine), the
+ * enums POOL_MODE, TLS_CLIENT_MODE,
  * TLS_SERVER_MODE, NODE_ROLE, CONSISTENCY, TENANT_MODE and CONTEXT_MODE (enum conf_...), ALGS
  * (uint32_t, bits of enum conf_alg), NODE_LIST (key: const struct conf_node **, and n_key).
  *
@@ -18,6 +19,8 @@
  *
  * RELOAD: LIVE (taken by RELOAD) or RESTART (kept as it was until a restart, and RELOAD says
  * so). Options of NAMED sections are LIVE: such sections come and go with a RELOAD.
+ *
+ * BOTH: [section] and any number of [section NAME], with the same keys.
  *
  * No include guard: whoever includes this defines the three macros first. */
 
@@ -94,11 +97,28 @@ OPTION(pgusher, log_disconnections, BOOL, DEFAULT("yes"), LIVE,
        "Log each disconnection with its reason.")
 SECTION_END(pgusher)
 
-SECTION(jwt, ONCE, "", "How the token that a client gives as its password is checked.")
+SECTION(jwt, BOTH, "id",
+        "How the token that a client gives as its password is checked. Sections [jwt NAME] with the "
+        "same keys may stand beside [jwt], one for each issuer; the token's iss chooses between "
+        "them, and the keys of one section never verify a token of another.")
 OPTION(jwt, jwks_file, FILE, DEFAULT("/etc/pgusher/jwks.json"), LIVE,
-       "The keys: a JSON Web Key Set. Read again when it changes.")
+       "The keys: a JSON Web Key Set. Read again when it changes. The default is that of [jwt] "
+       "without jwks_url; else it is empty.")
+OPTION(jwt, jwks_url, URL, EXAMPLE("https://id.example.com/jwks.json"), LIVE,
+       "Where keys are fetched from (https; http from this machine only): at the start, every "
+       "jwks_refresh, and when a token names a key that is not there. They join those of "
+       "jwks_file, which come first where both have a kid.")
+OPTION(jwt, jwks_refresh, DURATION, DEFAULT("5min"), LIVE,
+       "How often jwks_url is fetched; 0: only at the start and for unknown keys. Keys are kept "
+       "when it fails, and it is tried again after jwks_min_refresh.")
+OPTION(jwt, jwks_min_refresh, DURATION, DEFAULT("10s"), LIVE,
+       "Least time between two fetches of jwks_url, however many tokens name unknown keys. A login "
+       "with such a token waits for the next fetch, at most for client_login_timeout.")
+OPTION(jwt, jwks_ca_file, FILE, EXAMPLE("/etc/pgusher/id-ca.crt"), LIVE,
+       "Certificate authorities (PEM) that jwks_url's certificate must come from; empty: the "
+       "system's.")
 OPTION(jwt, issuer, STRING, EXAMPLE("https://id.example.com"), LIVE,
-       "Required value of the claim iss; empty: not checked.")
+       "Required value of the claim iss; empty: any value that no other section claims, or none.")
 OPTION(jwt, audience, STRING, EXAMPLE("eav"), LIVE,
        "Value that the claim aud must have, or hold if it is a list; empty: not checked.")
 OPTION(jwt, algorithms, ALGS, DEFAULT("RS256, ES256"), LIVE,
@@ -111,7 +131,8 @@ OPTION(jwt, role_claim, STRING, DEFAULT("role"), LIVE,
 OPTION(jwt, leeway, DURATION, DEFAULT("30s"), LIVE,
        "How far the clocks of issuer and PgUsher may differ when exp and nbf are checked.")
 OPTION(jwt, require_tls, BOOL, DEFAULT("yes"), LIVE,
-       "Refuse a token over plain TCP, unless from loopback; a unix socket needs no TLS.")
+       "Refuse a token over plain TCP, unless from loopback; a unix socket needs no TLS. no: never "
+       "refused.")
 SECTION_END(jwt)
 
 SECTION(context, ONCE, "", "The setting that tells PostgreSQL the tenant of a transaction.")

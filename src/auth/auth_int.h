@@ -12,10 +12,9 @@
 #include "base/map.h"
 #include "conf.h"
 
-#define AUTH_KEY_FILE_MAX (1u << 20) /* bytes; a JWK set of a thousand keys has less */
-#define AUTH_KEYS_MAX 256            /* keys of one set */
+#define AUTH_KEYS_MAX 256 /* keys of one set */
 
-/* ---- alg.c: the three algorithms ------------------------------------------------------- */
+/* ---- alg.c: the algorithms -------------------------------------------------------------- */
 
 /* "RS256" to CONF_ALG_RS256, exactly spelled; 0 for anything else. */
 uint32_t auth_alg_parse(const char *name);
@@ -33,7 +32,7 @@ char *auth_b64_encode(const void *in, size_t len);
 
 /* ---- jwk.c: one JSON Web Key (RFC 7517, RFC 7518 section 6) ----------------------------- */
 
-/* Either secret (oct) or pkey (RSA, EC) is set. */
+/* Either secret (oct) or pkey (RSA, EC, OKP) is set. */
 struct auth_jwk {
 	char *kid;    /* NULL: none */
 	uint32_t alg; /* one bit of enum conf_alg: a key is good for one algorithm only */
@@ -55,46 +54,75 @@ bool auth_jwk_parse_pem(const char *pem, size_t len, struct auth_jwk *jwk, char 
 void auth_jwk_generate(uint32_t alg, struct auth_jwk *jwk);
 /* A new reference: the key as a JWK. */
 json_t *auth_jwk_json(const struct auth_jwk *jwk, enum auth_jwk_purpose purpose);
-/* What libjwt wants to verify or sign: the secret's bytes, or PEM. To be freed with
- * auth_secret_free. */
+/* What libjwt wants to sign: the secret's bytes, or PEM. To be freed with auth_secret_free. */
 uint8_t *auth_jwk_material(const struct auth_jwk *jwk, enum auth_jwk_purpose purpose, size_t *len);
 /* mem_free that wipes first. */
 void auth_secret_free(void *p, size_t len);
 void auth_jwk_fini(struct auth_jwk *jwk);
 
-/* ---- keys.c ----------------------------------------------------------------------------- */
+/* ---- crypto.c: signatures (RFC 7518 section 3, RFC 8037 section 3.1) --------------------- */
 
-struct auth_key {
-	char *kid;    /* NULL: none */
-	uint32_t alg; /* one bit of enum conf_alg */
-	uint8_t *material;
-	size_t material_len;
+/* By the key's own algorithm. */
+bool auth_crypto_verify(const struct auth_jwk *jwk, const char *text, size_t len,
+                        const uint8_t *sig, size_t sig_len);
+#define AUTH_SIGNATURE_MAX 1024 /* bytes: RSA with 8192 bits */
+/* The length, 0 when the key cannot sign; sig holds AUTH_SIGNATURE_MAX bytes. */
+size_t auth_crypto_sign(const struct auth_jwk *jwk, const char *text, size_t len, uint8_t *sig);
+
+/* ---- jwks.c, keys.c --------------------------------------------------------------------- */
+
+struct auth_jwks {
+	uint32_t magic;
+	atomic_uint refs;
+	_Atomic int64_t read_us; /* on the clock that never goes back */
+	struct auth_jwk *keys;
+	size_t n_keys;
+};
+
+/* A [jwt] section and its keys. */
+struct auth_issuer {
+	const struct conf_jwt *conf;
+	struct auth_jwks *file, *url; /* each may be NULL */
 };
 
 struct auth_keys {
 	uint32_t magic;
 	atomic_uint refs;
-	struct auth_key *keys;
-	size_t n_keys;
+	struct conf *conf; /* keeps the sections; NULL: somebody else does */
+	struct auth_issuer *issuers;
+	size_t n_issuers;
 };
 
-/* The key for a token with this kid (NULL: none) and alg: AUTH_OK, AUTH_UNKNOWN_KEY, or
- * AUTH_ALGORITHM for a key of another type. */
-enum auth_reason auth_keys_choose(const struct auth_keys *keys, const char *kid, uint32_t alg,
-                                  const struct auth_key **key);
+/* As auth_keys_new, of sections that outlive it. */
+struct auth_keys *auth_keys_of(const struct conf_jwt *sections, size_t n,
+                               struct auth_jwks *const *files, struct auth_jwks *const *urls);
+/* The section for a token with these claims, unverified so far: the one with its iss, else the one
+ * without an issuer, else NULL. */
+const struct auth_issuer *auth_keys_issuer(const struct auth_keys *keys, const json_t *claims);
+/* The issuer's key for a token with this kid (NULL: none) and alg: AUTH_OK, AUTH_NO_KEYS,
+ * AUTH_UNKNOWN_KEY, or AUTH_ALGORITHM for a key of another type. */
+enum auth_reason auth_issuer_choose(const struct auth_issuer *issuer, const char *kid, uint32_t alg,
+                                    const struct auth_jwk **key);
+/* NULL: none with this kid. */
+const struct auth_jwk *auth_jwks_find(const struct auth_jwks *jwks, const char *kid);
 /* The whole file, NUL-terminated, at most AUTH_KEY_FILE_MAX bytes. To be freed with
  * auth_secret_free; NULL with the reason in err. */
-char *auth_keys_read_file(const char *path, size_t *len, char *err, size_t err_size);
+char *auth_jwks_read_file(const char *path, size_t *len, char *err, size_t err_size);
 /* The JWKs of a parsed key file: a set's array, or a new array of one JWK. A new reference;
  * NULL with the reason in err. */
-json_t *auth_keys_parse_json(const char *text, size_t len, char *err, size_t err_size);
+json_t *auth_jwks_parse_json(const char *text, size_t len, char *err, size_t err_size);
 
 /* ---- signature.c, claims.c, ticket.c: the steps ----------------------------------------- */
 
-/* Everything up to and including the signature, for at most AUTH_TOKEN_MAX bytes; on AUTH_OK
- * *claims is a new reference to the payload, an object. *checked: libjwt was asked. */
-enum auth_reason auth_signature_verify(const struct auth_request *req, json_t **claims,
-                                       bool *checked);
+/* A token that has been read as far as its signature. */
+struct auth_verdict {
+	const struct auth_issuer *issuer; /* NULL: none was found */
+	json_t *claims;                   /* the caller's reference; only on AUTH_OK */
+	bool is_checked;                  /* the signature was looked at */
+};
+/* Everything up to and including the signature, for at most AUTH_TOKEN_MAX bytes; on AUTH_OK the
+ * claims are the payload, an object. */
+enum auth_reason auth_signature_verify(const struct auth_request *req, struct auth_verdict *out);
 /* The claims that do not depend on who asks when: AUTH_OK with a new ticket, or why not. */
 enum auth_reason auth_claims_check(const json_t *claims, const struct conf_jwt *conf,
                                    struct auth_ticket **ticket);
@@ -110,7 +138,6 @@ struct auth_cache {
 	struct list lru; /* most recently used in front */
 	/* What the entries were verified under; another pointer empties the cache. */
 	struct auth_keys *keys;
-	const struct conf_jwt *conf;
 	struct auth_cache_stats stats;
 };
 

@@ -1,5 +1,5 @@
 /* base64url as JOSE uses it: no padding, no white space, no second spelling of the same bytes.
- * libjwt's own decoder is lenient ('+', '/', '=', stray bits); this one runs before it, so that
+ * Other decoders are lenient ('+', '/', '=', stray bits); this one is not, so that
  * no token has variants that verify but have another digest. Pure. */
 #include "auth_int.h"
 #include "base/mem.h"

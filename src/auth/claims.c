@@ -7,6 +7,7 @@
 #include "auth_int.h"
 #include "base/assert.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define DATE_MAX_S INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
@@ -193,6 +194,8 @@ enum auth_reason auth_claims_check(const json_t *claims, const struct conf_jwt *
 	enum auth_reason reason;
 
 	*ticket = auth_ticket_new();
+	(*ticket)->leeway_s = conf->leeway / US_PER_S;
+	(*ticket)->requires_tls = conf->require_tls;
 	reason = claims_read(claims, conf, *ticket);
 	if (reason != AUTH_OK)
 		auth_ticket_put(ticket);

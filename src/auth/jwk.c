@@ -1,7 +1,8 @@
-/* One JSON Web Key (RFC 7517 section 4; members by RFC 7518 section 6) to what libjwt takes, and
- * back. A key is bound to one algorithm here, by its type and by its own `alg`: that the token's
- * header cannot choose how its signature is checked rests on this. Stateless; used when key sets
- * are loaded and by `pgusher token`, never on a worker's data path. OpenSSL 3 does the numbers. */
+/* One JSON Web Key (RFC 7517 section 4; members by RFC 7518 section 6 and RFC 8037) to a key of
+ * OpenSSL's, and back. A key is bound to one algorithm here, by its type and by its own `alg`: that
+ * the token's header cannot choose how its signature is checked rests on this. Stateless; used when
+ * key sets are loaded and by `pgusher token`, never on a worker's data path. OpenSSL 3 does the
+ * numbers. */
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -19,6 +20,7 @@
 #define RSA_MIN_BITS 2048 /* RFC 7518 section 3.3 */
 #define RSA_MAX_BITS 8192 /* checking a longer one would cost milliseconds a login */
 #define P256_BYTES 32
+#define ED25519_BYTES 32
 #define NUMBER_MAX_BYTES (RSA_MAX_BITS / 8 + 1)
 
 /* Which JWK member is which OpenSSL parameter. The first two are the public half. */
@@ -120,9 +122,9 @@ static bool jwk_parse_rsa(const json_t *json, enum auth_jwk_purpose purpose, str
 	return ok;
 }
 
-/* One of x, y, d: RFC 7518 section 6.2 wants the full 32 bytes. */
-static bool jwk_p256_bytes(const json_t *json, const char *member, uint8_t out[P256_BYTES],
-                           char *err, size_t err_size)
+/* One of x, y, d: RFC 7518 section 6.2 and RFC 8037 section 2 want all 32 bytes. */
+static bool jwk_curve_bytes(const json_t *json, const char *member, uint8_t out[P256_BYTES],
+                            char *err, size_t err_size)
 {
 	enum { chars = (P256_BYTES * 4 + 2) / 3 };
 	uint8_t bytes[AUTH_B64_BYTES(chars)];
@@ -147,10 +149,10 @@ static bool jwk_parse_ec(const json_t *json, enum auth_jwk_purpose purpose, stru
 
 	if (curve == NULL || strcmp(curve, "P-256") != 0)
 		return FAIL("an EC key must be on the curve P-256");
-	if (!jwk_p256_bytes(json, "x", point + 1, err, err_size) ||
-	    !jwk_p256_bytes(json, "y", point + 1 + P256_BYTES, err, err_size))
+	if (!jwk_curve_bytes(json, "x", point + 1, err, err_size) ||
+	    !jwk_curve_bytes(json, "y", point + 1 + P256_BYTES, err, err_size))
 		return false;
-	if (purpose == AUTH_JWK_SIGN && !jwk_p256_bytes(json, "d", d, err, err_size))
+	if (purpose == AUTH_JWK_SIGN && !jwk_curve_bytes(json, "d", d, err, err_size))
 		return false;
 
 	build = OSSL_PARAM_BLD_new();
@@ -170,12 +172,42 @@ static bool jwk_parse_ec(const json_t *json, enum auth_jwk_purpose purpose, stru
 	return jwk->pkey != NULL || FAIL("not a valid point or key of P-256");
 }
 
-static bool jwk_parse_oct(const json_t *json, struct auth_jwk *jwk, char *err, size_t err_size)
+static bool jwk_parse_okp(const json_t *json, enum auth_jwk_purpose purpose, struct auth_jwk *jwk,
+                          char *err, size_t err_size)
+{
+	const char *curve = json_string_value(json_object_get(json, "crv"));
+	uint8_t x[ED25519_BYTES], d[ED25519_BYTES], own[ED25519_BYTES];
+	size_t len = sizeof(own);
+
+	if (curve == NULL || strcmp(curve, "Ed25519") != 0)
+		return FAIL("an OKP key must be on the curve Ed25519");
+	if (!jwk_curve_bytes(json, "x", x, err, err_size))
+		return false;
+	if (purpose == AUTH_JWK_VERIFY) {
+		jwk->pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, x, sizeof(x));
+		return jwk->pkey != NULL || FAIL("not a valid Ed25519 key");
+	}
+	if (!jwk_curve_bytes(json, "d", d, err, err_size))
+		return false;
+	jwk->pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, d, sizeof(d));
+	OPENSSL_cleanse(d, sizeof(d));
+	if (jwk->pkey != NULL && EVP_PKEY_get_raw_public_key(jwk->pkey, own, &len) == 1 &&
+	    len == sizeof(x) && memcmp(own, x, sizeof(x)) == 0)
+		return true;
+	EVP_PKEY_free(jwk->pkey);
+	jwk->pkey = NULL;
+	return FAIL("not a valid Ed25519 key: \"x\" does not belong to \"d\"");
+}
+
+/* The same for both purposes. */
+static bool jwk_parse_oct(const json_t *json, enum auth_jwk_purpose purpose, struct auth_jwk *jwk,
+                          char *err, size_t err_size)
 {
 	size_t chars = json_string_length(json_object_get(json, "k")); /* 0 for no string */
 	size_t room = AUTH_B64_BYTES(chars);
 	bool ok;
 
+	(void)purpose;
 	jwk->secret = mem_alloc(room);
 	ok = jwk_bytes(json, "k", jwk->secret, chars, &jwk->secret_len, err, err_size);
 	if (ok && jwk->secret_len < OCT_MIN_BYTES)
@@ -205,33 +237,53 @@ static bool jwk_may(const json_t *json, enum auth_jwk_purpose purpose, char *err
 	return FAIL("its \"key_ops\" have no %s", wanted);
 }
 
-/* The one algorithm for the key's type; 0 with err where `alg` says another. */
-static uint32_t jwk_bind(const json_t *json, char *err, size_t err_size)
+/* What a key type may be used with; the first is for a key that does not say. */
+static const struct key_type {
+	const char *kty;
+	uint32_t alg, other; /* 0: no other */
+	bool (*parse)(const json_t *json, enum auth_jwk_purpose purpose, struct auth_jwk *jwk,
+	              char *err, size_t err_size);
+} key_types[] = {
+	{"oct", CONF_ALG_HS256, 0, jwk_parse_oct},
+	{"RSA", CONF_ALG_RS256, CONF_ALG_PS256, jwk_parse_rsa},
+	{"EC", CONF_ALG_ES256, 0, jwk_parse_ec},
+	{"OKP", CONF_ALG_EDDSA, 0, jwk_parse_okp},
+};
+
+static const struct key_type *key_type_find(const json_t *json)
 {
 	const char *kty = json_string_value(json_object_get(json, "kty"));
-	const json_t *alg = json_object_get(json, "alg");
-	uint32_t bound = 0;
 
-	if (kty != NULL && strcmp(kty, "oct") == 0)
-		bound = CONF_ALG_HS256;
-	else if (kty != NULL && strcmp(kty, "RSA") == 0)
-		bound = CONF_ALG_RS256;
-	else if (kty != NULL && strcmp(kty, "EC") == 0)
-		bound = CONF_ALG_ES256;
-	else
-		snprintf(err, err_size, "its \"kty\" is none of oct, RSA, EC");
-	if (bound != 0 && alg != NULL &&
-	    (!json_is_string(alg) || auth_alg_parse(json_string_value(alg)) != bound)) {
-		snprintf(err, err_size, "its \"alg\" is not %s", auth_alg_name(bound));
-		bound = 0;
+	for (size_t i = 0; kty != NULL && i < COUNT_OF(key_types); i++) {
+		if (strcmp(key_types[i].kty, kty) == 0)
+			return &key_types[i];
 	}
-	return bound;
+	return NULL;
+}
+
+/* The one algorithm that the key is good for (RFC 8725 section 3.1), even where its type knows two;
+ * 0 with err where `alg` says another. */
+static uint32_t jwk_bind(const struct key_type *type, const json_t *json, char *err,
+                         size_t err_size)
+{
+	const json_t *alg = json_object_get(json, "alg");
+	uint32_t said;
+
+	if (alg == NULL)
+		return type->alg;
+	said = json_is_string(alg) ? auth_alg_parse(json_string_value(alg)) : 0;
+	if (said != 0 && (said == type->alg || said == type->other))
+		return said;
+	snprintf(err, err_size, "its \"alg\" is not %s%s%s", auth_alg_name(type->alg),
+	         type->other ? " or " : "", type->other ? auth_alg_name(type->other) : "");
+	return 0;
 }
 
 bool auth_jwk_parse(const json_t *json, enum auth_jwk_purpose purpose, struct auth_jwk *jwk,
                     char *err, size_t err_size)
 {
 	const json_t *kid = json_object_get(json, "kid");
+	const struct key_type *type = key_type_find(json);
 	bool ok;
 
 	memset(jwk, 0, sizeof(*jwk));
@@ -239,15 +291,12 @@ bool auth_jwk_parse(const json_t *json, enum auth_jwk_purpose purpose, struct au
 		return FAIL("not an object");
 	if (kid != NULL && !json_is_string(kid))
 		return FAIL("its \"kid\" is not a string");
-	jwk->alg = jwk_bind(json, err, err_size);
+	if (type == NULL)
+		return FAIL("its \"kty\" is none of oct, RSA, EC, OKP");
+	jwk->alg = jwk_bind(type, json, err, err_size);
 	if (jwk->alg == 0 || !jwk_may(json, purpose, err, err_size))
 		return false;
-	if (jwk->alg == CONF_ALG_HS256)
-		ok = jwk_parse_oct(json, jwk, err, err_size);
-	else if (jwk->alg == CONF_ALG_RS256)
-		ok = jwk_parse_rsa(json, purpose, jwk, err, err_size);
-	else
-		ok = jwk_parse_ec(json, purpose, jwk, err, err_size);
+	ok = type->parse(json, purpose, jwk, err, err_size);
 	/* This thread may run TLS: an old error in OpenSSL's queue would be taken for its own. */
 	ERR_clear_error();
 	if (ok && kid != NULL)
@@ -279,10 +328,12 @@ bool auth_jwk_parse_pem(const char *pem, size_t len, struct auth_jwk *jwk, char 
 	         EVP_PKEY_get_group_name(pkey, curve, sizeof(curve), NULL) == 1 &&
 	         strcmp(curve, "prime256v1") == 0)
 		jwk->alg = CONF_ALG_ES256;
+	else if (EVP_PKEY_is_a(pkey, "ED25519"))
+		jwk->alg = CONF_ALG_EDDSA;
 	if (jwk->alg == 0) {
 		EVP_PKEY_free(pkey);
-		return FAIL("a PEM key must be RSA with %d to %d bits or EC on P-256", RSA_MIN_BITS,
-		            RSA_MAX_BITS);
+		return FAIL("a PEM key must be RSA with %d to %d bits, EC on P-256, or Ed25519",
+		            RSA_MIN_BITS, RSA_MAX_BITS);
 	}
 	jwk->pkey = pkey;
 	return true;
@@ -298,11 +349,16 @@ void auth_jwk_generate(uint32_t alg, struct auth_jwk *jwk)
 		random_bytes(jwk->secret, jwk->secret_len);
 		return;
 	}
-	jwk->pkey = alg == CONF_ALG_RS256 ? EVP_RSA_gen(RSA_MIN_BITS) : EVP_EC_gen("P-256");
+	if (alg == CONF_ALG_ES256)
+		jwk->pkey = EVP_EC_gen("P-256");
+	else if (alg == CONF_ALG_EDDSA)
+		jwk->pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	else
+		jwk->pkey = EVP_RSA_gen(RSA_MIN_BITS);
 	MUST(jwk->pkey != NULL);
 }
 
-/* ---- key to JSON, and to libjwt --------------------------------------------------------- */
+/* ---- key to JSON, and to libjwt (mint.c) ------------------------------------------------ */
 
 static void jwk_put_bytes(json_t *json, const char *member, const uint8_t *bytes, size_t len)
 {
@@ -329,34 +385,67 @@ static void jwk_put_number(json_t *json, const char *member, const EVP_PKEY *pke
 	BN_clear_free(number);
 }
 
+static void jwk_put_rsa(json_t *json, const EVP_PKEY *pkey, bool with_private)
+{
+	size_t n = with_private ? COUNT_OF(rsa_numbers) : RSA_PUBLIC_NUMBERS;
+
+	for (size_t i = 0; i < n; i++)
+		jwk_put_number(json, rsa_numbers[i].member, pkey, rsa_numbers[i].param, 0);
+}
+
+static void jwk_put_ec(json_t *json, const EVP_PKEY *pkey, bool with_private)
+{
+	json_object_set_new(json, "crv", json_string("P-256"));
+	jwk_put_number(json, "x", pkey, OSSL_PKEY_PARAM_EC_PUB_X, P256_BYTES);
+	jwk_put_number(json, "y", pkey, OSSL_PKEY_PARAM_EC_PUB_Y, P256_BYTES);
+	if (with_private)
+		jwk_put_number(json, "d", pkey, OSSL_PKEY_PARAM_PRIV_KEY, P256_BYTES);
+}
+
+static void jwk_put_okp(json_t *json, const EVP_PKEY *pkey, bool with_private)
+{
+	uint8_t bytes[ED25519_BYTES];
+	size_t len = sizeof(bytes);
+
+	json_object_set_new(json, "crv", json_string("Ed25519"));
+	MUST(EVP_PKEY_get_raw_public_key(pkey, bytes, &len) == 1);
+	jwk_put_bytes(json, "x", bytes, len);
+	if (!with_private)
+		return;
+	len = sizeof(bytes);
+	MUST(EVP_PKEY_get_raw_private_key(pkey, bytes, &len) == 1);
+	jwk_put_bytes(json, "d", bytes, len);
+	OPENSSL_cleanse(bytes, sizeof(bytes));
+}
+
+static const char *jwk_kty(const struct auth_jwk *jwk)
+{
+	for (size_t i = 0; i < COUNT_OF(key_types); i++) {
+		if (key_types[i].alg == jwk->alg || key_types[i].other == jwk->alg)
+			return key_types[i].kty;
+	}
+	MUST_NOT_REACH();
+}
+
 json_t *auth_jwk_json(const struct auth_jwk *jwk, enum auth_jwk_purpose purpose)
 {
-	static const char *const kty[] = {
-		[CONF_ALG_HS256] = "oct", [CONF_ALG_RS256] = "RSA", [CONF_ALG_ES256] = "EC"};
 	bool with_private = purpose == AUTH_JWK_SIGN;
 	json_t *json = json_object();
 
 	MUST(json != NULL);
-	json_object_set_new(json, "kty", json_string(kty[jwk->alg]));
+	json_object_set_new(json, "kty", json_string(jwk_kty(jwk)));
 	if (jwk->kid != NULL)
 		json_object_set_new(json, "kid", json_string(jwk->kid));
 	json_object_set_new(json, "use", json_string("sig"));
 	json_object_set_new(json, "alg", json_string(auth_alg_name(jwk->alg)));
-	if (jwk->alg == CONF_ALG_HS256) {
+	if (jwk->alg == CONF_ALG_HS256)
 		jwk_put_bytes(json, "k", jwk->secret, jwk->secret_len);
-	} else if (jwk->alg == CONF_ALG_RS256) {
-		size_t n = with_private ? COUNT_OF(rsa_numbers) : RSA_PUBLIC_NUMBERS;
-
-		for (size_t i = 0; i < n; i++)
-			jwk_put_number(json, rsa_numbers[i].member, jwk->pkey, rsa_numbers[i].param,
-			               0);
-	} else {
-		json_object_set_new(json, "crv", json_string("P-256"));
-		jwk_put_number(json, "x", jwk->pkey, OSSL_PKEY_PARAM_EC_PUB_X, P256_BYTES);
-		jwk_put_number(json, "y", jwk->pkey, OSSL_PKEY_PARAM_EC_PUB_Y, P256_BYTES);
-		if (with_private)
-			jwk_put_number(json, "d", jwk->pkey, OSSL_PKEY_PARAM_PRIV_KEY, P256_BYTES);
-	}
+	else if (jwk->alg == CONF_ALG_ES256)
+		jwk_put_ec(json, jwk->pkey, with_private);
+	else if (jwk->alg == CONF_ALG_EDDSA)
+		jwk_put_okp(json, jwk->pkey, with_private);
+	else
+		jwk_put_rsa(json, jwk->pkey, with_private);
 	return json;
 }
 

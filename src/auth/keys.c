@@ -1,168 +1,73 @@
-/* JWK sets (RFC 7517 section 5): immutable once built, counted, shared between threads; the
- * counter is their only changing part. A key that we cannot use is left out with a line in the
- * log, as the RFC wants; a set without any usable key is an error, and so are two usable keys
- * with one kid, because the token would then choose between them. */
-#include <errno.h>
-#include <stdio.h>
+/* The keys of every issuer, each under its [jwt] section: which section a token belongs to, and
+ * which key of that section is to verify it. The token's iss is looked at before anything is
+ * verified, only to choose; the keys then tried are that section's alone, so a key of one issuer
+ * never vouches for another's token, whatever kid it names. Immutable once built, counted, shared
+ * between threads. */
 #include <string.h>
 
 #include "auth_int.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #define KEYS_MAGIC 0xa07ce7a5u
 
-char *auth_keys_read_file(const char *path, size_t *len, char *err, size_t err_size)
+static const char *source_name(const struct auth_issuer *issuer, const struct auth_jwks *jwks)
 {
-	FILE *file = fopen(path, "re");
-	char *text;
-
-	if (file == NULL) {
-		snprintf(err, err_size, "%s: %s", path, strerror(errno));
-		return NULL;
-	}
-	/* The byte over the limit tells a file of exactly that size from a longer one. */
-	text = mem_alloc(AUTH_KEY_FILE_MAX + 1);
-	*len = fread(text, 1, AUTH_KEY_FILE_MAX + 1, file);
-	if (ferror(file) || *len > AUTH_KEY_FILE_MAX) {
-		snprintf(err, err_size, "%s: %s", path,
-		         ferror(file) ? strerror(errno) : "longer than 1 MiB");
-		auth_secret_free(text, *len);
-		text = NULL;
-	} else {
-		text[*len] = '\0';
-	}
-	fclose(file);
-	return text;
+	return jwks == issuer->file ? issuer->conf->jwks_file : issuer->conf->jwks_url;
 }
 
-json_t *auth_keys_parse_json(const char *text, size_t len, char *err, size_t err_size)
+/* ---- life -------------------------------------------------------------------------------- */
+
+static bool is_shadowed(const struct auth_issuer *issuer, const struct auth_jwks *jwks,
+                        const struct auth_jwk *jwk)
 {
-	json_error_t why;
-	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-	json_t *array = NULL;
+	const struct auth_jwk *first;
 
-	if (root == NULL) {
-		/* why.text would quote the file, that is, key material. */
-		snprintf(err, err_size, "line %d: not valid JSON", why.line);
-		return NULL;
-	}
-	if (json_is_array(json_object_get(root, "keys"))) {
-		array = json_incref(json_object_get(root, "keys"));
-	} else if (json_object_get(root, "kty") != NULL) {
-		array = json_array();
-		MUST(array != NULL && json_array_append(array, root) == 0);
-	} else {
-		snprintf(err, err_size, "neither a JWK set (\"keys\") nor a JWK (\"kty\")");
-	}
-	json_decref(root);
-	if (array != NULL && json_array_size(array) > AUTH_KEYS_MAX) {
-		snprintf(err, err_size, "more than %d keys", AUTH_KEYS_MAX);
-		json_decref(array);
-		array = NULL;
-	}
-	return array;
-}
-
-static void key_fini(struct auth_key *key)
-{
-	auth_secret_free(key->material, key->material_len);
-	MEM_FREE(&key->kid);
-}
-
-static void keys_free(struct auth_keys *keys)
-{
-	for (size_t i = 0; i < keys->n_keys; i++)
-		key_fini(&keys->keys[i]);
-	mem_free(keys->keys);
-	OBJ_FINI(keys, KEYS_MAGIC);
-	mem_free(keys);
-}
-
-static const struct auth_key *keys_find(const struct auth_keys *keys, const char *kid)
-{
-	for (size_t i = 0; i < keys->n_keys; i++)
-		if (keys->keys[i].kid != NULL && strcmp(keys->keys[i].kid, kid) == 0)
-			return &keys->keys[i];
-	return NULL;
-}
-
-/* False, with err, only where the whole set must be refused. */
-static bool keys_add(struct auth_keys *keys, const json_t *json, size_t index, char *err,
-                     size_t err_size)
-{
-	struct auth_key *key = &keys->keys[keys->n_keys];
-	struct auth_jwk jwk;
-	char why[128];
-
-	if (!auth_jwk_parse(json, AUTH_JWK_VERIFY, &jwk, why, sizeof(why))) {
-		/* Kept: it is the reason when none is left. */
-		snprintf(err, err_size, "no usable key; key %zu: %s", index + 1, why);
-		log_warning("key set: key %zu left out: %s", index + 1, why);
-		return true;
-	}
-	if (jwk.kid != NULL && keys_find(keys, jwk.kid) != NULL) {
-		snprintf(err, err_size, "two keys with kid \"%.64s\"", jwk.kid);
-		auth_jwk_fini(&jwk);
+	if (jwks == issuer->file || issuer->file == NULL || jwk->kid == NULL)
 		return false;
-	}
-	if (json_object_get(json, "d") != NULL)
-		log_warning("key set: key %zu holds its private half; PgUsher needs the public one "
-		            "only (pgusher token --public)",
-		            index + 1);
-	key->alg = jwk.alg;
-	key->material = auth_jwk_material(&jwk, AUTH_JWK_VERIFY, &key->material_len);
-	key->kid = jwk.kid;
-	jwk.kid = NULL;
-	keys->n_keys++;
-	auth_jwk_fini(&jwk);
-	return true;
+	first = auth_jwks_find(issuer->file, jwk->kid);
+	return first != NULL && (first->pkey == NULL || jwk->pkey == NULL ||
+	                         EVP_PKEY_eq(first->pkey, jwk->pkey) != 1);
 }
 
-struct auth_keys *auth_keys_parse(const char *json, size_t len, char *err, size_t err_size)
+static void warn_shadowed(const struct auth_issuer *issuer)
 {
-	json_t *array = auth_keys_parse_json(json, len, err, err_size);
-	struct auth_keys *keys;
-	const json_t *one;
-	bool ok = true;
-	size_t i;
+	for (size_t i = 0; issuer->url != NULL && i < issuer->url->n_keys; i++) {
+		const struct auth_jwk *jwk = &issuer->url->keys[i];
 
-	if (array == NULL)
-		return NULL;
-	keys = mem_zalloc(sizeof(*keys));
+		if (is_shadowed(issuer, issuer->url, jwk))
+			log_warning(
+				"two keys with kid \"%.64s\": that of %s counts, not that of %s",
+				jwk->kid, issuer->conf->jwks_file, issuer->conf->jwks_url);
+	}
+}
+
+struct auth_keys *auth_keys_of(const struct conf_jwt *sections, size_t n,
+                               struct auth_jwks *const *files, struct auth_jwks *const *urls)
+{
+	struct auth_keys *keys = mem_zalloc(sizeof(*keys));
+
 	OBJ_INIT(keys, KEYS_MAGIC);
 	atomic_init(&keys->refs, 1);
-	keys->keys = mem_zalloc(json_array_size(array) * sizeof(keys->keys[0]));
-	snprintf(err, err_size, "no usable key; the set is empty");
-	json_array_foreach(array, i, one)
-	{
-		ok = keys_add(keys, one, i, err, err_size);
-		if (!ok)
-			break;
+	keys->issuers = mem_zalloc(n * sizeof(keys->issuers[0]));
+	keys->n_issuers = n;
+	for (size_t i = 0; i < n; i++) {
+		keys->issuers[i].conf = &sections[i];
+		keys->issuers[i].file = files[i] != NULL ? auth_jwks_get(files[i]) : NULL;
+		keys->issuers[i].url = urls[i] != NULL ? auth_jwks_get(urls[i]) : NULL;
+		warn_shadowed(&keys->issuers[i]);
 	}
-	json_decref(array);
-	if (!ok || keys->n_keys == 0) {
-		keys_free(keys);
-		return NULL;
-	}
-	if (err_size > 0)
-		err[0] = '\0';
 	return keys;
 }
 
-struct auth_keys *auth_keys_load(const char *path, char *err, size_t err_size)
+struct auth_keys *auth_keys_new(struct conf *conf, struct auth_jwks *const *files,
+                                struct auth_jwks *const *urls)
 {
-	size_t len;
-	char *text = auth_keys_read_file(path, &len, err, err_size), why[200];
-	struct auth_keys *keys;
+	struct auth_keys *keys = auth_keys_of(conf->jwts, conf->n_jwts, files, urls);
 
-	if (text == NULL)
-		return NULL;
-	keys = auth_keys_parse(text, len, why, sizeof(why));
-	if (keys == NULL)
-		snprintf(err, err_size, "%s: %s", path, why);
-	auth_secret_free(text, len);
+	keys->conf = conf_get(conf);
 	return keys;
 }
 
@@ -181,33 +86,149 @@ void auth_keys_put(struct auth_keys **keysp)
 	if (keys == NULL)
 		return;
 	OBJ_CHECK(keys, KEYS_MAGIC);
-	if (atomic_fetch_sub_explicit(&keys->refs, 1, memory_order_acq_rel) == 1)
-		keys_free(keys);
+	if (atomic_fetch_sub_explicit(&keys->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < keys->n_issuers; i++) {
+		auth_jwks_put(&keys->issuers[i].file);
+		auth_jwks_put(&keys->issuers[i].url);
+	}
+	mem_free(keys->issuers);
+	if (keys->conf != NULL)
+		conf_put(&keys->conf);
+	OBJ_FINI(keys, KEYS_MAGIC);
+	mem_free(keys);
+}
+
+/* ---- what is there ------------------------------------------------------------------------ */
+
+static size_t issuer_count(const struct auth_issuer *issuer)
+{
+	return (issuer->file != NULL ? issuer->file->n_keys : 0) +
+	       (issuer->url != NULL ? issuer->url->n_keys : 0);
 }
 
 size_t auth_keys_count(const struct auth_keys *keys)
 {
+	size_t n = 0;
+
 	OBJ_CHECK(keys, KEYS_MAGIC);
-	return keys->n_keys;
+	for (size_t i = 0; i < keys->n_issuers; i++)
+		n += issuer_count(&keys->issuers[i]);
+	return n;
 }
 
-enum auth_reason auth_keys_choose(const struct auth_keys *keys, const char *kid, uint32_t alg,
-                                  const struct auth_key **key)
+size_t auth_keys_missing(const struct auth_keys *keys)
+{
+	size_t n = 0;
+
+	OBJ_CHECK(keys, KEYS_MAGIC);
+	for (size_t i = 0; i < keys->n_issuers; i++)
+		n += issuer_count(&keys->issuers[i]) == 0;
+	return n;
+}
+
+bool auth_keys_require_tls(const struct auth_keys *keys)
 {
 	OBJ_CHECK(keys, KEYS_MAGIC);
+	for (size_t i = 0; i < keys->n_issuers; i++)
+		if (!keys->issuers[i].conf->require_tls)
+			return false;
+	return true;
+}
+
+static void jwks_each(const struct auth_issuer *issuer, const struct auth_jwks *jwks,
+                      auth_key_visit_fn *visit, void *arg)
+{
+	int64_t read_us;
+
+	if (jwks == NULL)
+		return;
+	read_us = atomic_load_explicit(&jwks->read_us, memory_order_relaxed);
+	for (size_t i = 0; i < jwks->n_keys; i++) {
+		const struct auth_jwk *jwk = &jwks->keys[i];
+		struct auth_key_info info = {
+			.section = issuer->conf->name,
+			.issuer = issuer->conf->issuer,
+			.kid = jwk->kid != NULL ? jwk->kid : "",
+			.alg = auth_alg_name(jwk->alg),
+			.use = "sig",
+			.source = source_name(issuer, jwks),
+			.age_s = (clock_mono_us() - read_us) / US_PER_S,
+			.is_shadowed = is_shadowed(issuer, jwks, jwk),
+		};
+
+		visit(arg, &info);
+	}
+}
+
+void auth_keys_each(const struct auth_keys *keys, auth_key_visit_fn *visit, void *arg)
+{
+	OBJ_CHECK(keys, KEYS_MAGIC);
+	for (size_t i = 0; i < keys->n_issuers; i++) {
+		jwks_each(&keys->issuers[i], keys->issuers[i].file, visit, arg);
+		jwks_each(&keys->issuers[i], keys->issuers[i].url, visit, arg);
+	}
+}
+
+/* ---- choosing ----------------------------------------------------------------------------- */
+
+const struct auth_issuer *auth_keys_issuer(const struct auth_keys *keys, const json_t *claims)
+{
+	const json_t *iss = json_object_get(claims, "iss");
+	const struct auth_issuer *any = NULL;
+
+	OBJ_CHECK(keys, KEYS_MAGIC);
+	/* RFC 7519 section 4.1.1: a string. Nothing else is anybody's. */
+	if (iss != NULL && !json_is_string(iss))
+		return NULL;
+	for (size_t i = 0; i < keys->n_issuers; i++) {
+		const char *own = keys->issuers[i].conf->issuer;
+
+		if (own[0] == '\0')
+			any = &keys->issuers[i];
+		else if (iss != NULL && strcmp(json_string_value(iss), own) == 0)
+			return &keys->issuers[i];
+	}
+	return any;
+}
+
+/* Of a key set the only key for alg; a second one sets *several. */
+static const struct auth_jwk *jwks_only(const struct auth_jwks *jwks, uint32_t alg,
+                                        const struct auth_jwk *found, bool *several)
+{
+	for (size_t i = 0; jwks != NULL && i < jwks->n_keys; i++) {
+		const struct auth_jwk *jwk = &jwks->keys[i];
+
+		if (jwk->alg != alg)
+			continue;
+		/* The same key may be in the file and behind the URL. */
+		if (found != NULL &&
+		    (found->pkey == NULL || EVP_PKEY_eq(found->pkey, jwk->pkey) != 1))
+			*several = true;
+		found = found != NULL ? found : jwk;
+	}
+	return found;
+}
+
+enum auth_reason auth_issuer_choose(const struct auth_issuer *issuer, const char *kid, uint32_t alg,
+                                    const struct auth_jwk **key)
+{
+	bool several = false;
+
 	*key = NULL;
+	if (issuer_count(issuer) == 0)
+		return AUTH_NO_KEYS;
 	if (kid != NULL) {
-		*key = keys_find(keys, kid);
+		if (issuer->file != NULL)
+			*key = auth_jwks_find(issuer->file, kid);
+		if (*key == NULL && issuer->url != NULL)
+			*key = auth_jwks_find(issuer->url, kid);
 		if (*key == NULL)
 			return AUTH_UNKNOWN_KEY;
 		return (*key)->alg == alg ? AUTH_OK : AUTH_ALGORITHM;
 	}
-	for (size_t i = 0; i < keys->n_keys; i++) {
-		if (keys->keys[i].alg != alg)
-			continue;
-		if (*key != NULL) /* two would fit: the token must say which */
-			return AUTH_UNKNOWN_KEY;
-		*key = &keys->keys[i];
-	}
-	return *key != NULL ? AUTH_OK : AUTH_UNKNOWN_KEY;
+	*key = jwks_only(issuer->file, alg, NULL, &several);
+	*key = jwks_only(issuer->url, alg, *key, &several);
+	/* Where two would fit, the token must say which. */
+	return *key != NULL && !several ? AUTH_OK : AUTH_UNKNOWN_KEY;
 }

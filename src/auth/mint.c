@@ -10,6 +10,7 @@
 
 #include "auth_int.h"
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/mem.h"
 
 #define KID_RANDOM_BYTES 8
@@ -72,7 +73,7 @@ static bool text_pick(const char *text, size_t len, const char *kid, struct auth
 
 	if (text_is_pem(text))
 		return parse_pem_as(text, len, kid, jwk, err, err_size);
-	array = auth_keys_parse_json(text, len, err, err_size);
+	array = auth_jwks_parse_json(text, len, err, err_size);
 	if (array == NULL)
 		return false;
 	ok = set_pick(array, kid, jwk, err, err_size);
@@ -87,7 +88,7 @@ static bool key_load(const char *path, const char *kid, struct auth_jwk *jwk, ch
 	size_t len;
 	bool ok;
 
-	text = auth_keys_read_file(path, &len, err, err_size);
+	text = auth_jwks_read_file(path, &len, err, err_size);
 	if (text == NULL)
 		return false;
 	ok = text_pick(text, len, kid, jwk, why, sizeof(why));
@@ -180,7 +181,8 @@ static json_t *mint_claims(const struct auth_mint *mint, char *err, size_t err_s
 
 /* ---- signing ---------------------------------------------------------------------------- */
 
-static char *mint_sign(const struct auth_jwk *jwk, const json_t *claims)
+/* What libjwt has in every version that we meet. */
+static char *mint_by_libjwt(const struct auth_jwk *jwk, const json_t *claims)
 {
 	static const jwt_alg_t algs[] = {[CONF_ALG_HS256] = JWT_ALG_HS256,
 	                                 [CONF_ALG_RS256] = JWT_ALG_RS256,
@@ -206,6 +208,53 @@ static char *mint_sign(const struct auth_jwk *jwk, const json_t *claims)
 	return copy;
 }
 
+/* The JSON's base64url behind what is there. */
+static void put_part(struct buf *out, const json_t *json)
+{
+	char *text = json_dumps(json, JSON_COMPACT), *part;
+
+	MUST(text != NULL);
+	part = auth_b64_encode(text, strlen(text));
+	buf_put(out, part, strlen(part));
+	mem_free(part);
+	free(text);
+}
+
+/* What libjwt 1.10 (Debian 12) lacks: PS256 and EdDSA. */
+static char *mint_by_openssl(const struct auth_jwk *jwk, const json_t *claims)
+{
+	json_t *header = json_object();
+	uint8_t sig[AUTH_SIGNATURE_MAX];
+	struct buf out = {0};
+	size_t len;
+	char *part;
+
+	put_string(header, "alg", auth_alg_name(jwk->alg));
+	put_string(header, "typ", "JWT");
+	put_string(header, "kid", jwk->kid);
+	put_part(&out, header);
+	json_decref(header);
+	buf_put_u8(&out, '.');
+	put_part(&out, claims);
+	len = auth_crypto_sign(jwk, (const char *)out.data, out.len, sig);
+	if (len == 0) {
+		buf_fini(&out);
+		return NULL;
+	}
+	buf_put_u8(&out, '.');
+	part = auth_b64_encode(sig, len);
+	buf_put_cstr(&out, part);
+	mem_free(part);
+	return (char *)out.data;
+}
+
+static char *mint_sign(const struct auth_jwk *jwk, const json_t *claims)
+{
+	if (jwk->alg == CONF_ALG_PS256 || jwk->alg == CONF_ALG_EDDSA)
+		return mint_by_openssl(jwk, claims);
+	return mint_by_libjwt(jwk, claims);
+}
+
 char *auth_mint(const struct auth_mint *mint, char *err, size_t err_size)
 {
 	struct auth_jwk jwk;
@@ -224,7 +273,7 @@ char *auth_mint(const struct auth_mint *mint, char *err, size_t err_size)
 	if (claims != NULL) {
 		token = mint_sign(&jwk, claims);
 		if (token == NULL)
-			snprintf(err, err_size, "%s: libjwt could not sign", mint->key_file);
+			snprintf(err, err_size, "%s: the key could not sign", mint->key_file);
 	}
 	if (token != NULL && strlen(token) > AUTH_TOKEN_MAX) {
 		snprintf(err, err_size, "the token would have %zu bytes, more than %d",
@@ -258,7 +307,8 @@ char *auth_key_new(const char *alg, const char *kid, char *err, size_t err_size)
 	struct auth_jwk jwk;
 
 	if (bit == 0) {
-		snprintf(err, err_size, "algorithm \"%.16s\": not HS256, RS256 or ES256", alg);
+		snprintf(err, err_size,
+		         "algorithm \"%.16s\": not HS256, RS256, ES256, PS256 or EdDSA", alg);
 		return NULL;
 	}
 	random_hex(fresh, KID_RANDOM_BYTES);
@@ -287,7 +337,7 @@ static json_t *public_of_pem(const char *text, size_t len, const char *kid, char
 static json_t *public_of_json(const char *text, size_t len, const char *kid, char *err,
                               size_t err_size)
 {
-	json_t *array = auth_keys_parse_json(text, len, err, err_size), *keys;
+	json_t *array = auth_jwks_parse_json(text, len, err, err_size), *keys;
 	const json_t *one;
 	struct auth_jwk jwk;
 	size_t i;
@@ -295,7 +345,7 @@ static json_t *public_of_json(const char *text, size_t len, const char *kid, cha
 	if (array == NULL)
 		return NULL;
 	keys = json_array();
-	snprintf(err, err_size, "no such RSA or EC key");
+	snprintf(err, err_size, "no such RSA, EC or OKP key");
 	json_array_foreach(array, i, one)
 	{
 		if (!key_has_kid(one, kid) ||
@@ -323,7 +373,7 @@ char *auth_key_public(const char *key_file, const char *kid, char *err, size_t e
 	json_t *keys, *set;
 	size_t len;
 
-	text = auth_keys_read_file(key_file, &len, err, err_size);
+	text = auth_jwks_read_file(key_file, &len, err, err_size);
 	if (text == NULL)
 		return NULL;
 	if (text_is_pem(text))

@@ -1,6 +1,7 @@
 /* auth_verify: a token to a verdict. Cold, it goes through signature.c and claims.c; warm, the
  * ticket comes from the cache. Both ways end in ticket_admit, which holds whatever may differ
- * between two calls with the same token: the time, the role asked for, the role's tenant rule.
+ * between two calls with the same token: the time, the role asked for, the role's tenant rule, how
+ * it came.
  * Runs on the worker's thread; tickets belong to it, so their counter is a plain number. */
 #include <string.h>
 
@@ -84,11 +85,11 @@ bool auth_ticket_allows_role(const struct auth_ticket *t, const char *role)
  * that is not too early. All dates are below 10^12, so nothing overflows. */
 static enum auth_reason ticket_admit(const struct auth_ticket *t, const struct auth_request *req)
 {
-	int64_t leeway_s = req->conf->leeway / US_PER_S;
-
-	if (req->now_s >= t->exp_s + leeway_s)
+	if (req->is_exposed && t->requires_tls)
+		return AUTH_TLS_REQUIRED;
+	if (req->now_s >= t->exp_s + t->leeway_s)
 		return AUTH_EXPIRED;
-	if (req->now_s + leeway_s < t->nbf_s)
+	if (req->now_s + t->leeway_s < t->nbf_s)
 		return AUTH_NOT_YET_VALID;
 	if (req->tenant_required && t->tenant[0] == '\0')
 		return AUTH_NO_TENANT;
@@ -99,17 +100,29 @@ static enum auth_reason ticket_admit(const struct auth_ticket *t, const struct a
 static enum auth_reason ticket_build(struct auth_cache *cache, const struct auth_request *req,
                                      struct auth_ticket **ticket)
 {
-	enum auth_reason reason;
-	json_t *claims;
-	bool checked;
+	struct auth_verdict verdict;
+	enum auth_reason reason = auth_signature_verify(req, &verdict);
 
-	reason = auth_signature_verify(req, &claims, &checked);
-	if (cache != NULL && checked)
+	if (cache != NULL && verdict.is_checked)
 		cache->stats.signature_checks++;
 	if (reason == AUTH_OK)
-		reason = auth_claims_check(claims, req->conf, ticket);
-	json_decref(claims);
+		reason = auth_claims_check(verdict.claims, verdict.issuer->conf, ticket);
+	json_decref(verdict.claims);
 	return reason;
+}
+
+int auth_refetch(const struct auth_request *req, enum auth_reason reason)
+{
+	struct auth_verdict verdict;
+
+	if ((reason != AUTH_UNKNOWN_KEY && reason != AUTH_NO_KEYS) || req->len > AUTH_TOKEN_MAX)
+		return -1;
+	/* Read once more rather than carried through every verdict: this is rare. */
+	(void)auth_signature_verify(req, &verdict);
+	json_decref(verdict.claims);
+	if (verdict.issuer == NULL || verdict.issuer->conf->jwks_url[0] == '\0')
+		return -1;
+	return (int)(verdict.issuer - req->keys->issuers);
 }
 
 enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request *req,
@@ -119,7 +132,7 @@ enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request
 	uint8_t digest[SHA256_BYTES];
 	enum auth_reason reason;
 
-	MUST(req->role != NULL && req->keys != NULL && req->conf != NULL);
+	MUST(req->role != NULL && req->keys != NULL);
 	*ticket = NULL;
 	if (req->len > AUTH_TOKEN_MAX) /* before even the digest is paid for */
 		return AUTH_MALFORMED;

@@ -25,14 +25,41 @@ static int fail(const char *file, const char *key, const char *what)
 	return 1;
 }
 
+static bool ca_file_is_good(const char *path)
+{
+	X509_STORE *store = X509_STORE_new();
+	bool ok = store != NULL && X509_STORE_load_file(store, path) == 1;
+
+	X509_STORE_free(store);
+	return ok;
+}
+
+static int check_jwt(const struct conf *conf, const struct conf_jwt *jwt)
+{
+	struct auth_jwks *jwks;
+	char err[512];
+
+	if (jwt->jwks_file[0] != '\0') {
+		jwks = auth_jwks_load(jwt->jwks_file, err, sizeof(err));
+		if (jwks == NULL)
+			return fail(conf->path, "jwks_file", err);
+		auth_jwks_put(&jwks);
+	}
+	if (jwt->jwks_ca_file[0] != '\0' && !ca_file_is_good(jwt->jwks_ca_file)) {
+		snprintf(err, sizeof(err), "%s: no certificates in PEM", jwt->jwks_ca_file);
+		return fail(conf->path, "jwks_ca_file", err);
+	}
+	return 0;
+}
+
 static int check_named(const struct conf *conf)
 {
 	char err[512];
-	struct auth_keys *keys = auth_keys_load(conf->jwt.jwks_file, err, sizeof(err));
 
-	if (keys == NULL)
-		return fail(conf->path, "jwks_file", err);
-	auth_keys_put(&keys);
+	for (size_t i = 0; i < conf->n_jwts; i++) {
+		if (check_jwt(conf, &conf->jwts[i]) != 0)
+			return 1;
+	}
 	if (conf->pgusher.client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
 		SSL_CTX *tls =
 			tls_server_context(conf->pgusher.client_tls_cert_file,

@@ -1,9 +1,9 @@
-/* `pgusher serve`: reads the configuration, binds, starts the dialer and the workers, and then
- * waits for signals and for a new key file. Only this file and main.c end the process.
+/* `pgusher serve`: reads the configuration, binds, starts the dialer, the probe and the workers,
+ * and then waits for signals. Only this file and main.c end the process.
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again and reads the keys again */
+ *   SIGHUP          opens the log file again and reads and fetches the keys again */
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
@@ -27,7 +27,6 @@
 #include "probe.h"
 #include "worker.h"
 
-#define KEY_POLL_MS 500
 #define ADDRESSES_MAX 32
 /* Log, files that are read, dialer, cancels on their way; then a worker's loop, mail, listeners. */
 #define DESCRIPTORS_OWN 128
@@ -36,9 +35,8 @@
 
 struct server_process {
 	struct conf *conf;
-	struct auth_keys *keys;
-	struct stat keys_stat;
 	struct dialer *dialer;
+	struct probe *probe;
 	struct worker_shared shared;
 	struct event_base *base;
 	struct event *events[8];
@@ -70,39 +68,13 @@ static int fail(const char *what, const char *why)
 
 /* ---- keys ----------------------------------------------------------------------------------- */
 
-static bool same_file(const struct stat *a, const struct stat *b)
+/* On the probe's thread. */
+static void set_keys(void *arg, struct auth_keys *keys)
 {
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
+	struct server_process *p = arg;
 
-/* Takes the key file when it has changed; keeps the old keys when it is no good. */
-static void reload_keys(struct server_process *p, bool force)
-{
-	const char *path = p->conf->jwt.jwks_file;
-	struct auth_keys *keys;
-	struct stat now = {0};
-	char err[512];
-
-	if (stat(path, &now) != 0 || (!force && same_file(&now, &p->keys_stat)))
-		return;
-	p->keys_stat = now;
-	keys = auth_keys_load(path, err, sizeof(err));
-	if (keys == NULL) {
-		log_error("the old keys stay: %s", err);
-		return;
-	}
-	log_info("keys read from %s: %zu", path, auth_keys_count(keys));
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_set_keys(p->shared.workers[i], keys);
-	auth_keys_put(&p->keys);
-	p->keys = keys;
-}
-
-static void on_key_poll(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd, (void)what;
-	reload_keys(arg, false);
 }
 
 /* ---- the workers' ends ---------------------------------------------------------------------- */
@@ -157,29 +129,26 @@ static void on_hangup(evutil_socket_t sig, short what, void *arg)
 	(void)sig, (void)what;
 	if (p->conf->pgusher.logfile[0] != '\0' && !log_open(p->conf->pgusher.logfile))
 		log_error("cannot open %s: %s", p->conf->pgusher.logfile, strerror(errno));
-	reload_keys(p, true);
+	probe_refresh_keys(p->probe);
 }
 
-static void add_event(struct server_process *p, struct event *event, const struct timeval *period)
+static void add_event(struct server_process *p, struct event *event)
 {
-	MUST(event != NULL && event_add(event, period) == 0);
+	MUST(event != NULL && event_add(event, NULL) == 0);
 	MUST(p->n_events < COUNT_OF(p->events));
 	p->events[p->n_events++] = event;
 }
 
 static void watch(struct server_process *p)
 {
-	struct timeval period = {.tv_usec = KEY_POLL_MS * 1000};
-
 	p->base = event_base_new();
 	MUST(p->base != NULL);
 	p->mailbox = mailbox_new(p->base, p);
 	p->shared.on_end = tell_end;
 	p->shared.on_end_arg = p;
-	add_event(p, evsignal_new(p->base, SIGTERM, on_terminate, p), NULL);
-	add_event(p, evsignal_new(p->base, SIGINT, on_terminate, p), NULL);
-	add_event(p, evsignal_new(p->base, SIGHUP, on_hangup, p), NULL);
-	add_event(p, event_new(p->base, -1, EV_PERSIST, on_key_poll, p), &period);
+	add_event(p, evsignal_new(p->base, SIGTERM, on_terminate, p));
+	add_event(p, evsignal_new(p->base, SIGINT, on_terminate, p));
+	add_event(p, evsignal_new(p->base, SIGHUP, on_hangup, p));
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -291,9 +260,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 {
 	const struct conf_pgusher *conf = &p->conf->pgusher;
 
-	(void)stat(p->conf->jwt.jwks_file, &p->keys_stat);
-	p->keys = auth_keys_load(p->conf->jwt.jwks_file, err, err_size);
-	if (p->keys == NULL)
+	p->probe = probe_new(p->conf, err, err_size);
+	if (p->probe == NULL)
 		return false;
 	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
 		p->shared.tls = tls_server_context(conf->client_tls_cert_file,
@@ -308,15 +276,17 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->shared.dialer =
 		(struct pool_dialer){.dial = dial, .cancel = cancel, .dialer = p->dialer};
 	p->shared.peer_dialer = p->dialer;
+	p->shared.probe = p->probe;
 	p->shared.workers = mem_zalloc(p->shared.n_workers * sizeof(p->shared.workers[0]));
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
-		p->shared.workers[i] = worker_new(&p->shared, i, p->keys);
+		p->shared.workers[i] = worker_new(&p->shared, i, probe_keys(p->probe));
 	return bind_all(p, err, err_size);
 }
 
 static void run(struct server_process *p)
 {
 	watch(p);
+	probe_start(p->probe, set_keys, p);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_start(p->shared.workers[i]);
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
@@ -329,6 +299,8 @@ static void finish(struct server_process *p)
 {
 	if (p->dialer != NULL)
 		dialer_free(&p->dialer);
+	if (p->probe != NULL)
+		probe_free(&p->probe);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_stop(p->shared.workers[i]);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
@@ -344,7 +316,6 @@ static void finish(struct server_process *p)
 	}
 	unlink_unix(p);
 	SSL_CTX_free(p->shared.tls);
-	auth_keys_put(&p->keys);
 	conf_put(&p->conf);
 	libevent_global_shutdown();
 }

@@ -1,6 +1,7 @@
 /* Checks that concern more than one key, after every value by itself was found good. The error
  * points at the line that asks for what is missing. */
 #include <stdio.h>
+#include <string.h>
 
 #include "conf_int.h"
 
@@ -72,17 +73,51 @@ static bool check_server_tls(const struct check *c)
 	return true;
 }
 
-static bool check_jwt(const struct check *c)
+static bool check_jwt(const struct check *c, size_t i)
 {
-	const struct conf_jwt *jwt = &c->conf->jwt;
+	const struct conf_jwt *jwt = &c->conf->jwts[i];
 
-	if (!jwt->jwks_file[0])
-		return check_fail(c, CONF_SECTION_jwt, 0, "jwks_file",
-		                  "empty: without keys no token can be checked");
+	if (!jwt->jwks_file[0] && !jwt->jwks_url[0])
+		return check_fail(c, CONF_SECTION_jwt, i, "jwks_file",
+		                  "empty, and so is jwks_url: without keys no token can be "
+		                  "checked");
+	if (jwt->jwks_ca_file[0] && !jwt->jwks_url[0])
+		return check_fail(c, CONF_SECTION_jwt, i, "jwks_ca_file",
+		                  "for jwks_url, which is empty");
+	if (jwt->jwks_min_refresh == 0)
+		return check_fail(c, CONF_SECTION_jwt, i, "jwks_min_refresh",
+		                  "0 would let every login with an unknown key ask jwks_url");
 	if (!jwt->tenant_claim[0])
-		return check_fail(c, CONF_SECTION_jwt, 0, "tenant_claim", "empty");
+		return check_fail(c, CONF_SECTION_jwt, i, "tenant_claim", "empty");
 	if (!jwt->role_claim[0])
-		return check_fail(c, CONF_SECTION_jwt, 0, "role_claim", "empty");
+		return check_fail(c, CONF_SECTION_jwt, i, "role_claim", "empty");
+	return true;
+}
+
+/* A token belongs to one section only. */
+static bool check_issuers(const struct check *c, size_t i)
+{
+	const struct conf_jwt *jwt = &c->conf->jwts[i];
+	char what[CONF_MAX_NAME_BYTES + 96];
+
+	for (size_t other = 0; other < i; other++) {
+		const char *name = c->conf->jwts[other].name;
+
+		if (strcmp(c->conf->jwts[other].issuer, jwt->issuer) != 0)
+			continue;
+		snprintf(what, sizeof(what), "%s in [jwt%s%s]: which would a token belong to?",
+		         jwt->issuer[0] ? "the same as" : "empty, as", name[0] ? " " : "", name);
+		return check_fail(c, CONF_SECTION_jwt, i, "issuer", what);
+	}
+	return true;
+}
+
+static bool check_jwts(const struct check *c)
+{
+	for (size_t i = 0; i < c->conf->n_jwts; i++) {
+		if (!check_jwt(c, i) || !check_issuers(c, i))
+			return false;
+	}
 	return true;
 }
 
@@ -125,6 +160,6 @@ bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf
 	const struct check c = {doc, conf, err};
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
-	       check_server_tls(&c) && check_jwt(&c) && check_nodes(&c) && check_databases(&c) &&
+	       check_server_tls(&c) && check_jwts(&c) && check_nodes(&c) && check_databases(&c) &&
 	       check_peers(&c);
 }

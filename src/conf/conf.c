@@ -58,10 +58,18 @@ static void fill_names(struct conf_doc *doc)
 {
 	struct conf *conf = doc->conf;
 
+	conf->jwts = sections_alloc(doc, CONF_SECTION_jwt, &conf->n_jwts);
 	conf->nodes = sections_alloc(doc, CONF_SECTION_node, &conf->n_nodes);
 	conf->databases = sections_alloc(doc, CONF_SECTION_database, &conf->n_databases);
 	conf->roles = sections_alloc(doc, CONF_SECTION_role, &conf->n_roles);
 	conf->peers = sections_alloc(doc, CONF_SECTION_peer, &conf->n_peers);
+	if (conf->n_jwts == 0) { /* [jwt] need not be there: its keys have defaults */
+		conf->n_jwts = 1;
+		conf->jwts = conf_memory_alloc(conf, sizeof(conf->jwts[0]));
+		conf->jwts[0].name = "";
+	}
+	for (size_t i = 0; i < doc_count(doc, CONF_SECTION_jwt); i++)
+		conf->jwts[i].name = name_copy(doc, CONF_SECTION_jwt, i);
 	for (size_t i = 0; i < conf->n_nodes; i++)
 		conf->nodes[i].name = name_copy(doc, CONF_SECTION_node, i);
 	for (size_t i = 0; i < conf->n_databases; i++)
@@ -82,20 +90,45 @@ static const struct conf_doc_section *doc_section(const struct conf_doc *doc,
 	return NULL;
 }
 
+/* NULL: the file does not set it. */
+static const struct conf_doc_entry *section_entry(const struct conf_doc *doc,
+                                                  const struct conf_doc_section *section,
+                                                  const struct conf_option_def *option)
+{
+	for (size_t e = 0; section && e < section->n; e++) {
+		if (doc->entries[section->first + e].option == option)
+			return &doc->entries[section->first + e];
+	}
+	return NULL;
+}
+
+/* The well-known key file is that of a lone [jwt]: beside a URL it need not be there, and another
+ * issuer must never get its keys by saying nothing. */
+static const char *option_default(const struct conf_doc *doc,
+                                  const struct conf_doc_section *section,
+                                  const struct conf_option_def *option)
+{
+	const struct conf_doc_entry *url;
+
+	if (option != conf_option_find(CONF_SECTION_jwt, "jwks_file"))
+		return option->def;
+	url = section_entry(doc, section, conf_option_find(CONF_SECTION_jwt, "jwks_url"));
+	if ((section && section->name[0]) || (url && url->text[0]))
+		return "";
+	return option->def;
+}
+
 /* The text of an option: the file's, else the default's; NULL when it is required. */
 static const char *option_text(const struct conf_doc *doc, const struct conf_doc_section *section,
                                const struct conf_option_def *option, int *line)
 {
-	*line = section ? section->line : 0;
-	for (size_t e = 0; section && e < section->n; e++) {
-		const struct conf_doc_entry *entry = &doc->entries[section->first + e];
+	const struct conf_doc_entry *entry = section_entry(doc, section, option);
 
-		if (entry->option != option)
-			continue;
-		*line = entry->line;
-		return entry->text;
-	}
-	return option->def;
+	*line = section ? section->line : 0;
+	if (!entry)
+		return option_default(doc, section, option);
+	*line = entry->line;
+	return entry->text;
 }
 
 static bool fill_section(const struct conf_doc *doc, enum conf_section_id id, size_t i,

@@ -73,6 +73,7 @@ struct conf_type {
 	TYPE(STRING)                                                                               \
 	TYPE(FILE)                                                                                 \
 	TYPE(DIR)                                                                                  \
+	TYPE(URL)                                                                                  \
 	TYPE(GUC)                                                                                  \
 	TYPE(POOL_MODE)                                                                            \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
@@ -105,6 +106,10 @@ conf_format_fn conf_int_format, conf_port_format, conf_duration_format;
 /* Appends text, without a NUL. */
 void conf_put_text(struct buf *out, const char *text);
 
+/* ---- url.c ------------------------------------------------------------------------------ */
+
+conf_parse_fn conf_url_parse;
+
 /* ---- option.c: the table ----------------------------------------------------------------- */
 
 enum conf_section_id {
@@ -119,8 +124,10 @@ enum conf_section_id {
 };
 
 struct conf_section_def {
-	const char *word; /* what stands in the brackets, before the name if it has one */
-	bool is_named, is_required;
+	const char *word;    /* what stands in the brackets, before the name if it has one */
+	bool is_named;       /* needs a name */
+	bool takes_name;     /* may have one */
+	bool is_required;    /* with a name: there must be one */
 	const char *example; /* name */
 	const char *doc;
 };

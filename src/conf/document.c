@@ -150,8 +150,10 @@ static const char *const manual_head[] = {
 	"",
 	"The file is read at the start: a change takes a restart (a new process can be started "
 	"beside "
-	"the old one, see operations.md). Only the key file is read again while PgUsher runs, when "
-	"it changes and on SIGHUP, which also opens the log file again.",
+	"the old one, see operations.md). Only the key files are read again while PgUsher runs, "
+	"when "
+	"they change and on SIGHUP, which also fetches every jwks_url and opens the log file "
+	"again.",
 	"",
 	"## The least that works",
 	"",
@@ -165,6 +167,9 @@ static const char *const manual_checks[] = {
 	"- There is at least one `[node NAME]`, one `[database NAME]` and one `[role NAME]`.",
 	"- `nodes` of a database names sections that exist, each once, and at least one with "
 	"`role = auto`.",
+	"- Every `[jwt]` section has a `jwks_file` or a `jwks_url`, and an `issuer` of its own; "
+	"one "
+	"of them may have none.",
 	"- `client_tls_sslmode` other than `disable` needs `client_tls_key_file` and "
 	"`client_tls_cert_file`.",
 	"- `server_tls_sslmode = verify-ca` and `verify-full` need `server_tls_ca_file`; "

@@ -10,9 +10,15 @@
 #define IS_NAMED_ONCE false
 #define IS_NAMED_NAMED true
 #define IS_NAMED_OPTIONAL true
+#define IS_NAMED_BOTH false
+#define TAKES_NAME_ONCE false
+#define TAKES_NAME_NAMED true
+#define TAKES_NAME_OPTIONAL true
+#define TAKES_NAME_BOTH true
 #define IS_REQUIRED_ONCE false
 #define IS_REQUIRED_NAMED true
 #define IS_REQUIRED_OPTIONAL false
+#define IS_REQUIRED_BOTH false
 #define IS_LIVE_RESTART false
 #define IS_LIVE_LIVE true
 /* Each is two initialisers: .def and .example. */
@@ -22,7 +28,11 @@
 
 const struct conf_section_def conf_sections[CONF_N_SECTIONS] = {
 #define SECTION(section, repeat, example_, doc_)                                                   \
-	[CONF_SECTION_##section] = {#section, IS_NAMED_##repeat, IS_REQUIRED_##repeat, (example_), \
+	[CONF_SECTION_##section] = {#section,                                                      \
+	                            IS_NAMED_##repeat,                                             \
+	                            TAKES_NAME_##repeat,                                           \
+	                            IS_REQUIRED_##repeat,                                          \
+	                            (example_),                                                    \
 	                            (doc_)},
 #define OPTION(section, key, type, def, reload, doc)
 #define SECTION_END(section)
@@ -169,6 +179,8 @@ const char *conf_section_hint(const char *word)
 size_t conf_section_count(const struct conf *conf, enum conf_section_id section)
 {
 	switch (section) {
+	case CONF_SECTION_jwt:
+		return conf->n_jwts;
 	case CONF_SECTION_node:
 		return conf->n_nodes;
 	case CONF_SECTION_database:
@@ -189,7 +201,7 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 	case CONF_SECTION_pgusher:
 		return &conf->pgusher;
 	case CONF_SECTION_jwt:
-		return &conf->jwt;
+		return &conf->jwts[i];
 	case CONF_SECTION_context:
 		return &conf->context;
 	case CONF_SECTION_node:
@@ -209,6 +221,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 const char *conf_section_name(const struct conf *conf, enum conf_section_id section, size_t i)
 {
 	switch (section) {
+	case CONF_SECTION_jwt:
+		return conf->jwts[i].name;
 	case CONF_SECTION_node:
 		return conf->nodes[i].name;
 	case CONF_SECTION_database:

@@ -60,7 +60,7 @@ static bool section_check(struct reader *r, const char *label, const char *word,
 	}
 	if (def->is_named && section->name[0] == '\0')
 		return reader_fail(r, label, "the section needs a name behind its kind");
-	if (!def->is_named && section->name[0] != '\0')
+	if (!def->takes_name && section->name[0] != '\0')
 		return reader_fail(r, label, "this section takes no name");
 	if (section->id == CONF_SECTION_node && !node_name_is_valid(section->name))
 		return reader_fail(r, label,

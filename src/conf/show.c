@@ -43,6 +43,7 @@ static void option_visit(const struct conf *conf, const struct conf_option_def *
                          conf_visit_fn *visit, void *arg)
 {
 	const struct conf_section_def *section = &conf_sections[def->section];
+	const char *name = conf_section_name(conf, def->section, i);
 	char label[CONF_MAX_NAME_BYTES + 32];
 	struct buf value = {0}, normal = {0};
 	struct conf_option option = {
@@ -54,8 +55,7 @@ static void option_visit(const struct conf *conf, const struct conf_option_def *
 		.doc = def->doc,
 	};
 
-	snprintf(label, sizeof(label), "%s%s%s", section->word, section->is_named ? " " : "",
-	         conf_section_name(conf, def->section, i));
+	snprintf(label, sizeof(label), "%s%s%s", section->word, name[0] ? " " : "", name);
 	visit(arg, &option);
 	buf_fini(&value);
 	buf_fini(&normal);

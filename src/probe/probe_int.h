@@ -1,5 +1,6 @@
 /* What the files of the probe module share: the dialer (dialer.c) hands dials to dial.c and
- * cancels to cancel.c. All of it is the dialer thread's alone. */
+ * cancels to cancel.c, all on the dialer's thread; the probe (probe.c) hands keys to keeper.c,
+ * which fetches with fetch.c, all on the probe's thread. */
 #ifndef PGUSHER_PROBE_INT_H
 #define PGUSHER_PROBE_INT_H
 
@@ -61,5 +62,53 @@ void courier_forget(struct courier **cp);
 /* No courier comes back any more, those whose letter is already in the box aside. */
 void couriers_close(struct couriers *couriers);
 void couriers_free(struct couriers **cp);
+
+/* ---- keeper.c: the keys of every [jwt] section ----------------------------------------- */
+
+struct keeper;
+/* Reads the files. NULL with the reason in err. */
+struct keeper *keeper_new(struct event_base *base, struct conf *conf, char *err, size_t err_size);
+/* Borrowed. */
+struct auth_keys *keeper_keys(const struct keeper *keeper);
+void keeper_start(struct keeper *keeper, probe_keys_fn *on_keys, void *arg);
+void keeper_order(struct keeper *keeper, struct keys_order *order);
+void keeper_refresh(struct keeper *keeper);
+/* From any thread. */
+void keeper_stats(const struct keeper *keeper, struct probe_keys_stats *out);
+/* Answers all, and from now on every new one at once. */
+void keeper_close(struct keeper *keeper);
+void keeper_free(struct keeper **kp);
+
+/* ---- fetch.c: a document from a URL ---------------------------------------------------- */
+
+struct fetcher;
+struct fetch;
+
+/* Valid during the call only. */
+struct fetch_result {
+	const char *error; /* NULL: there is a body */
+	int code;          /* of the error: the same for the same cause */
+	const char *body;
+	size_t len;
+};
+typedef void fetch_done_fn(void *arg, const struct fetch_result *result);
+
+struct fetch_order {
+	const char *url;     /* https, or http to this machine (checked by conf) */
+	const char *ca_file; /* "": the system's */
+	size_t max_bytes;
+	fetch_done_fn
+		*done; /* on the loop, never from within fetch_start; the fetch ends with it */
+	void *arg;
+};
+
+/* Before the process has other threads: libcurl's global part is not made for them. */
+struct fetcher *fetcher_new(struct event_base *base);
+/* No fetch is under way. */
+void fetcher_free(struct fetcher **fp);
+/* The strings are copied. Ends within ten seconds. */
+struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_order *order);
+/* Ends it without a word; *fp may be NULL. */
+void fetch_forget(struct fetch **fp);
 
 #endif

@@ -269,7 +269,8 @@ static enum step check_admission(struct client *c)
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
-	if (conf->jwt.require_tls && is_exposed(c)) {
+	/* Better than to ask for a token that must be refused: it does not go out at all. */
+	if (is_exposed(c) && auth_keys_require_tls(c->env->keys)) {
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
@@ -369,31 +370,71 @@ static enum step admit(struct client *c)
 	return STEP_MORE;
 }
 
-enum auth_reason login_verify(struct client *c, const char *token, size_t len,
-                              struct auth_ticket **ticket)
+/* A token of the client's, at login or by SET usher.token. */
+static struct auth_request request_for(const struct client *c, const char *token, size_t len)
 {
-	struct auth_request request = {
+	return (struct auth_request){
 		.keys = c->env->keys,
-		.conf = &c->env->conf->jwt,
 		.token = token,
 		.len = len,
 		.role = c->user,
 		.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED,
+		.is_exposed = is_exposed(c),
 		.now_s = clock_wall_s(),
 	};
+}
+
+enum auth_reason login_verify(struct client *c, const char *token, size_t len,
+                              struct auth_ticket **ticket)
+{
+	struct auth_request request = request_for(c, token, len);
 
 	return auth_verify(c->env->auth, &request, ticket);
 }
 
+/* The issuer may have the key by now: the login waits for the next fetch of its keys. The token
+ * stays where it is, in `held`. */
+static bool await_keys(struct client *c, const struct auth_request *request,
+                       enum auth_reason reason)
+{
+	int section = c->keys_are_final ? -1 : auth_refetch(request, reason);
+
+	/* With an identity to come back to. */
+	if (section < 0 || !welcome_draw_key(c))
+		return false;
+	c->phase = PHASE_KEYS;
+	c->env->await_keys(c->env->worker, c->pid, (unsigned)section);
+	return true;
+}
+
+void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
+{
+	struct client *c = welcome_find(env, asker);
+
+	if (c == NULL || c->phase != PHASE_KEYS)
+		return;
+	map_remove(&env->by_pid, &c->by_pid);
+	c->pid = 0;
+	c->keys_are_final = is_final;
+	c->phase = PHASE_PASSWORD;
+	session_run(c);
+}
+
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
+	struct auth_request request;
 	enum auth_reason reason;
 
 	c->role = conf_find_role(c->env->conf, c->user);
-	reason = login_verify(c, token, len, &c->ticket);
+	request = request_for(c, token, len);
+	reason = auth_verify(c->env->auth, &request, &c->ticket);
+	if (await_keys(c, &request, reason))
+		return STEP_WAIT;
 	if (reason != AUTH_OK)
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
-		              auth_reason_text(reason), NULL);
+		return refuse(c,
+		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
+		                                          : CLOSE_CLIENT_AUTH,
+		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
 	if (c->startup_token != NULL &&
 	    !identity_begin(c, c->startup_token, strlen(c->startup_token)))
 		return STEP_DONE;
@@ -405,6 +446,7 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 {
 	struct wire_frame f = {0};
 	enum wire_read r = wire_frame_read(p, n, &f);
+	enum step step;
 
 	if (r == WIRE_READ_SHORT)
 		return STEP_WAIT;
@@ -419,6 +461,8 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
-	*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
-	return check_token(c, (const char *)p, f.body_len - 1);
+	step = check_token(c, (const char *)p, f.body_len - 1);
+	if (step != STEP_WAIT)
+		*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
+	return step;
 }

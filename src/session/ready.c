@@ -7,7 +7,6 @@
 
 bool ready_is_expired(struct client *c, enum sql_kind kind)
 {
-	int64_t leeway_s = c->env->conf->jwt.leeway / US_PER_S;
 	bool under_way = c->role->tenant == CONF_TENANT_NONE
 	                         ? c->txn.state != TXN_NONE || c->batch_open
 	                         : c->context_given;
@@ -16,7 +15,7 @@ bool ready_is_expired(struct client *c, enum sql_kind kind)
 	if ((under_way && !c->is_chained) || kind == SQL_BEGIN || kind == SQL_OWN ||
 	    c->txn.state == TXN_FAILED)
 		return false;
-	if (clock_wall_s() <= c->ticket->exp_s + leeway_s)
+	if (clock_wall_s() <= c->ticket->exp_s + c->ticket->leeway_s)
 		return false;
 	session_fail(c, CLOSE_CLIENT_EXPIRED);
 	return true;

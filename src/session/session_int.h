@@ -24,6 +24,7 @@ enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
 enum phase {
 	PHASE_STARTUP,  /* SSLRequest, CancelRequest, StartupMessage */
 	PHASE_PASSWORD, /* the token */
+	PHASE_KEYS,     /* waits for the issuer's keys to be fetched */
 	PHASE_WELCOME,  /* waits for a server to learn its parameters from */
 	PHASE_CANCEL,   /* a CancelRequest is on its way to another worker */
 	PHASE_READY,    /* takes queries */
@@ -107,6 +108,7 @@ struct client {
 
 	/* Login. */
 	bool tls_asked, gss_asked, is_encrypted;
+	bool keys_are_final; /* fetched since the token came: no reason to wait for others */
 	uint32_t pid, secret;
 	char *database, *user;
 	const struct conf_role *role;
@@ -226,6 +228,7 @@ void identity_reset(struct client *c);
 void welcome_start(struct client *c);
 /* A process id and secret; false, and the client is to be closed, when they are used up. */
 bool welcome_draw_key(struct client *c);
+struct client *welcome_find(struct session_env *env, uint32_t pid);
 
 /* ready.c */
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);

@@ -30,7 +30,7 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers)
 	return (pid & PID_LOCAL_MASK) / pid_share(n_workers) % n_workers;
 }
 
-static struct client *find_pid(struct session_env *env, uint32_t pid)
+struct client *welcome_find(struct session_env *env, uint32_t pid)
 {
 	struct map_node *node = map_find(&env->by_pid, pid);
 
@@ -50,7 +50,7 @@ bool welcome_draw_key(struct client *c)
 	do {
 		env->next_pid = (env->next_pid + 1) % share;
 		c->pid = first | (env->worker_index * share + env->next_pid);
-	} while (c->pid == 0 || find_pid(env, c->pid) != NULL);
+	} while (c->pid == 0 || welcome_find(env, c->pid) != NULL);
 	random_bytes(&c->secret, sizeof(c->secret));
 	map_insert(&env->by_pid, &c->by_pid, c->pid);
 	return true;
@@ -62,7 +62,7 @@ void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
 	                                        .sqlstate = SQLSTATE_QUERY_CANCELED,
 	                                        .message =
 	                                                "canceling statement due to user request"};
-	struct client *c = find_pid(env, pid);
+	struct client *c = welcome_find(env, pid);
 
 	if (c == NULL || c->phase != PHASE_READY ||
 	    !secret_equals(&c->secret, &secret, sizeof(secret)))
@@ -75,7 +75,7 @@ void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
 
 void session_cancel_done(struct session_env *env, uint32_t asker)
 {
-	struct client *c = find_pid(env, asker);
+	struct client *c = welcome_find(env, asker);
 
 	if (c != NULL && c->phase == PHASE_CANCEL)
 		session_close(c, CLOSE_CLIENT_CANCEL_DONE);

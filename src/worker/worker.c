@@ -61,6 +61,11 @@ struct keys_letter {
 	struct auth_keys *keys;
 };
 
+struct keys_wait {
+	struct keys_order order;
+	uint32_t asker;
+};
+
 struct drain_letter {
 	struct mail mail;
 	int64_t timeout_us;
@@ -127,6 +132,28 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys)
 	letter->mail.deliver = on_keys;
 	letter->keys = auth_keys_get(keys);
 	mailbox_post(w->mailbox, &letter->mail);
+}
+
+static void on_keys_done(struct mail *mail, void *owner)
+{
+	struct keys_order *order = CONTAINER_OF(mail, struct keys_order, mail);
+	struct keys_wait *wait = CONTAINER_OF(order, struct keys_wait, order);
+	struct worker *w = owner;
+
+	session_keys_done(&w->session, wait->asker, order->is_final);
+	mem_free(wait);
+}
+
+static void await_keys(void *worker, uint32_t asker, unsigned section)
+{
+	struct worker *w = worker;
+	struct keys_wait *wait = mem_zalloc(sizeof(*wait));
+
+	wait->order.mail.deliver = on_keys_done;
+	wait->order.reply_to = w->mailbox;
+	wait->order.section = section;
+	wait->asker = asker;
+	probe_await_keys(w->shared->probe, &wait->order);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
@@ -260,6 +287,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.n_clients = &w->shared->n_clients,
 		.client_room = w->shared->client_room,
 		.route_cancel = route_cancel,
+		.await_keys = await_keys,
 		.wake_edge = wake_edge,
 		.worker = w,
 		.worker_index = w->index,

@@ -124,6 +124,15 @@ const char *client_was_told(const struct actor *c, const char *parameter);
 const char *replay_token(struct replay *t, const char *tenant, const char *claim);
 /* A CancelRequest on a connection of its own, which is returned. */
 struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret);
+/* For replay_start: tokens with the claim iss=url are checked under keys that are fetched; there are
+ * none at first. */
+#define WITH_URL_KEYS                                                                              \
+	"\n[jwt url]\nissuer = url\njwks_url = https://localhost/k\nalgorithms = HS256\nleeway = " \
+	"0\n"
+/* How many logins wait for them. */
+size_t keys_awaited(const struct replay *t);
+/* The keys have been fetched, or nothing new (come false); tells the one who has waited longest. */
+void keys_fetched(struct replay *t, bool come, bool is_final);
 /* From now on cancels go to another worker and are answered by session_cancel_done. */
 void replay_cancel_elsewhere(struct replay *t);
 

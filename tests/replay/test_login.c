@@ -232,6 +232,98 @@ static void what_is_no_password_message(struct replay *t)
 	}
 }
 
+/* ---- keys that are fetched ----------------------------------------------------------------- */
+
+static struct actor *waits_for_keys(struct replay *t, const char *token)
+{
+	struct actor *c = client_connects(t);
+	size_t n = keys_awaited(t);
+
+	client_sends(c, PLAIN_STARTUP);
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(token));
+	gets_nothing(c);
+	assert_int_equal(keys_awaited(t), n + 1);
+	return c;
+}
+
+static void login_waits_for_keys(struct replay *t)
+{
+	struct actor *c, *other;
+
+	replay_start(t, WITH_URL_KEYS);
+	c = waits_for_keys(t, replay_token(t, "123", "iss=url"));
+	other = client_logs_in(t, "456"); /* of another issuer: not held up */
+	is_open(other);
+	keys_fetched(t, true, true);
+	client_is_welcome(c);
+	assert_int_equal(keys_awaited(t), 0);
+}
+
+/* What the client has sent behind its token waits as well. */
+static void query_behind_the_token_waits(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_start(t, WITH_URL_KEYS);
+	replay_warm(t, &c, &s);
+	c = client_connects(t);
+	client_sends(c, PLAIN_STARTUP, PASSWORD(replay_token(t, "123", "iss=url")),
+	             QUERY("select 1"));
+	client_gets(c, AUTH(3));
+	keys_fetched(t, true, true);
+	server_gets(s, CONTEXT("123"), QUERY("select 1"));
+}
+
+static void no_keys_came(struct replay *t)
+{
+	struct actor *c;
+
+	replay_start(t, WITH_URL_KEYS);
+	c = waits_for_keys(t, replay_token(t, "123", "iss=url"));
+	keys_fetched(t, false, true);
+	client_gets(c, FATAL("28000", "no keys are loaded yet"));
+	is_closed(c);
+}
+
+/* Keys came, but not this one: if they were asked for before, once more, then no more. */
+static void unknown_key_asks_again(struct replay *t)
+{
+	static const char token[] = /* {"alg":"HS256","kid":"new"}.{"iss":"url","exp":1700000100} */
+		"eyJhbGciOiJIUzI1NiIsImtpZCI6Im5ldyJ9."
+		"eyJpc3MiOiJ1cmwiLCJleHAiOjE3MDAwMDAxMDB9.AAAA";
+	struct actor *c;
+
+	replay_start(t, WITH_URL_KEYS);
+	c = waits_for_keys(t, token);
+	keys_fetched(t, true, false);
+	gets_nothing(c);
+	assert_int_equal(keys_awaited(t), 1);
+	keys_fetched(t, true, true);
+	client_gets(c, FATAL("28000", "unknown key"));
+	is_closed(c);
+	assert_int_equal(keys_awaited(t), 0);
+}
+
+static void ends_while_keys_are_awaited(struct replay *t)
+{
+	struct actor *gone, *late, *drained;
+
+	replay_start(t, "client_login_timeout = 5" WITH_URL_KEYS);
+	gone = waits_for_keys(t, replay_token(t, "123", "iss=url"));
+	late = waits_for_keys(t, replay_token(t, "123", "iss=url"));
+	actor_breaks(gone);
+	replay_sleep(t, 6 * US_PER_S);
+	client_gets(late, FATAL("57014", "client_login_timeout"));
+	is_closed(late);
+	drained = waits_for_keys(t, replay_token(t, "123", "iss=url"));
+	session_drain(replay_session(t));
+	replay_turn(t);
+	client_gets(drained, FATAL("57P01", "shutting down"));
+	while (keys_awaited(t) > 0) /* the answers come all the same */
+		keys_fetched(t, true, true);
+}
+
 static void long_tokens_are_taken(struct replay *t)
 {
 	struct actor *c = client_connects(t);
@@ -369,6 +461,11 @@ static const struct scenario scenarios[] = {
 	SCENARIO(parameters_that_mean_nothing),
 	SCENARIO(names_that_are_not_configured),
 	SCENARIO(tokens_that_are_refused),
+	SCENARIO(login_waits_for_keys),
+	SCENARIO(query_behind_the_token_waits),
+	SCENARIO(no_keys_came),
+	SCENARIO(unknown_key_asks_again),
+	SCENARIO(ends_while_keys_are_awaited),
 	SCENARIO(what_is_no_password_message),
 	SCENARIO(long_tokens_are_taken),
 	SCENARIO(welcome_says_what_servers_say),

@@ -14,6 +14,7 @@
 #define START_WALL_S 1700000000
 #define ACTORS_MAX 64
 #define ORDERS_MAX 64
+#define SECTIONS_MAX 2 /* [jwt url] and [jwt] */
 #define READ_BUFFER_BYTES 65536
 
 struct replay {
@@ -44,6 +45,9 @@ struct replay {
 		bool is_due;
 		uint32_t asker, pid, secret;
 	} elsewhere;
+	uint32_t keys_askers[ORDERS_MAX];
+	size_t n_keys_askers;
+	struct auth_jwks *file;
 	char *token;
 	struct buf welcome; /* the last client's */
 };
@@ -234,6 +238,50 @@ void replay_cancel_elsewhere(struct replay *t)
 	t->cancels_go_elsewhere = true;
 }
 
+/* The keys of the file for every section without a URL, for the others if `fetched`. */
+static struct auth_keys *make_keys(struct replay *t, bool fetched)
+{
+	struct auth_jwks *files[SECTIONS_MAX] = {NULL}, *urls[SECTIONS_MAX] = {NULL};
+
+	MUST(t->conf->n_jwts <= SECTIONS_MAX);
+	for (size_t i = 0; i < t->conf->n_jwts; i++) {
+		bool has_url = t->conf->jwts[i].jwks_url[0] != '\0';
+
+		files[i] = has_url ? NULL : t->file;
+		urls[i] = has_url && fetched ? t->file : NULL;
+	}
+	return auth_keys_new(t->conf, files, urls);
+}
+
+static void await_keys(void *worker, uint32_t asker, unsigned section)
+{
+	struct replay *t = worker;
+
+	MUST(t->n_keys_askers < ORDERS_MAX && t->conf->jwts[section].jwks_url[0] != '\0');
+	t->keys_askers[t->n_keys_askers++] = asker;
+}
+
+size_t keys_awaited(const struct replay *t)
+{
+	return t->n_keys_askers;
+}
+
+void keys_fetched(struct replay *t, bool come, bool is_final)
+{
+	uint32_t asker = t->keys_askers[0];
+
+	MUST(t->n_keys_askers > 0);
+	memmove(t->keys_askers, t->keys_askers + 1, --t->n_keys_askers * sizeof(asker));
+	if (come) {
+		auth_keys_put(&t->keys);
+		t->keys = make_keys(t, true);
+		t->session.keys = t->keys;
+		auth_cache_clear(t->session.auth);
+	}
+	session_keys_done(&t->session, asker, is_final);
+	replay_turn(t);
+}
+
 static void wake_edge(void *worker)
 {
 	struct replay *t = worker;
@@ -283,6 +331,7 @@ static void start_session(struct replay *t)
 		.to_client = &t->to_client,
 		.n_clients = &t->n_clients,
 		.route_cancel = route_cancel,
+		.await_keys = await_keys,
 		.wake_edge = wake_edge,
 		.worker = t,
 		.n_workers = 1,
@@ -301,9 +350,10 @@ void replay_start(struct replay *t, const char *ini)
 	t->wall_s = START_WALL_S;
 	clock_fake(t->mono_us, t->wall_s);
 	t->conf = read_conf(ini);
-	t->keys = auth_keys_load(path, err, sizeof(err));
-	if (t->keys == NULL)
+	t->file = auth_jwks_load(path, err, sizeof(err));
+	if (t->file == NULL)
 		fail_msg("%s", err);
+	t->keys = make_keys(t, false);
 	t->base = event_base_new();
 	t->mailbox = mailbox_new(t->base, t);
 	t->timers = timers_new(NULL);
@@ -341,6 +391,7 @@ static void stop(struct replay *t)
 	sql_cache_free(&t->session.sql);
 	auth_cache_free(&t->session.auth);
 	auth_keys_put(&t->keys);
+	auth_jwks_put(&t->file);
 	timers_free(&t->timers);
 	pools_shared_free(&t->shared);
 	event_base_free(t->base);

@@ -63,7 +63,7 @@ class Keys:
         self.folder = str(folder)
         self.jwks_file = os.path.join(self.folder, "jwks.json")
         self.files = {alg: self.new_key(alg) for alg in self.ALGORITHMS}
-        public = [key for alg in ("RS256", "ES256") for key in self._public(self.files[alg])]
+        public = [key for alg in ("RS256", "ES256") for key in self.public(self.files[alg])]
         with open(self.files["HS256"], encoding="utf-8") as file:
             public.append(json.load(file))  # a shared secret has no public half
         self._write(self.jwks_file, json.dumps({"keys": public}))
@@ -77,7 +77,7 @@ class Keys:
         return path
 
     @staticmethod
-    def _public(path):
+    def public(path):
         shown = run_binary("token", "--key", path, "--public")
         assert shown.returncode == 0, shown.stderr
         return json.loads(shown.stdout)["keys"]

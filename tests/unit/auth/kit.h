@@ -1,5 +1,5 @@
-/* What the auth tests share: one key of each type, a set with all three, a configuration, and a
- * signer that is independent of libjwt and signs any header over any payload. */
+/* What the auth tests share: a key for each algorithm, a set with all of them, a configuration, and
+ * a signer that shares no code with src/auth and signs any header over any payload. */
 #ifndef PGUSHER_TEST_AUTH_KIT_H
 #define PGUSHER_TEST_AUTH_KIT_H
 
@@ -23,8 +23,8 @@
 
 #define NOW 1700000000
 
-static struct auth_jwk kit_oct, kit_rsa, kit_ec;
-static struct auth_keys *kit_keys; /* kids "oct", "rsa", "ec" */
+static struct auth_jwk kit_oct, kit_rsa, kit_ec, kit_pss, kit_ed;
+static struct auth_keys *kit_keys; /* kids "oct", "rsa", "ec", "pss", "ed" of kit_conf's issuer */
 static struct conf_jwt kit_conf;
 
 static inline char *kit_public(const struct auth_jwk *jwk)
@@ -36,39 +36,52 @@ static inline char *kit_public(const struct auth_jwk *jwk)
 	return text;
 }
 
-/* A set of the given keys, public halves. */
-static inline struct auth_keys *kit_set(const struct auth_jwk *a, const struct auth_jwk *b,
-                                        const struct auth_jwk *c)
+/* A set of the given keys (ends with NULL), public halves. */
+static inline struct auth_jwks *kit_jwks(const struct auth_jwk *const *all)
 {
-	const struct auth_jwk *all[] = {a, b, c};
 	json_t *array = json_array(), *set = json_object();
-	struct auth_keys *keys;
+	struct auth_jwks *jwks;
 	char err[256] = "", *text;
 
-	for (size_t i = 0; i < COUNT_OF(all); i++)
-		if (all[i] != NULL)
-			json_array_append_new(array, auth_jwk_json(all[i], AUTH_JWK_VERIFY));
+	for (; *all != NULL; all++)
+		json_array_append_new(array, auth_jwk_json(*all, AUTH_JWK_VERIFY));
 	json_object_set_new(set, "keys", array);
 	text = json_dumps(set, 0);
 	json_decref(set);
-	keys = auth_keys_parse(text, strlen(text), err, sizeof(err));
+	jwks = auth_jwks_parse(text, strlen(text), err, sizeof(err));
 	free(text);
-	if (keys == NULL)
+	if (jwks == NULL)
 		fail_msg("%s", err);
+	return jwks;
+}
+#define KIT_JWKS(...) kit_jwks((const struct auth_jwk *const[]){__VA_ARGS__, NULL})
+
+/* Takes over the reference: the keys of one section. */
+static inline struct auth_keys *kit_keys_of(const struct conf_jwt *conf, struct auth_jwks *jwks)
+{
+	struct auth_jwks *none = NULL;
+	struct auth_keys *keys = auth_keys_of(conf, 1, &jwks, &none);
+
+	auth_jwks_put(&jwks);
 	return keys;
+}
+
+static inline void kit_generate(uint32_t alg, const char *kid, struct auth_jwk *jwk)
+{
+	auth_jwk_generate(alg, jwk);
+	jwk->kid = mem_strdup(kid);
 }
 
 static inline int kit_setup(void **state)
 {
 	(void)state;
 	log_set_level(LOG_LEVEL_ERROR);
-	auth_jwk_generate(CONF_ALG_HS256, &kit_oct);
-	auth_jwk_generate(CONF_ALG_RS256, &kit_rsa);
-	auth_jwk_generate(CONF_ALG_ES256, &kit_ec);
-	kit_oct.kid = mem_strdup("oct");
-	kit_rsa.kid = mem_strdup("rsa");
-	kit_ec.kid = mem_strdup("ec");
-	kit_keys = kit_set(&kit_oct, &kit_rsa, &kit_ec);
+	kit_generate(CONF_ALG_HS256, "oct", &kit_oct);
+	kit_generate(CONF_ALG_RS256, "rsa", &kit_rsa);
+	kit_generate(CONF_ALG_ES256, "ec", &kit_ec);
+	kit_generate(CONF_ALG_PS256, "pss", &kit_pss);
+	kit_generate(CONF_ALG_EDDSA, "ed", &kit_ed);
+	kit_keys = kit_keys_of(&kit_conf, KIT_JWKS(&kit_oct, &kit_rsa, &kit_ec, &kit_pss, &kit_ed));
 	return 0;
 }
 
@@ -78,6 +91,8 @@ static inline int kit_teardown(void **state)
 	auth_jwk_fini(&kit_oct);
 	auth_jwk_fini(&kit_rsa);
 	auth_jwk_fini(&kit_ec);
+	auth_jwk_fini(&kit_pss);
+	auth_jwk_fini(&kit_ed);
 	auth_keys_put(&kit_keys);
 	return 0;
 }
@@ -87,10 +102,12 @@ static inline int kit_reset(void **state)
 {
 	(void)state;
 	memset(&kit_conf, 0, sizeof(kit_conf));
-	kit_conf.jwks_file = kit_conf.issuer = kit_conf.audience = "";
+	kit_conf.name = kit_conf.jwks_file = kit_conf.jwks_url = kit_conf.jwks_ca_file = "";
+	kit_conf.issuer = kit_conf.audience = "";
 	kit_conf.tenant_claim = "tenant_id";
 	kit_conf.role_claim = "role";
-	kit_conf.algorithms = CONF_ALG_HS256 | CONF_ALG_RS256 | CONF_ALG_ES256;
+	kit_conf.algorithms =
+		CONF_ALG_HS256 | CONF_ALG_RS256 | CONF_ALG_ES256 | CONF_ALG_PS256 | CONF_ALG_EDDSA;
 	return 0;
 }
 
@@ -113,12 +130,16 @@ static inline size_t kit_ecdsa_raw(const uint8_t *der, size_t len, uint8_t raw[6
 	return 64;
 }
 
+/* Of PS256; RFC 7518 section 3.5 wants the digest's. */
+static int kit_salt_len = 32;
+
 /* base64url of the signature over text. */
 static inline char *kit_signature(const struct auth_jwk *jwk, const char *text)
 {
 	uint8_t sig[1024], raw[64];
 	size_t len = sizeof(sig);
 	unsigned hmac_len = 0;
+	EVP_PKEY_CTX *pctx;
 	EVP_MD_CTX *ctx;
 
 	if (jwk->secret != NULL) {
@@ -127,7 +148,11 @@ static inline char *kit_signature(const struct auth_jwk *jwk, const char *text)
 		return auth_b64_encode(sig, hmac_len);
 	}
 	ctx = EVP_MD_CTX_new();
-	MUST(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, jwk->pkey) == 1);
+	MUST(EVP_DigestSignInit(ctx, &pctx, jwk->alg == CONF_ALG_EDDSA ? NULL : EVP_sha256(), NULL,
+	                        jwk->pkey) == 1);
+	if (jwk->alg == CONF_ALG_PS256)
+		MUST(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, kit_salt_len) == 1);
 	MUST(EVP_DigestSign(ctx, sig, &len, (const uint8_t *)text, strlen(text)) == 1);
 	EVP_MD_CTX_free(ctx);
 	if (jwk->alg == CONF_ALG_ES256)
@@ -164,7 +189,6 @@ static inline char *kit_hs256(const char *payload)
 static inline struct auth_request kit_request(const char *token)
 {
 	return (struct auth_request){.keys = kit_keys,
-	                             .conf = &kit_conf,
 	                             .token = token,
 	                             .len = strlen(token),
 	                             .role = "app",

@@ -68,11 +68,15 @@ static void test_checked_on_every_hit(void **state)
 	struct auth_request req = kit_request(token);
 
 	(void)state;
+	kit_conf.require_tls = true;
 	req.tenant_required = false;
 	assert_int_equal(ask(&req), AUTH_OK);
 	req.tenant_required = true;
 	assert_int_equal(ask(&req), AUTH_NO_TENANT);
 	req.tenant_required = false;
+	req.is_exposed = true;
+	assert_int_equal(ask(&req), AUTH_TLS_REQUIRED);
+	req.is_exposed = false;
 	req.role = "other";
 	assert_int_equal(ask(&req), AUTH_ROLE);
 	req.role = "app";
@@ -80,7 +84,7 @@ static void test_checked_on_every_hit(void **state)
 	assert_int_equal(ask(&req), AUTH_NOT_YET_VALID);
 	req.now_s = NOW;
 	assert_int_equal(ask(&req), AUTH_OK);
-	expect_stats(4, 1, 1);
+	expect_stats(5, 1, 1);
 	mem_free(token);
 }
 
@@ -171,8 +175,8 @@ static void test_other_keys(void **state)
 {
 	char *token = kit_hs256(GOOD);
 	struct auth_request req = kit_request(token);
-	struct conf_jwt stricter = kit_conf;
-	struct auth_keys *other = kit_set(&kit_rsa, NULL, NULL);
+	struct conf_jwt strict = kit_conf;
+	struct auth_keys *other = kit_keys_of(&kit_conf, KIT_JWKS(&kit_rsa)), *stricter;
 
 	(void)state;
 	assert_int_equal(ask(&req), AUTH_OK);
@@ -180,9 +184,11 @@ static void test_other_keys(void **state)
 	assert_int_equal(ask(&req), AUTH_UNKNOWN_KEY);
 	req.keys = kit_keys;
 	assert_int_equal(ask(&req), AUTH_OK);
-	stricter.issuer = "someone";
-	req.conf = &stricter;
+	strict.issuer = "someone";
+	stricter = kit_keys_of(&strict, KIT_JWKS(&kit_oct));
+	req.keys = stricter;
 	assert_int_equal(ask(&req), AUTH_ISSUER);
+	auth_keys_put(&stricter);
 	auth_keys_put(&other);
 	mem_free(token);
 }

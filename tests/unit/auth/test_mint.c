@@ -79,12 +79,14 @@ static int run_token(const char *const *args)
 static enum auth_reason verdict_on_output(const char *jwks, struct auth_ticket **ticket)
 {
 	char err[256];
-	struct auth_keys *keys = auth_keys_load(file_path(jwks), err, sizeof(err));
+	struct auth_jwks *set = auth_jwks_load(file_path(jwks), err, sizeof(err));
+	struct auth_keys *keys;
 	struct auth_request req = kit_request(out);
 	enum auth_reason reason;
 
-	if (keys == NULL)
+	if (set == NULL)
 		fail_msg("%s", err);
+	keys = kit_keys_of(&kit_conf, set);
 	assert_true(req.len > 0 && out[req.len - 1] == '\n');
 	req.len--;
 	req.keys = keys;
@@ -113,7 +115,7 @@ static int mint_teardown(void **state)
 
 static void test_round_trips(void **state)
 {
-	static const char *const algs[] = {"HS256", "RS256", "ES256"};
+	static const char *const algs[] = {"HS256", "RS256", "ES256", "PS256", "EdDSA"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(algs); i++) {
@@ -183,7 +185,7 @@ static void test_no_tenant(void **state)
 
 static void test_pem(void **state)
 {
-	const struct auth_jwk *keys[] = {&kit_rsa, &kit_ec};
+	const struct auth_jwk *keys[] = {&kit_rsa, &kit_ec, &kit_ed};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {

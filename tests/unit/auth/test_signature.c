@@ -5,6 +5,8 @@
 #define HS "{\"alg\":\"HS256\",\"kid\":\"oct\"}"
 #define RS "{\"alg\":\"RS256\",\"kid\":\"rsa\"}"
 #define ES "{\"alg\":\"ES256\",\"kid\":\"ec\"}"
+#define PS "{\"alg\":\"PS256\",\"kid\":\"pss\"}"
+#define ED "{\"alg\":\"EdDSA\",\"kid\":\"ed\"}"
 
 static void test_good(void **state)
 {
@@ -12,6 +14,10 @@ static void test_good(void **state)
 	assert_reason(kit_sign(&kit_oct, HS, GOOD), AUTH_OK);
 	assert_reason(kit_sign(&kit_rsa, RS, GOOD), AUTH_OK);
 	assert_reason(kit_sign(&kit_ec, ES, GOOD), AUTH_OK);
+	assert_reason(kit_sign(&kit_pss, PS, GOOD), AUTH_OK);
+	assert_reason(kit_sign(&kit_ed, ED, GOOD), AUTH_OK);
+	assert_reason(kit_sign(&kit_pss, "{\"alg\":\"PS256\"}", GOOD), AUTH_OK);
+	assert_reason(kit_sign(&kit_ed, "{\"alg\":\"EdDSA\"}", GOOD), AUTH_OK);
 	assert_reason(kit_sign(&kit_oct, "{\"alg\":\"HS256\"}", GOOD), AUTH_OK);
 	assert_reason(kit_sign(&kit_rsa, "{\"alg\":\"RS256\"}", GOOD), AUTH_OK);
 	assert_reason(kit_sign(&kit_ec, "{\"alg\":\"ES256\"}", GOOD), AUTH_OK);
@@ -102,9 +108,10 @@ static char *unsigned_token(const char *header)
 
 static void test_alg_none(void **state)
 {
-	static const char *const names[] = {"none",  "None",   "NONE",  "nOnE",   "",      "hs256",
-	                                    "Hs256", "HS256 ", "HS384", "HS512",  "RS384", "RS512",
-	                                    "PS256", "ES384",  "ES512", "ES256K", "EdDSA"};
+	static const char *const names[] = {"none",   "None",  "NONE",   "nOnE",   "",
+	                                    "hs256",  "Hs256", "HS256 ", "HS384",  "HS512",
+	                                    "RS384",  "RS512", "PS384",  "ES384",  "ES512",
+	                                    "ES256K", "eddsa", "ps256",  "Ed25519"};
 	char header[64];
 
 	(void)state;
@@ -154,6 +161,8 @@ static void test_allow_list(void **state)
 	kit_conf.algorithms = CONF_ALG_HS256;
 	assert_reason(kit_sign(&kit_rsa, RS, GOOD), AUTH_ALGORITHM);
 	assert_reason(kit_sign(&kit_ec, ES, GOOD), AUTH_ALGORITHM);
+	assert_reason(kit_sign(&kit_pss, PS, GOOD), AUTH_ALGORITHM);
+	assert_reason(kit_sign(&kit_ed, ED, GOOD), AUTH_ALGORITHM);
 	kit_conf.algorithms = 0;
 	assert_reason(kit_sign(&kit_oct, HS, GOOD), AUTH_ALGORITHM);
 	assert_reason(unsigned_token("{\"alg\":\"none\"}"), AUTH_ALGORITHM);
@@ -172,6 +181,57 @@ static void test_kid(void **state)
 	              AUTH_ALGORITHM);
 	assert_reason(kit_sign(&kit_rsa, "{\"alg\":\"RS256\",\"kid\":\"oct\"}", GOOD),
 	              AUTH_ALGORITHM);
+	/* The two of RSA: each key is good for one of them only. */
+	assert_reason(kit_sign(&kit_rsa, "{\"alg\":\"PS256\",\"kid\":\"rsa\"}", GOOD),
+	              AUTH_ALGORITHM);
+	assert_reason(kit_sign(&kit_pss, "{\"alg\":\"RS256\",\"kid\":\"pss\"}", GOOD),
+	              AUTH_ALGORITHM);
+	assert_reason(kit_sign(&kit_ed, "{\"alg\":\"ES256\",\"kid\":\"ed\"}", GOOD),
+	              AUTH_ALGORITHM);
+}
+
+/* What the key's algorithm says is what is checked: PKCS#1 v1.5 is no PSS, and a PSS with another
+ * salt is not PS256. */
+static void test_padding(void **state)
+{
+	static const int salts[] = {0, 20, 31, 33, 64};
+
+	(void)state;
+	kit_pss.alg = CONF_ALG_RS256;
+	assert_reason(kit_sign(&kit_pss, PS, GOOD), AUTH_SIGNATURE);
+	kit_pss.alg = CONF_ALG_PS256;
+	kit_rsa.alg = CONF_ALG_PS256;
+	assert_reason(kit_sign(&kit_rsa, RS, GOOD), AUTH_SIGNATURE);
+	kit_rsa.alg = CONF_ALG_RS256;
+	for (size_t i = 0; i < COUNT_OF(salts); i++) {
+		kit_salt_len = salts[i];
+		assert_reason(kit_sign(&kit_pss, PS, GOOD), AUTH_SIGNATURE);
+	}
+	kit_salt_len = 32;
+}
+
+/* RFC 8037 appendix A.4: somebody else's key and signature. */
+static void test_rfc8037(void **state)
+{
+	static const char jwk[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":"
+				  "\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}";
+	static const char text[] = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+	static const char sig[] =
+		"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhV"
+		"sPt9g7sVvpAr_MuM0KAg";
+	struct auth_jwks *jwks;
+	uint8_t bytes[AUTH_B64_BYTES(sizeof(sig))];
+	char err[128];
+	size_t len;
+
+	(void)state;
+	jwks = auth_jwks_parse(jwk, strlen(jwk), err, sizeof(err));
+	assert_non_null(jwks);
+	assert_true(auth_b64_decode(sig, strlen(sig), bytes, &len));
+	assert_true(auth_crypto_verify(&jwks->keys[0], text, strlen(text), bytes, len));
+	assert_false(auth_crypto_verify(&jwks->keys[0], text, strlen(text) - 1, bytes, len));
+	assert_false(auth_crypto_verify(&jwks->keys[0], text, strlen(text), bytes, len - 1));
+	auth_jwks_put(&jwks);
 }
 
 /* The classic: the RSA public key is no secret, so it must never be one. */
@@ -179,10 +239,11 @@ static void test_hmac_with_public_key(void **state)
 {
 	static const char *const headers[] = {HS, "{\"alg\":\"HS256\"}",
 	                                      "{\"alg\":\"HS256\",\"kid\":\"rsa\"}"};
-	struct auth_keys *all = kit_keys, *rsa_only = kit_set(&kit_rsa, NULL, NULL);
+	struct auth_keys *all = kit_keys, *rsa_only;
 	struct auth_jwk forged[2] = {{.alg = CONF_ALG_HS256}, {.alg = CONF_ALG_HS256}};
 
 	(void)state;
+	rsa_only = kit_keys_of(&kit_conf, KIT_JWKS(&kit_rsa));
 	forged[0].secret =
 		auth_jwk_material(&kit_rsa, AUTH_JWK_VERIFY, &forged[0].secret_len); /* PEM */
 	forged[1].secret_len = (size_t)i2d_PUBKEY(kit_rsa.pkey, NULL);
@@ -224,8 +285,8 @@ static char *with_part(const char *token, int part, const char *text)
 
 static void test_tampered(void **state)
 {
-	const struct auth_jwk *keys[] = {&kit_oct, &kit_rsa, &kit_ec};
-	const char *headers[] = {HS, RS, ES};
+	const struct auth_jwk *keys[] = {&kit_oct, &kit_rsa, &kit_ec, &kit_pss, &kit_ed};
+	const char *headers[] = {HS, RS, ES, PS, ED};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -252,8 +313,8 @@ static void test_tampered(void **state)
 /* Every single character of the signature counts, the last one's unused bits included. */
 static void test_signature_bits(void **state)
 {
-	const struct auth_jwk *keys[] = {&kit_oct, &kit_rsa, &kit_ec};
-	const char *headers[] = {HS, RS, ES};
+	const struct auth_jwk *keys[] = {&kit_oct, &kit_rsa, &kit_ec, &kit_pss, &kit_ed};
+	const char *headers[] = {HS, RS, ES, PS, ED};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -293,8 +354,9 @@ static void test_ec_zero_signature(void **state)
 
 static void test_wrong_key(void **state)
 {
-	static const uint32_t algs[] = {CONF_ALG_HS256, CONF_ALG_RS256, CONF_ALG_ES256};
-	static const char *const headers[] = {HS, RS, ES};
+	static const uint32_t algs[] = {CONF_ALG_HS256, CONF_ALG_RS256, CONF_ALG_ES256,
+	                                CONF_ALG_PS256, CONF_ALG_EDDSA};
+	static const char *const headers[] = {HS, RS, ES, PS, ED};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(algs); i++) {
@@ -330,6 +392,8 @@ int main(void)
 		T(test_header),
 		T(test_allow_list),
 		T(test_kid),
+		T(test_padding),
+		T(test_rfc8037),
 		T(test_hmac_with_public_key),
 		T(test_tampered),
 		T(test_signature_bits),

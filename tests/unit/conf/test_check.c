@@ -20,9 +20,50 @@ static void test_required_keys(void **state)
 	fixture_bad(REST "[node b]\nhost =\n", "t.ini:9: host: empty");
 	fixture_bad(REST "[database x]\ndbname = y\n", "t.ini:8: nodes: required");
 	fixture_bad("[jwt]\njwks_file =\n" NODE DATABASE ROLE,
-	            "t.ini:2: jwks_file: empty: without keys no token can be checked");
+	            "t.ini:2: jwks_file: empty, and so is jwks_url: without keys no token can be "
+	            "checked");
 	fixture_bad(JWT "tenant_claim =\n" NODE DATABASE ROLE, "t.ini:3: tenant_claim: empty");
 	fixture_bad(JWT "role_claim = ; none\n" NODE DATABASE ROLE, "t.ini:3: role_claim: empty");
+}
+
+#define FILE_KEY "jwks_file = @/jwks.json\n"
+#define URL_KEY "jwks_url = https://id/keys\n"
+
+static void test_issuers(void **state)
+{
+	struct conf *conf =
+		fixture_good("[jwt b]\nissuer = b\n" URL_KEY "[jwt]\n" FILE_KEY
+	                     "[jwt a]\nissuer = a\nleeway = 5\n" FILE_KEY NODE DATABASE ROLE);
+
+	(void)state;
+	assert_int_equal(conf->n_jwts, 3);
+	assert_string_equal(conf->jwts[0].name, "b");
+	assert_string_equal(conf->jwts[0].jwks_file, "");
+	assert_string_equal(conf->jwts[1].name, "");
+	assert_string_equal(conf->jwts[2].issuer, "a");
+	assert_true(conf->jwts[2].leeway == 5000000 && conf->jwts[1].leeway == 30000000);
+	conf_put(&conf);
+	/* [jwt] is there only where it is written, or where there is no other. */
+	conf = fixture_good("[jwt a]\n" FILE_KEY NODE DATABASE ROLE);
+	assert_int_equal(conf->n_jwts, 1);
+	assert_string_equal(conf->jwts[0].name, "a");
+	conf_put(&conf);
+	fixture_bad("[jwt]\n" FILE_KEY "[jwt a]\nissuer = a\n" NODE DATABASE ROLE,
+	            "t.ini:3: jwks_file: empty, and so is jwks_url: without keys no token can be "
+	            "checked");
+	fixture_bad("[jwt]\n" FILE_KEY "issuer = a\n[jwt a]\n" FILE_KEY
+	            "issuer = a\n" NODE DATABASE ROLE,
+	            "t.ini:6: issuer: the same as in [jwt]: which would a token belong to?");
+	fixture_bad("[jwt b]\n" FILE_KEY "[jwt]\n" FILE_KEY NODE DATABASE ROLE,
+	            "t.ini:3: issuer: empty, as in [jwt b]: which would a token belong to?");
+	fixture_bad(JWT JWT, "t.ini:3: [jwt]: the section is there twice, first in line 1");
+	fixture_bad(JWT "[jwt a]\n[jwt a]\n",
+	            "t.ini:4: [jwt a]: the section is there twice, first in line 3");
+	fixture_bad("[jwt]\n" FILE_KEY "jwks_ca_file = @/cert.pem\n" NODE DATABASE ROLE,
+	            "t.ini:3: jwks_ca_file: for jwks_url, which is empty");
+	fixture_bad("[jwt]\n" URL_KEY "jwks_min_refresh = 0\n" NODE DATABASE ROLE,
+	            "t.ini:3: jwks_min_refresh: 0 would let every login with an unknown key ask "
+	            "jwks_url");
 }
 
 static void test_client_tls(void **state)
@@ -244,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_required_sections),
 		cmocka_unit_test(test_required_keys),
+		cmocka_unit_test(test_issuers),
 		cmocka_unit_test(test_client_tls),
 		cmocka_unit_test(test_server_tls),
 		cmocka_unit_test(test_listen),

@@ -23,7 +23,7 @@ static void test_comments_and_blanks(void **state)
 	assert_int_equal(conf->pgusher.listen_port, 7000);
 	conf_put(&conf);
 	conf = fixture_good(JWT "issuer = a;b # c = d  ; comment\n" NODE DATABASE "[role app]");
-	assert_string_equal(conf->jwt.issuer, "a;b # c = d");
+	assert_string_equal(conf->jwts[0].issuer, "a;b # c = d");
 	conf_put(&conf);
 }
 
@@ -65,7 +65,7 @@ static void test_long_lines(void **state)
 	(void)state;
 	snprintf(text, sizeof(text), "; %0400d\n" JWT "issuer = %0188d\n" NODE DATABASE ROLE, 0, 0);
 	conf = fixture_good(text);
-	assert_int_equal(strlen(conf->jwt.issuer), 188);
+	assert_int_equal(strlen(conf->jwts[0].issuer), 188);
 	conf_put(&conf);
 	snprintf(text, sizeof(text), JWT "issuer = %0189d\n" NODE DATABASE ROLE, 0);
 	assert_null(fixture_parse(text, &err));

@@ -43,6 +43,10 @@ static const struct {
 	{"pgusher", "log_connections", "yes", "yes", true},
 	{"pgusher", "log_disconnections", "yes", "yes", true},
 	{"jwt", "jwks_file", NULL, "/etc/pgusher/jwks.json", true},
+	{"jwt", "jwks_url", "", "", true},
+	{"jwt", "jwks_refresh", "300", "300", true},
+	{"jwt", "jwks_min_refresh", "10", "10", true},
+	{"jwt", "jwks_ca_file", "", "", true},
 	{"jwt", "issuer", "", "", true},
 	{"jwt", "audience", "", "", true},
 	{"jwt", "algorithms", "RS256, ES256", "RS256, ES256", true},
@@ -89,8 +93,8 @@ static void test_defaults(void **state)
 	conf_each_option(conf, on_promised, &n);
 	assert_int_equal(n, COUNT_OF(promised));
 	assert_true(conf->pgusher.query_wait_timeout == 120 * US_PER_S);
-	assert_true(conf->jwt.leeway == 30 * US_PER_S);
-	assert_int_equal(conf->jwt.algorithms, CONF_ALG_RS256 | CONF_ALG_ES256);
+	assert_true(conf->jwts[0].leeway == 30 * US_PER_S);
+	assert_int_equal(conf->jwts[0].algorithms, CONF_ALG_RS256 | CONF_ALG_ES256);
 	conf_put(&conf);
 }
 
@@ -270,6 +274,7 @@ static void test_sample_all_uncommented(void **state)
 		{"/etc/pgusher/client.key", "key.pem"},
 		{"/etc/pgusher/client.crt", "cert.pem"},
 		{"/etc/pgusher/jwks.json", "jwks.json"},
+		{"/etc/pgusher/id-ca.crt", "cert.pem"},
 		{"/etc/pgusher/app.password", "password"},
 	};
 	char *ini = printed(conf_print_sample_ini);
@@ -283,7 +288,7 @@ static void test_sample_all_uncommented(void **state)
 	uncomment(ini, ";listen_addr");
 	conf = conf_parse(ini, strlen(ini), "t.ini", &err);
 	assert_string_equal(err.text, "");
-	assert_string_equal(conf->jwt.issuer, "https://id.example.com");
+	assert_string_equal(conf->jwts[0].issuer, "https://id.example.com");
 	conf_put(&conf);
 	free(ini);
 }

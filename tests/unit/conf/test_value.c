@@ -243,7 +243,7 @@ static uint32_t algorithms_of(const char *list)
 
 	snprintf(text, sizeof(text), JWT "algorithms = %s\n" NODE DATABASE ROLE, list);
 	conf = fixture_good(text);
-	algs = conf->jwt.algorithms;
+	algs = conf->jwts[0].algorithms;
 	conf_put(&conf);
 	return algs;
 }
@@ -264,15 +264,17 @@ static void test_algorithms(void **state)
 	assert_int_equal(algorithms_of("HS256,ES256"), CONF_ALG_HS256 | CONF_ALG_ES256);
 	assert_int_equal(algorithms_of(" RS256 ,\tES256 , HS256"),
 	                 CONF_ALG_HS256 | CONF_ALG_ES256 | CONF_ALG_RS256);
+	assert_int_equal(algorithms_of("PS256, EdDSA"), CONF_ALG_PS256 | CONF_ALG_EDDSA);
 	algorithms_bad("none", "\"none\" is never allowed: such a token is not signed");
 	algorithms_bad("RS256, none", "\"none\" is never allowed: such a token is not signed");
-	algorithms_bad("", "\"\" is none of HS256, RS256, ES256");
-	algorithms_bad("RS256,", "\"\" is none of HS256, RS256, ES256");
-	algorithms_bad("rs256", "\"rs256\" is none of HS256, RS256, ES256");
-	algorithms_bad("RS512", "\"RS512\" is none of HS256, RS256, ES256");
-	algorithms_bad("NONE", "\"NONE\" is none of HS256, RS256, ES256");
-	algorithms_bad("RS2566", "\"RS2566\" is none of HS256, RS256, ES256");
-	algorithms_bad("RS256 ES256", "\"RS256 ES256\" is none of HS256, RS256, ES256");
+	algorithms_bad("", "\"\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("RS256,", "\"\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("rs256", "\"rs256\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("RS512", "\"RS512\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("NONE", "\"NONE\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("RS2566", "\"RS2566\" is none of HS256, RS256, ES256, PS256, EdDSA");
+	algorithms_bad("RS256 ES256",
+	               "\"RS256 ES256\" is none of HS256, RS256, ES256, PS256, EdDSA");
 }
 
 static void setting_bad(const char *name)
@@ -306,6 +308,67 @@ static void test_settings(void **state)
 	conf = fixture_good("[context]\nsetting = a." B20 B20 B20 "b\n" REST);
 	assert_int_equal(strlen(conf->context.setting), 63);
 	conf_put(&conf);
+}
+
+static void url_good(const char *url)
+{
+	char text[512];
+	struct conf *conf;
+
+	snprintf(text, sizeof(text), "[jwt]\njwks_url = %s\n" NODE DATABASE ROLE, url);
+	conf = fixture_good(text);
+	assert_string_equal(conf->jwts[0].jwks_url, url);
+	assert_string_equal(conf->jwts[0].jwks_file, "");
+	conf_put(&conf);
+}
+
+static void url_bad(const char *url, const char *what)
+{
+	char text[512], line[512];
+
+	snprintf(text, sizeof(text), "[jwt]\njwks_url = %s\n" NODE DATABASE ROLE, url);
+	snprintf(line, sizeof(line), "t.ini:2: jwks_url: the value %s", what);
+	fixture_bad(text, line);
+}
+
+/* As conf sees it: the fixture would replace the '@'. */
+static void url_has_user(const char *url)
+{
+	struct conf_error err;
+	char text[256];
+
+	snprintf(text, sizeof(text), "[jwt]\njwks_url = %s\n", url);
+	assert_null(conf_parse(text, strlen(text), "t.ini", &err));
+	assert_string_equal(err.text, "t.ini:2: jwks_url: the value holds a user name: the log and "
+	                              "SHOW CONFIG would tell the password");
+}
+
+static void test_url(void **state)
+{
+	static const char plain[] = "is plain http, which is for this machine only: whoever is on "
+				    "the way could put keys into it";
+
+	(void)state;
+	url_good("https://id.example.com/jwks.json");
+	url_good("HTTPS://id.example.com:8443/a?b=c");
+	url_good("http://127.0.0.1:80/k");
+	url_good("http://127.9.9.9/k");
+	url_good("http://localhost/k");
+	url_good("http://[::1]:8080/k");
+	url_bad("http://id.example.com/k", plain);
+	url_bad("http://10.0.0.1/k", plain);
+	url_bad("http://127.0.0.1.example.com/k", plain);
+	url_bad("http://localhost.example.com/k", plain);
+	url_bad("http://[::2]/k", plain);
+	url_bad("http://0.0.0.0/k", plain);
+	url_has_user("http://127.0.0.1@id.example.com/k");
+	url_has_user("https://me:secret@id.example.com/k");
+	url_bad("ftp://id.example.com/k", "is not an https URL");
+	url_bad("file:///etc/passwd", "is not a URL");
+	url_bad("id.example.com/k", "is not a URL");
+	url_bad("/etc/jwks.json", "is not a URL");
+	url_bad("https://", "is not a URL");
+	url_bad("https://a b/", "is not a URL");
 }
 
 static void test_files(void **state)
@@ -387,12 +450,19 @@ static void test_node_lists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_numbers),         cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_workers),         cmocka_unit_test(test_durations),
-		cmocka_unit_test(test_booleans),        cmocka_unit_test(test_modes),
-		cmocka_unit_test(test_tls_modes),       cmocka_unit_test(test_algorithms),
-		cmocka_unit_test(test_settings),        cmocka_unit_test(test_files),
-		cmocka_unit_test(test_unreadable_file), cmocka_unit_test(test_long_socket_dir),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_workers),
+		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_booleans),
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_tls_modes),
+		cmocka_unit_test(test_algorithms),
+		cmocka_unit_test(test_settings),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_url),
+		cmocka_unit_test(test_unreadable_file),
+		cmocka_unit_test(test_long_socket_dir),
 		cmocka_unit_test(test_node_lists),
 	};
 

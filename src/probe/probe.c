@@ -1,0 +1,156 @@
+/* The probe: a thread with an event loop of its own for what goes on beside the clients. So far it
+ * keeps the keys (keeper.c).
+ *
+ *   worker: probe_await_keys ─ letter ─► on_keys_letter ─► keeper_order … ─ order ─► worker
+ *
+ * An order's own mail carries the answer, so the way here is made in a letter that wraps it.
+ * Everything behind `box` belongs to the probe's thread while that runs, before and after it to the
+ * caller. Each order is answered exactly once. */
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "probe/probe_int.h"
+
+#define PROBE_MAGIC 0x50524f42u /* PROB */
+
+struct probe {
+	uint32_t magic;
+	bool is_started;
+	pthread_t thread;
+	struct event_base *base;
+	struct mailbox *box;
+	struct keeper *keeper;
+};
+
+struct keys_letter {
+	struct mail mail;
+	struct keys_order *order;
+};
+
+static void on_keys_letter(struct mail *mail, void *owner)
+{
+	struct keys_letter *letter = CONTAINER_OF(mail, struct keys_letter, mail);
+	struct keys_order *order = letter->order;
+	struct probe *p = owner;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	mem_free(letter);
+	keeper_order(p->keeper, order);
+}
+
+static void on_refresh_letter(struct mail *mail, void *owner)
+{
+	struct probe *p = owner;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	mem_free(mail);
+	keeper_refresh(p->keeper);
+}
+
+static void on_stop_letter(struct mail *mail, void *owner)
+{
+	struct probe *p = owner;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	mem_free(mail);
+	event_base_loopbreak(p->base);
+}
+
+static void post_bare(struct probe *p, void (*deliver)(struct mail *mail, void *owner))
+{
+	struct mail *mail = mem_zalloc(sizeof(*mail));
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	mail->deliver = deliver;
+	mailbox_post(p->box, mail);
+}
+
+void probe_await_keys(struct probe *p, struct keys_order *order)
+{
+	struct keys_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(order->reply_to != NULL && order->mail.deliver != NULL);
+	letter->mail.deliver = on_keys_letter;
+	letter->order = order;
+	mailbox_post(p->box, &letter->mail);
+}
+
+void probe_refresh_keys(struct probe *p)
+{
+	post_bare(p, on_refresh_letter);
+}
+
+struct auth_keys *probe_keys(const struct probe *p)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started);
+	return keeper_keys(p->keeper);
+}
+
+void probe_keys_stats(const struct probe *p, struct probe_keys_stats *out)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	keeper_stats(p->keeper, out);
+}
+
+static void *probe_main(void *arg)
+{
+	struct probe *p = arg;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	(void)pthread_setname_np(pthread_self(), "probe");
+	event_base_loop(p->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	return NULL;
+}
+
+struct probe *probe_new(struct conf *conf, char *err, size_t err_size)
+{
+	struct probe *p = mem_zalloc(sizeof(*p));
+
+	OBJ_INIT(p, PROBE_MAGIC);
+	p->base = event_base_new();
+	MUST_SYS(p->base != NULL);
+	p->box = mailbox_new(p->base, p);
+	p->keeper = keeper_new(p->base, conf, err, err_size);
+	if (p->keeper == NULL)
+		probe_free(&p);
+	return p;
+}
+
+void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg)
+{
+	sigset_t all, old;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	keeper_start(p->keeper, on_keys, arg);
+	p->is_started = true;
+	/* Signals are the main thread's; this one and libcurl's helpers inherit the mask. */
+	sigfillset(&all);
+	MUST(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
+	MUST(pthread_create(&p->thread, NULL, probe_main, p) == 0);
+	MUST(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+}
+
+void probe_free(struct probe **pp)
+{
+	struct probe *p = *pp;
+
+	*pp = NULL;
+	OBJ_CHECK(p, PROBE_MAGIC);
+	if (p->is_started) {
+		post_bare(p, on_stop_letter);
+		MUST(pthread_join(p->thread, NULL) == 0);
+	}
+	if (p->keeper != NULL)
+		keeper_close(p->keeper);
+	mailbox_free(&p->box); /* delivers what is left: orders, which a closed keeper answers */
+	if (p->keeper != NULL)
+		keeper_free(&p->keeper);
+	event_base_free(p->base);
+	OBJ_FINI(p, PROBE_MAGIC);
+	mem_free(p);
+}

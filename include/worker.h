@@ -8,6 +8,7 @@
 
 #include "auth.h"
 #include "conf.h"
+#include "console.h"
 #include "pool.h"
 
 struct ssl_ctx_st;
@@ -16,6 +17,7 @@ struct ssl_ctx_st;
 struct worker_shared {
 	struct conf *conf;
 	struct pools_shared *pools;
+	struct console_shared *console;
 	struct pool_dialer dialer;
 	struct ssl_ctx_st *tls; /* NULL: no client TLS */
 	_Atomic int n_clients;
@@ -38,6 +40,8 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);
+/* Stops accepting, and ends the thread when the last client has gone, admin clients aside. */
+void worker_wait_clients(struct worker *w);
 
 void worker_join(struct worker *w);
 /* After all workers were joined and the dialer has answered everything: in two rounds, because

@@ -4,8 +4,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "pool_look.h"
 #include "session_int.h"
 
+/* Admin clients get in when max_client_conn is reached: so many more. */
+#define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
 
@@ -246,6 +249,7 @@ static bool is_exposed(const struct client *c)
 static enum step check_admission(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
+	int limit = conf->pgusher.max_client_conn;
 
 	if (c->env->is_draining) {
 		session_fail(c, CLOSE_SHUTDOWN);
@@ -260,7 +264,9 @@ static enum step check_admission(struct client *c)
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
-	if (atomic_load(c->env->n_clients) > conf->pgusher.max_client_conn) {
+	if (admin_is_wanted(c))
+		limit += CONSOLE_RESERVE;
+	if (atomic_load(c->env->n_clients) > limit) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
 		return STEP_DONE;
 	}
@@ -286,11 +292,13 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 		if (minor > 0 || s.n_unknown > 0)
 			/* PostgreSQL sends the whole version, not the minor one alone. */
 			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
-		wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
-		client_put(c, b);
 		c->settings_len = s.settings.len;
 		c->settings = s.settings.len > 0 ? mem_dup(s.settings.data, s.settings.len) : NULL;
-		c->phase = PHASE_PASSWORD;
+		if (!admin_enter(c)) {
+			wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
+			client_put(c, b);
+			c->phase = PHASE_PASSWORD;
+		}
 	}
 	buf_fini(&s.settings);
 	return step;
@@ -344,6 +352,8 @@ static enum step admit(struct client *c)
 	if (c->pool == NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
 		              "too many pools (databases times roles)", NULL);
+	pool_count_client(c->pool, 1);
+	c->counters = pool_counters(c->pool);
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
@@ -358,16 +368,25 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	                               .token = token,
 	                               .len = len,
 	                               .role = c->user,
-	                               .now_s = clock_wall_s()};
+	                               .now_s = clock_wall_s(),
+	                               .revoked = c->env->revoked};
+	bool is_console = admin_is_wanted(c);
 	enum auth_reason reason;
 
-	c->role = conf_find_role(c->env->conf, c->user);
-	request.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED;
+	c->role = is_console ? NULL : conf_find_role(c->env->conf, c->user);
+	request.tenant_required =
+		!is_console && (c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED);
 	reason = auth_verify(c->env->auth, &request, &c->ticket);
 	if (reason != AUTH_OK)
 		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
 		              auth_reason_text(reason), NULL);
-	return admit(c);
+	if (!is_console)
+		return admit(c);
+	if (admin_admit(c))
+		return STEP_MORE;
+	return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
+	              "this role may not use the console",
+	              "The console is for admin_users and stats_users.");
 }
 
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used)

@@ -27,6 +27,7 @@ enum phase {
 	PHASE_WELCOME,  /* waits for a server to learn its parameters from */
 	PHASE_CANCEL,   /* a CancelRequest is on its way to another worker */
 	PHASE_READY,    /* takes queries */
+	PHASE_CONSOLE,  /* an admin client: takes the console's commands */
 	PHASE_CLOSED,
 	PHASE_COUNT
 };
@@ -103,6 +104,7 @@ struct client {
 	char *database, *user;
 	const struct conf_role *role;
 	struct pool *pool;
+	struct admin *admin; /* of an admin client */
 	struct auth_ticket *ticket;
 	char *settings; /* startup settings, made on every server: "name\0value\0"... */
 	size_t settings_len;
@@ -132,6 +134,13 @@ struct client {
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
 	struct wire_error refused;
+
+	/* Counting (monotonic microseconds). */
+	struct counters *counters; /* the pool's, env->nobody before the login */
+	int64_t query_us;          /* when the latest query was sent */
+	int64_t xact_us;           /* when the transaction's first one was */
+	bool is_query_timed, is_xact_timed;
+	int64_t connected_s; /* wall clock */
 
 	/* Prepared statements and portals. */
 	struct map stmts;
@@ -173,6 +182,15 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 /* welcome.c */
 void welcome_start(struct client *c);
 void welcome_draw_key(struct client *c);
+const char *client_setting(const struct client *c, const char *name);
+void client_put_application_name(struct buf *b, const char *value);
+
+/* admin.c: the console's clients */
+bool admin_is_wanted(const struct client *c);
+bool admin_enter(struct client *c);
+bool admin_admit(struct client *c);
+void admin_free(struct client *c);
+enum step session_step_console(struct client *c, const uint8_t *p, size_t n, size_t *used);
 
 /* ready.c */
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
@@ -210,6 +228,7 @@ void lease_granted(struct pool_waiter *w, struct server *server);
 void lease_refused(struct pool_waiter *w, const struct wire_error *e);
 void lease_start_wait(struct client *c);
 void lease_timeout(struct timer *timer);
+void lease_waited(struct client *c);
 void lease_end_wait(struct client *c, const struct wire_error *e);
 
 /* relay.c */

@@ -41,6 +41,7 @@ struct session_env {
 	_Atomic int *n_clients;                /* of all workers */
 	size_t n_here;                         /* of this one */
 	size_t n_consoles;                     /* of these, admin clients */
+	_Atomic int *n_all_consoles;           /* of n_clients; needed where there is a console */
 	struct counters nobody;                /* what clients do that have no pool */
 	struct auth_revoked *revoked;          /* NULL: none is */
 	const struct session_console *console; /* NULL: there is none */

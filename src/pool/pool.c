@@ -234,7 +234,6 @@ void pool_set_idle(struct server *server)
 	server_set_sink(server, &pool_idle_sink, server);
 	list_remove(&note->link);
 	list_push_front(&pool_of(server)->idle, &note->link);
-	note->used_us = clock_mono_us();
 	/* What came while nobody was listening: a notice, or the end. */
 	server_resume(server);
 }
@@ -294,9 +293,11 @@ void pool_offer(struct server *server)
 void pool_recycle(struct server *server)
 {
 	struct pools *pools = pool_of(server)->pools;
+	struct server_note *note = server_note(server);
 
-	if (clock_mono_us() - server_note(server)->opened_us >=
-	    pools->env.conf->pgusher.server_lifetime)
+	/* Good for pool_set_idle too. */
+	note->used_us = clock_mono_us();
+	if (note->used_us - note->opened_us >= pools->env.conf->pgusher.server_lifetime)
 		pool_close(server, CLOSE_SERVER_LIFETIME);
 	else
 		pool_offer(server);

@@ -9,6 +9,7 @@
  *
  * The console's statements have no parameters and answer in text, so a prepared statement is its
  * text, and a portal too. */
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,6 +63,7 @@ static void enter(struct client *c, bool is_admin)
 	c->admin = mem_zalloc(sizeof(*c->admin));
 	c->admin->is_admin = is_admin;
 	c->env->n_consoles++;
+	atomic_fetch_add(c->env->n_all_consoles, 1);
 	wire_put_auth(b, AUTH_OK_CODE);
 	put_parameters(b, c);
 	welcome_draw_key(c);
@@ -132,6 +134,15 @@ static bool text_put_named(struct admin_text **list, const char *name, const cha
 	t->next = *list;
 	*list = t;
 	return true;
+}
+
+/* The client is gone, and is freed later. */
+void admin_leave(struct client *c)
+{
+	if (c->admin == NULL)
+		return;
+	c->env->n_consoles--;
+	atomic_fetch_sub(c->env->n_all_consoles, 1);
 }
 
 void admin_free(struct client *c)
@@ -335,7 +346,10 @@ static struct client *find_asker(struct session_env *env, const struct session_a
 	struct map_node *node = map_find(&env->by_pid, asker->pid);
 	struct client *c = node != NULL ? CONTAINER_OF(node, struct client, by_pid) : NULL;
 
-	return c != NULL && c->phase == PHASE_CONSOLE && c->secret == asker->secret ? c : NULL;
+	if (c == NULL || c->phase != PHASE_CONSOLE ||
+	    !secret_equals(&c->secret, &asker->secret, sizeof(c->secret)))
+		return NULL;
+	return c;
 }
 
 bool session_console_is_there(struct session_env *env, const struct session_asker *asker)

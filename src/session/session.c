@@ -451,7 +451,7 @@ void session_settle(struct client *c)
 		map_remove(&env->by_pid, &c->by_pid);
 	atomic_fetch_sub(env->n_clients, 1);
 	env->n_here--;
-	env->n_consoles -= c->admin != NULL;
+	admin_leave(c);
 	if (c->pool != NULL)
 		pool_count_client(c->pool, -1);
 	list_remove(&c->run_link);

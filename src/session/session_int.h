@@ -189,6 +189,7 @@ void client_put_application_name(struct buf *b, const char *value);
 bool admin_is_wanted(const struct client *c);
 bool admin_enter(struct client *c);
 bool admin_admit(struct client *c);
+void admin_leave(struct client *c);
 void admin_free(struct client *c);
 enum step session_step_console(struct client *c, const uint8_t *p, size_t n, size_t *used);
 

@@ -141,8 +141,10 @@ static void close_all_clients(struct worker *w)
 static void on_drain_poll(struct timer *timer)
 {
 	struct worker *w = CONTAINER_OF(timer, struct worker, drain);
-	size_t n_left = w->session.n_here - (w->waits_for_clients ? w->session.n_consoles : 0);
-	bool is_done = n_left == 0 && pools_busy(w->session.pools) == 0;
+	/* As long as anybody has a client, the console needs all workers. */
+	bool is_empty = w->waits_for_clients ? w->shared->n_clients == w->shared->n_consoles
+	                                     : list_is_empty(&w->session.clients);
+	bool is_done = is_empty && pools_busy(w->session.pools) == 0;
 
 	if (!is_done && clock_mono_us() < w->drain_until_us) {
 		timer_arm(w->timers, timer, DRAIN_POLL_US);
@@ -273,6 +275,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.in_size = sizeof(w->client_in),
 		.to_client = &w->to_client,
 		.n_clients = &w->shared->n_clients,
+		.n_all_consoles = &w->shared->n_consoles,
 		.route_cancel = route_cancel,
 		.wake_edge = wake_edge,
 		.worker = w,

@@ -26,7 +26,8 @@
 	AUTH_REASON(TLS_REQUIRED, "tls_required",                                                  \
 	            "a token of this issuer must come over TLS: connect with sslmode=require")     \
 	AUTH_REASON(NO_TENANT, "no_tenant", "the token names no valid tenant")                     \
-	AUTH_REASON(ROLE, "role", "the token does not allow this role")
+	AUTH_REASON(ROLE, "role", "the token does not allow this role")                            \
+	AUTH_REASON(REVOKED, "revoked", "the token has been revoked")
 
 enum auth_reason {
 #define AUTH_REASON(name, label, text) AUTH_##name,
@@ -121,6 +122,16 @@ struct auth_cache_stats {
 };
 void auth_cache_stats(const struct auth_cache *cache, struct auth_cache_stats *out);
 
+/* Token ids (jti) that are good no more, until the tokens have expired; one set a thread. */
+struct auth_revoked;
+struct auth_revoked *auth_revoked_new(size_t max_entries);
+void auth_revoked_free(struct auth_revoked **revoked);
+/* exp_s: when the token expires; 0: not known yet, so it is kept until the token is seen again. An
+ * id is as long as auth_ticket.jti at most. False: there is no room for it. */
+bool auth_revoked_add(struct auth_revoked *revoked, const char *jti, int64_t exp_s, int64_t now_s);
+bool auth_revoked_has(struct auth_revoked *revoked, const struct auth_ticket *t);
+size_t auth_revoked_count(const struct auth_revoked *revoked);
+
 struct auth_request {
 	const struct auth_keys *keys;
 	const char *token; /* not NUL-terminated */
@@ -129,6 +140,7 @@ struct auth_request {
 	bool tenant_required; /* the [role] section's tenant = required */
 	bool is_exposed;      /* it came in plain text from another machine */
 	int64_t now_s;
+	struct auth_revoked *revoked; /* NULL: none is */
 };
 /* AUTH_OK with *ticket set to a reference of the caller's, or why not, with *ticket NULL.
  * cache may be NULL: then every call checks the signature. */

@@ -112,9 +112,11 @@ struct server;
 struct server *server_new(struct backend_env *env, PGconn *conn);
 /* Says Terminate and closes. */
 void server_free(struct server **s);
-/* Its stream, for tests that play the server. */
+/* Its stream: to look at, or for tests that play the server. */
 struct stream *server_stream(struct server *s);
 void server_set_sink(struct server *s, const struct sink_ops *ops, void *owner);
+/* The sink set last; its owner, if wanted. */
+const struct sink_ops *server_sink(const struct server *s, void **owner);
 /* Leaves this worker's event loop, for another worker's. Only when it is idle. */
 void server_detach(struct server *s);
 void server_attach(struct server *s, struct backend_env *env);
@@ -147,6 +149,9 @@ PGconn *server_conn(struct server *s);
 /* The message of the last FATE_OURS statement that failed, "" before. */
 const char *server_last_error(const struct server *s);
 uint32_t server_pid(const struct server *s);
+/* Clients' statements prepared on it; what a server costs while it is idle. */
+uint32_t server_n_prepared(const struct server *s);
+size_t server_bytes(void);
 /* The pool's and the lease's own words about it. */
 struct server_note {
 	struct list link;

@@ -66,6 +66,11 @@ const struct conf_role *conf_find_role(const struct conf *conf, const char *name
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
 
+/* Is the name in a comma list (admin_users)? */
+bool conf_list_has(const char *list, const char *name);
+/* Is this what clients name who want the console? */
+bool conf_is_console(const char *database);
+
 /* libpq's word for it. */
 const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
 const char *conf_consistency_name(enum conf_consistency consistency);

@@ -4,12 +4,14 @@
 #define PGUSHER_SESSION_H
 
 #include "auth.h"
+#include "base/counters.h"
 #include "base/map.h"
 #include "pool.h"
 #include "sql.h"
 
 struct ssl_ctx_st;
 struct client;
+struct session_console; /* session_console.h */
 
 /* What a worker lends to its sessions. */
 struct session_env {
@@ -31,12 +33,20 @@ struct session_env {
 	struct list again;    /* who has had its share of this event */
 	bool is_running;
 	int64_t run_until_us; /* the share of who is running now */
+	int64_t now_us;       /* when that began */
 	struct map by_pid;    /* clients by the process id they were told */
 	struct map texts;     /* prepared statements' texts, shared by the worker's clients */
 	uint32_t next_pid;
-	bool is_draining;       /* shutting down: no new transactions */
-	_Atomic int *n_clients; /* of all workers */
-	int client_room;        /* as many may be connected, logged in or not; 0: unlimited */
+	bool is_draining;             /* shutting down: no new transactions */
+	_Atomic int *n_clients;       /* of all workers */
+	int client_room;              /* as many may be connected, logged in or not; 0: no limit */
+	size_t n_here;                /* of this one */
+	size_t n_consoles;            /* of these, admin clients */
+	_Atomic int *n_all_consoles;  /* of n_clients; needed where there is a console */
+	struct counters nobody;       /* what clients do that have no pool */
+	struct auth_revoked *revoked; /* NULL: none is */
+	const struct session_console *console; /* NULL: there is none */
+	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
 	 * session_cancel_done follows. asker: the process id of who asks. */
 	bool (*route_cancel)(void *worker, uint32_t asker, uint32_t pid, uint32_t secret);

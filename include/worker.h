@@ -8,6 +8,7 @@
 
 #include "auth.h"
 #include "conf.h"
+#include "console.h"
 #include "pool.h"
 #include "probe.h"
 
@@ -18,12 +19,14 @@ struct dialer;
 struct worker_shared {
 	struct conf *conf;
 	struct pools_shared *pools;
+	struct console_shared *console;
 	struct pool_dialer dialer;
 	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
 	struct probe *probe;        /* fetches keys */
 	struct ssl_ctx_st *tls;     /* NULL: no client TLS */
 	_Atomic int n_clients;
 	int client_room;           /* that descriptors suffice for; 0: unlimited */
+	_Atomic int n_consoles;    /* of these, admin clients */
 	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
 	void *on_end_arg;
 	unsigned n_workers;
@@ -43,6 +46,8 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);
+/* Stops accepting, and ends the thread when the last client has gone, admin clients aside. */
+void worker_wait_clients(struct worker *w);
 
 void worker_join(struct worker *w);
 /* After all workers were joined and the dialer has answered everything: in two rounds, because

@@ -31,6 +31,9 @@ CLOSE_REASON(CLIENT_IDLE, "client_idle", "57P05",
              "terminating connection: idle for too long (client_idle_timeout)")
 CLOSE_REASON(CLIENT_CANCEL_DONE, "client_cancel_done", "", "")
 CLOSE_REASON(CLIENT_LOGIN_FAILED, "client_login_failed", "57P03", "cannot log in")
+CLOSE_REASON(CLIENT_KILLED, "client_killed", "57P01",
+             "terminating connection due to administrator command")
+CLOSE_REASON(CLIENT_REVOKED, "client_revoked", "28000", "the token has been revoked")
 CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
              "terminating connection: PgUsher is shutting down")
 CLOSE_REASON(SERVER_LOST, "server_lost", "08006",
@@ -44,5 +47,7 @@ CLOSE_REASON(SERVER_SETTINGS, "server_settings", "XX000",
 CLOSE_REASON(SERVER_IDLE, "server_idle", "", "")
 CLOSE_REASON(SERVER_LIFETIME, "server_lifetime", "", "")
 CLOSE_REASON(SERVER_EVICTED, "server_evicted", "", "")
+CLOSE_REASON(SERVER_PAUSED, "server_paused", "", "")
+CLOSE_REASON(SERVER_RECONNECT, "server_reconnect", "", "")
 CLOSE_REASON(SERVER_DIRTY, "server_dirty", "", "")
 CLOSE_REASON(SERVER_LOGIN, "server_login", "57P03", "no server to send this to")

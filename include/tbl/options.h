@@ -92,6 +92,15 @@ OPTION(pgusher, peer_id, PEER_ID, DEFAULT("0"), RESTART,
        "peers.")
 OPTION(pgusher, logfile, STRING, EXAMPLE("/var/log/pgusher/pgusher.log"), LIVE,
        "File that the log is appended to; empty: standard error. SIGHUP opens it again.")
+OPTION(pgusher, admin_users, STRING, EXAMPLE("dba, ops"), LIVE,
+       "Who may use the whole console (database pgusher): role names, separated by commas. The "
+       "startup user name must be one of them and be in the token's role claim.")
+OPTION(pgusher, stats_users, STRING, EXAMPLE("monitoring"), LIVE,
+       "Who may use the console's SHOW commands, in the same way.")
+OPTION(pgusher, stats_period, DURATION, DEFAULT("60"), LIVE,
+       "The averages of SHOW STATS are taken over one to two periods; log_stats logs once a period.")
+OPTION(pgusher, log_stats, BOOL, DEFAULT("yes"), LIVE,
+       "Log the averages of all databases together once every stats_period.")
 OPTION(pgusher, log_connections, BOOL, DEFAULT("yes"), LIVE, "Log each successful login.")
 OPTION(pgusher, log_disconnections, BOOL, DEFAULT("yes"), LIVE,
        "Log each disconnection with its reason.")

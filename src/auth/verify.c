@@ -1,8 +1,8 @@
 /* auth_verify: a token to a verdict. Cold, it goes through signature.c and claims.c; warm, the
  * ticket comes from the cache. Both ways end in ticket_admit, which holds whatever may differ
- * between two calls with the same token: the time, the role asked for, the role's tenant rule, how
- * it came.
- * Runs on the worker's thread; tickets belong to it, so their counter is a plain number. */
+ * between two calls with the same token: the time, revocation, the role asked for, the role's
+ * tenant rule, how it came. Runs on the worker's thread; tickets belong to it, so their counter is
+ * a plain number. */
 #include <string.h>
 
 #include "auth_int.h"
@@ -91,6 +91,8 @@ static enum auth_reason ticket_admit(const struct auth_ticket *t, const struct a
 		return AUTH_EXPIRED;
 	if (req->now_s + t->leeway_s < t->nbf_s)
 		return AUTH_NOT_YET_VALID;
+	if (req->revoked != NULL && auth_revoked_has(req->revoked, t))
+		return AUTH_REVOKED;
 	if (req->tenant_required && t->tenant[0] == '\0')
 		return AUTH_NO_TENANT;
 	return auth_ticket_allows_role(t, req->role) ? AUTH_OK : AUTH_ROLE;

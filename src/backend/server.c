@@ -108,6 +108,14 @@ void server_set_sink(struct server *s, const struct sink_ops *ops, void *owner)
 	s->sink_owner = owner;
 }
 
+const struct sink_ops *server_sink(const struct server *s, void **owner)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	if (owner != NULL)
+		*owner = s->sink_owner;
+	return s->sink;
+}
+
 void server_detach(struct server *s)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
@@ -208,6 +216,16 @@ const char *server_last_error(const struct server *s)
 uint32_t server_pid(const struct server *s)
 {
 	return (uint32_t)PQbackendPID(s->conn);
+}
+
+uint32_t server_n_prepared(const struct server *s)
+{
+	return s->stmts.count;
+}
+
+size_t server_bytes(void)
+{
+	return sizeof(struct server);
 }
 
 struct server_note *server_note(struct server *s)

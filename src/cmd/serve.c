@@ -3,7 +3,10 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again and reads and fetches the keys again */
+ *   SIGHUP          opens the log file again and reads and fetches the keys again; so does RELOAD
+ *   SIGUSR1         PAUSE; SIGUSR2: RESUME
+ *
+ * The console's RELOAD and SHUTDOWN come here by mail. */
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
@@ -55,7 +58,7 @@ static int usage(FILE *out, int status)
 	      "  -d       run in the background (needs logfile)\n"
 	      "  -v       log more\n"
 	      "SIGTERM lets transactions finish, SIGINT ends at once, SIGHUP opens the log "
-	      "again.\n",
+	      "again,\nSIGUSR1 pauses, SIGUSR2 resumes.\n",
 	      out);
 	return status;
 }
@@ -122,14 +125,79 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	drain(p, at_once ? 0 : p->conf->pgusher.shutdown_timeout);
 }
 
+/* What could not be done is in err. */
+static void reload(struct server_process *p, char *err, size_t err_size)
+{
+	const char *logfile = p->conf->pgusher.logfile;
+
+	err[0] = '\0';
+	if (logfile[0] != '\0' && !log_open(logfile)) {
+		snprintf(err, err_size, "cannot open %s: %s", logfile, strerror(errno));
+		log_error("%s", err);
+	}
+	probe_refresh_keys(p->probe);
+}
+
 static void on_hangup(evutil_socket_t sig, short what, void *arg)
+{
+	char err[512];
+
+	(void)sig, (void)what;
+	reload(arg, err, sizeof(err));
+}
+
+static void on_pause_signal(evutil_socket_t sig, short what, void *arg)
 {
 	struct server_process *p = arg;
 
-	(void)sig, (void)what;
-	if (p->conf->pgusher.logfile[0] != '\0' && !log_open(p->conf->pgusher.logfile))
-		log_error("cannot open %s: %s", p->conf->pgusher.logfile, strerror(errno));
-	probe_refresh_keys(p->probe);
+	(void)what;
+	log_info(sig == SIGUSR1 ? "SIGUSR1: PAUSE" : "SIGUSR2: RESUME");
+	console_signal(p->shared.console, sig == SIGUSR1);
+}
+
+/* ---- the console's orders -------------------------------------------------------------------- */
+
+/* The answer is posted before the drain, so the client gets it first. */
+static void shut_down(struct server_process *p, enum console_order_kind kind)
+{
+	p->is_draining = true;
+	for (unsigned i = 0; i < p->shared.n_workers; i++) {
+		if (kind == ORDER_SHUTDOWN_CLIENTS)
+			worker_wait_clients(p->shared.workers[i]);
+		else
+			worker_drain(p->shared.workers[i],
+			             kind == ORDER_SHUTDOWN ? 0 : INT64_MAX / 2);
+	}
+}
+
+static void on_order(struct mail *mail, void *owner)
+{
+	struct console_order *order = CONTAINER_OF(mail, struct console_order, mail);
+	struct server_process *p = owner;
+	enum console_order_kind kind = order->kind;
+
+	if (p->n_ended == p->shared.n_workers) {
+		console_order_drop(order);
+		return;
+	}
+	if (kind == ORDER_RELOAD)
+		reload(p, order->error, sizeof(order->error));
+	/* SHUTDOWN at once is answered by the end, as PgBouncer's. */
+	if (kind == ORDER_SHUTDOWN)
+		console_order_drop(order);
+	else
+		console_order_done(order);
+	if (kind != ORDER_RELOAD)
+		shut_down(p, kind);
+}
+
+/* On a worker's thread. */
+static void take_order(void *arg, struct console_order *order)
+{
+	struct server_process *p = arg;
+
+	order->mail.deliver = on_order;
+	mailbox_post(p->mailbox, &order->mail);
 }
 
 static void add_event(struct server_process *p, struct event *event)
@@ -149,6 +217,8 @@ static void watch(struct server_process *p)
 	add_event(p, evsignal_new(p->base, SIGTERM, on_terminate, p));
 	add_event(p, evsignal_new(p->base, SIGINT, on_terminate, p));
 	add_event(p, evsignal_new(p->base, SIGHUP, on_hangup, p));
+	add_event(p, evsignal_new(p->base, SIGUSR1, on_pause_signal, p));
+	add_event(p, evsignal_new(p->base, SIGUSR2, on_pause_signal, p));
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -259,6 +329,7 @@ static void cancel(void *dialer, struct cancel_order *order)
 static bool prepare(struct server_process *p, char *err, size_t err_size)
 {
 	const struct conf_pgusher *conf = &p->conf->pgusher;
+	const struct console_main console = {.take = take_order, .arg = p};
 
 	p->probe = probe_new(p->conf, err, err_size);
 	if (p->probe == NULL)
@@ -273,6 +344,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->shared.conf = p->conf;
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->conf, p->shared.n_workers);
+	p->shared.console = console_shared_new(p->shared.n_workers, &console);
 	p->shared.dialer =
 		(struct pool_dialer){.dial = dial, .cancel = cancel, .dialer = p->dialer};
 	p->shared.peer_dialer = p->dialer;
@@ -308,6 +380,8 @@ static void finish(struct server_process *p)
 	mem_free(p->shared.workers);
 	if (p->shared.pools != NULL)
 		pools_shared_free(&p->shared.pools);
+	if (p->shared.console != NULL)
+		console_shared_free(&p->shared.console);
 	for (unsigned i = 0; i < p->n_events; i++)
 		event_free(p->events[i]);
 	if (p->base != NULL) {

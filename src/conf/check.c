@@ -139,6 +139,38 @@ static bool check_peers(const struct check *c)
 	return true;
 }
 
+/* Who names what every tenant's token has would give every tenant the console. */
+static bool check_users(const struct check *c, const char *key, const char *list)
+{
+	for (size_t i = 0; i < c->conf->n_roles; i++) {
+		const struct conf_role *role = &c->conf->roles[i];
+		char what[CONF_MAX_NAME_BYTES + 96];
+
+		if (role->tenant != CONF_TENANT_REQUIRED || !conf_list_has(list, role->name))
+			continue;
+		snprintf(what, sizeof(what), "names \"%s\", which is a role of tenants",
+		         role->name);
+		return check_fail(c, CONF_SECTION_pgusher, 0, key, what);
+	}
+	return true;
+}
+
+static bool check_console(const struct check *c)
+{
+	const struct conf_pgusher *p = &c->conf->pgusher;
+
+	if (p->stats_period < 1)
+		return check_fail(c, CONF_SECTION_pgusher, 0, "stats_period",
+		                  "must be longer than nothing");
+	for (size_t i = 0; i < c->conf->n_databases; i++) {
+		if (conf_is_console(c->conf->databases[i].name))
+			return check_fail(c, CONF_SECTION_database, i, "nodes",
+			                  "this section's name is the console's");
+	}
+	return check_users(c, "admin_users", p->admin_users) &&
+	       check_users(c, "stats_users", p->stats_users);
+}
+
 /* An analytics node is never a primary: a database of such nodes only could not be written. */
 static bool check_databases(const struct check *c)
 {
@@ -161,5 +193,5 @@ bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
 	       check_server_tls(&c) && check_jwts(&c) && check_nodes(&c) && check_databases(&c) &&
-	       check_peers(&c);
+	       check_peers(&c) && check_console(&c);
 }

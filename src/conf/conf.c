@@ -355,3 +355,24 @@ const struct conf_node *conf_find_node(const struct conf *conf, const char *name
 	}
 	return NULL;
 }
+
+bool conf_list_has(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	while (len > 0 && *list != '\0') {
+		size_t n;
+
+		list += strspn(list, ", \t");
+		n = strcspn(list, ", \t");
+		if (n == len && memcmp(list, name, n) == 0)
+			return true;
+		list += n;
+	}
+	return false;
+}
+
+bool conf_is_console(const char *database)
+{
+	return strcmp(database, "pgusher") == 0 || strcmp(database, "pgbouncer") == 0;
+}

@@ -90,6 +90,11 @@ static const struct sink_ops clean_sink = {
 	.on_lost = idle_lost,
 };
 
+bool clean_is_at_work(const struct server *server)
+{
+	return server_sink(server, NULL) == &clean_sink;
+}
+
 /* True: the server is clean. False: it is being cleaned, or is closed. */
 bool clean_start(struct server *server)
 {

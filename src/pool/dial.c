@@ -138,6 +138,7 @@ static void dial_deliver(struct mail *mail, void *owner)
 		snprintf(dial->sqlstate, sizeof(dial->sqlstate), "%s", "57P03");
 		snprintf(dial->message, sizeof(dial->message), "it is a standby, not the primary");
 	}
+	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&shared->node_servers[dial->node - shared->nodes], 1);
 	lend_slot_freed(pool->pools, dial->node);
 	on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
@@ -158,6 +159,7 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 	order->dial.dbname = pool->shared->dbname;
 	order->dial.role = pool->shared->role;
 	pool->n_dialing++;
+	atomic_fetch_add(&pool->shared->n_servers, 1);
 	env->dialer.dial(env->dialer.dialer, &order->dial);
 }
 
@@ -166,7 +168,7 @@ void pool_want(struct pool *pool)
 	struct pools *pools = pool->pools;
 	const struct conf_node *node;
 
-	if (pools->is_stopped || clock_mono_us() < pool->retry_at_us)
+	if (pools->is_stopped || pool->is_paused || clock_mono_us() < pool->retry_at_us)
 		return;
 	while (pool->n_dialing < pool->n_waiters) {
 		node = pool_node(pool);

@@ -92,6 +92,7 @@ struct pools *pools_new(const struct pools_env *env)
 
 	OBJ_INIT(pools, POOLS_MAGIC);
 	pools->env = *env;
+	list_init(&pools->paused);
 	env->shared->by_worker[env->worker] = pools;
 	timer_init(&pools->sweep, sweep);
 	timer_arm(env->timers, &pools->sweep, SWEEP_US);
@@ -123,6 +124,7 @@ void pools_free(struct pools **poolsp)
 			pool_free(pools->pools[i]);
 	}
 	timer_cancel(pools->env.timers, &pools->sweep);
+	pause_fini(pools);
 	OBJ_FINI(pools, POOLS_MAGIC);
 	mem_free(pools);
 }
@@ -149,6 +151,8 @@ struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared)
 	list_init(&pool->tenants);
 	map_init(&pool->by_tenant);
 	timer_init(&pool->retry, pool_retry);
+	pool->reconnect_us = INT64_MIN;
+	pool->is_paused = pause_has(pools, pool_database(pool));
 	pools->pools[shared->id] = pool;
 	if (shared->id >= pools->n_pools)
 		pools->n_pools = shared->id + 1;
@@ -230,7 +234,6 @@ void pool_set_idle(struct server *server)
 	server_set_sink(server, &pool_idle_sink, server);
 	list_remove(&note->link);
 	list_push_front(&pool_of(server)->idle, &note->link);
-	note->used_us = clock_mono_us();
 	/* What came while nobody was listening: a notice, or the end. */
 	server_resume(server);
 }
@@ -267,6 +270,10 @@ void pool_offer(struct server *server)
 		pool_close(server, CLOSE_SHUTDOWN);
 		return;
 	}
+	if (pool->is_paused || note->opened_us <= pool->reconnect_us) {
+		pool_close(server, pool->is_paused ? CLOSE_SERVER_PAUSED : CLOSE_SERVER_RECONNECT);
+		return;
+	}
 	if (lend_to_hungrier(pool, server))
 		return;
 	w = queue_pop(pool);
@@ -286,9 +293,11 @@ void pool_offer(struct server *server)
 void pool_recycle(struct server *server)
 {
 	struct pools *pools = pool_of(server)->pools;
+	struct server_note *note = server_note(server);
 
-	if (clock_mono_us() - server_note(server)->opened_us >=
-	    pools->env.conf->pgusher.server_lifetime)
+	/* Good for pool_set_idle too. */
+	note->used_us = clock_mono_us();
+	if (note->used_us - note->opened_us >= pools->env.conf->pgusher.server_lifetime)
 		pool_close(server, CLOSE_SERVER_LIFETIME);
 	else
 		pool_offer(server);
@@ -316,6 +325,7 @@ void pool_close(struct server *server, enum close_reason reason)
 	}
 	log_debug("server %u closed: %s", server_pid(server), close_reason_info(reason)->label);
 	server_free(&server);
+	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
 	lend_slot_freed(pool->pools, node);
 	if (pool->n_waiters > 0)

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "pool.h"
+#include "pool_look.h"
 
 #define POOLS_MAGIC 0x9001501a
 #define POOL_MAGIC 0x9001a001
@@ -27,6 +28,7 @@ struct pool_shared {
 	const struct conf_role *role;
 	char *dbname;
 	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
+	_Atomic int n_servers; /* open or being opened, at all workers */
 	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
 	_Atomic int64_t oldest_us[WORKERS_MAX];
 };
@@ -71,6 +73,11 @@ struct pool {
 	char message[512];
 	/* What the first server reported. */
 	struct buf parameters;
+	/* The console's (look.c, pause.c). */
+	bool is_paused;
+	int64_t reconnect_us; /* servers opened by then are closed when they are free */
+	unsigned n_clients;
+	struct counters counters, newer, older;
 };
 
 struct pools {
@@ -80,6 +87,8 @@ struct pools {
 	unsigned n_pools;              /* highest id + 1 */
 	struct timer sweep;
 	bool is_stopped;
+	bool is_paused;     /* all of them */
+	struct list paused; /* struct paused_name */
 };
 
 /* pool.c */
@@ -110,6 +119,11 @@ bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
 /* clean.c */
 extern const struct sink_ops pool_idle_sink;
 bool clean_start(struct server *server);
+bool clean_is_at_work(const struct server *server);
+
+/* pause.c */
+bool pause_has(const struct pools *pools, const char *database);
+void pause_fini(struct pools *pools);
 
 static inline struct pool *pool_of(struct server *server)
 {

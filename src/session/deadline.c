@@ -30,18 +30,18 @@ static struct deadline earliest(const struct client *c)
 	struct deadline d = {.due_us = INT64_MAX};
 
 	if (c->phase != PHASE_READY) {
-		consider(&d, c->idle_us, conf->client_login_timeout, CLOSE_CLIENT_LOGIN_TIMEOUT);
+		consider(&d, c->heard_us, conf->client_login_timeout, CLOSE_CLIENT_LOGIN_TIMEOUT);
 		return d;
 	}
-	consider(&d, c->query_us, conf->query_timeout, CLOSE_CLIENT_QUERY_TIMEOUT);
-	consider(&d, c->txn_us, conf->transaction_timeout, CLOSE_CLIENT_TRANSACTION_TIMEOUT);
-	if (c->query_us != 0 || c->flow != FLOW_OPEN)
+	consider(&d, c->busy_us, conf->query_timeout, CLOSE_CLIENT_QUERY_TIMEOUT);
+	consider(&d, c->in_txn_us, conf->transaction_timeout, CLOSE_CLIENT_TRANSACTION_TIMEOUT);
+	if (c->busy_us != 0 || c->flow != FLOW_OPEN)
 		return d;
 	if (c->txn.state != TXN_NONE)
-		consider(&d, c->idle_us, conf->idle_transaction_timeout,
+		consider(&d, c->heard_us, conf->idle_transaction_timeout,
 		         CLOSE_CLIENT_IDLE_TRANSACTION);
 	else
-		consider(&d, c->idle_us, conf->client_idle_timeout, CLOSE_CLIENT_IDLE);
+		consider(&d, c->heard_us, conf->client_idle_timeout, CLOSE_CLIENT_IDLE);
 	return d;
 }
 
@@ -72,9 +72,9 @@ void deadline_login(struct client *c)
 {
 	struct deadline d;
 
-	c->idle_us = clock_mono_us();
+	c->heard_us = clock_mono_us();
 	d = earliest(c);
-	arm(c, &d, c->idle_us);
+	arm(c, &d, c->heard_us);
 }
 
 static void set(struct client *c, int64_t now_us)
@@ -87,10 +87,10 @@ static void set(struct client *c, int64_t now_us)
 /* It said something. */
 void deadline_heard(struct client *c)
 {
-	if (c->phase != PHASE_READY || c->query_us != 0 || !is_wanted(&c->env->conf->pgusher))
+	if (c->phase != PHASE_READY || c->busy_us != 0 || !is_wanted(&c->env->conf->pgusher))
 		return;
-	c->idle_us = clock_mono_us();
-	set(c, c->idle_us);
+	c->heard_us = clock_mono_us();
+	set(c, c->heard_us);
 }
 
 /* Something was sent to its server. */
@@ -98,22 +98,22 @@ void deadline_sent(struct client *c)
 {
 	if (!is_wanted(&c->env->conf->pgusher))
 		return;
-	c->idle_us = clock_mono_us();
-	if (c->query_us == 0)
-		c->query_us = c->idle_us;
-	if (c->txn_us == 0)
-		c->txn_us = c->idle_us;
-	set(c, c->idle_us);
+	c->heard_us = clock_mono_us();
+	if (c->busy_us == 0)
+		c->busy_us = c->heard_us;
+	if (c->in_txn_us == 0)
+		c->in_txn_us = c->heard_us;
+	set(c, c->heard_us);
 }
 
 /* ReadyForQuery. */
 void deadline_ready(struct client *c)
 {
-	c->query_us = 0;
+	c->busy_us = 0;
 	if (c->txn.state == TXN_NONE)
-		c->txn_us = 0;
+		c->in_txn_us = 0;
 	if (!is_wanted(&c->env->conf->pgusher))
 		return;
-	c->idle_us = clock_mono_us();
-	set(c, c->idle_us);
+	c->heard_us = clock_mono_us();
+	set(c, c->heard_us);
 }

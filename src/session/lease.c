@@ -42,12 +42,18 @@ enum step lease_none(struct client *c, bool in_batch)
 	return in_batch ? batch_refuse(c, &c->refused) : query_refuse(c, &c->refused);
 }
 
+void lease_waited(struct client *c)
+{
+	c->counters->wait_time_us += (uint64_t)(clock_mono_us() - c->waiter.since_us);
+}
+
 void lease_granted(struct pool_waiter *w, struct server *server)
 {
 	struct client *c = CONTAINER_OF(w, struct client, waiter);
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	timer_cancel(c->env->timers, &c->wait_timer);
+	lease_waited(c);
 	attach(c, server);
 	c->flow = FLOW_OPEN;
 	session_run(c);
@@ -91,9 +97,23 @@ void lease_timeout(struct timer *timer)
 	lease_end_wait(c, &error);
 }
 
+/* The clock of the event at hand will do: a client's turn is 2 ms at most. */
+static void start_clocks(struct client *c)
+{
+	if (!c->is_query_timed) {
+		c->is_query_timed = true;
+		c->query_us = c->env->now_us;
+	}
+	if (!c->is_xact_timed) {
+		c->is_xact_timed = true;
+		c->xact_us = c->query_us;
+	}
+}
+
 struct outvec *lease_send(struct client *c)
 {
 	if (!c->sending) {
+		start_clocks(c);
 		(void)server_begin(c->server);
 		c->sending = true;
 		if (c->is_fresh)

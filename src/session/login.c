@@ -4,8 +4,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "pool_look.h"
 #include "session_int.h"
 
+/* Admin clients get in when max_client_conn is reached: so many more. */
+#define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
 
@@ -259,6 +262,7 @@ static bool has_room(const struct session_env *env)
 static enum step check_admission(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
+	int limit = conf->pgusher.max_client_conn;
 
 	if (c->env->is_draining) {
 		session_fail(c, CLOSE_SHUTDOWN);
@@ -274,7 +278,9 @@ static enum step check_admission(struct client *c)
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
-	if (atomic_load(c->env->n_clients) > conf->pgusher.max_client_conn) {
+	if (admin_is_wanted(c))
+		limit += CONSOLE_RESERVE;
+	if (atomic_load(c->env->n_clients) > limit) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
 		return STEP_DONE;
 	}
@@ -304,11 +310,13 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 		if (minor > 0 || s.n_unknown > 0)
 			/* PostgreSQL sends the whole version, not the minor one alone. */
 			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
-		wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
-		client_put(c, b);
 		c->settings_len = s.settings.len;
 		c->settings = s.settings.len > 0 ? mem_dup(s.settings.data, s.settings.len) : NULL;
-		c->phase = PHASE_PASSWORD;
+		if (!admin_enter(c)) {
+			wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
+			client_put(c, b);
+			c->phase = PHASE_PASSWORD;
+		}
 	}
 	buf_fini(&s.settings);
 	return step;
@@ -362,6 +370,8 @@ static enum step admit(struct client *c)
 	if (c->pool == NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
 		              "too many pools (databases times roles)", NULL);
+	pool_count_client(c->pool, 1);
+	c->counters = pool_counters(c->pool);
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
@@ -381,6 +391,7 @@ static struct auth_request request_for(const struct client *c, const char *token
 		.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED,
 		.is_exposed = is_exposed(c),
 		.now_s = clock_wall_s(),
+		.revoked = c->env->revoked,
 	};
 }
 
@@ -422,11 +433,13 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
 
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
+	bool is_console = admin_is_wanted(c);
 	struct auth_request request;
 	enum auth_reason reason;
 
-	c->role = conf_find_role(c->env->conf, c->user);
+	c->role = is_console ? NULL : conf_find_role(c->env->conf, c->user);
 	request = request_for(c, token, len);
+	request.tenant_required = request.tenant_required && !is_console;
 	reason = auth_verify(c->env->auth, &request, &c->ticket);
 	if (await_keys(c, &request, reason))
 		return STEP_WAIT;
@@ -435,6 +448,12 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
 		                                          : CLOSE_CLIENT_AUTH,
 		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
+	if (is_console && admin_admit(c))
+		return STEP_MORE;
+	if (is_console)
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
+		              "this role may not use the console",
+		              "The console is for admin_users and stats_users.");
 	if (c->startup_token != NULL &&
 	    !identity_begin(c, c->startup_token, strlen(c->startup_token)))
 		return STEP_DONE;

@@ -3,7 +3,10 @@
 
 static void on_bytes(void *owner, const void *p, size_t len)
 {
-	outvec_ref(client_out(owner), p, len);
+	struct client *c = owner;
+
+	c->counters->sent_bytes += len;
+	outvec_ref(client_out(c), p, len);
 }
 
 /* The unnamed statement: a Parse that failed has destroyed it; a Parse or Close that was skipped
@@ -129,6 +132,21 @@ static void note_taint(struct client *c)
 		note->taint &= (uint8_t) ~(TAINT_PIN | TAINT_STATE);
 }
 
+/* All counting costs 0.2 to 0.4 % of a transaction's instructions (callgrind, SELECT 1). */
+static void count_ready(struct client *c)
+{
+	uint64_t now_us = (uint64_t)clock_mono_us();
+
+	c->counters->query_count++;
+	c->counters->query_time_us += now_us - (uint64_t)c->query_us;
+	c->is_query_timed = false;
+	if (c->txn.state != TXN_NONE)
+		return;
+	c->counters->xact_count++;
+	c->counters->xact_time_us += now_us - (uint64_t)c->xact_us;
+	c->is_xact_timed = false;
+}
+
 static bool on_ready(void *owner, char status)
 {
 	struct client *c = owner;
@@ -149,6 +167,7 @@ static bool on_ready(void *owner, char status)
 	if (c->script_goes_on)
 		return false;
 	script_free(c);
+	count_ready(c);
 	c->flow = FLOW_OPEN;
 	c->batch_ended = true;
 	deadline_ready(c);

@@ -20,6 +20,8 @@
  * in both directions. */
 #include "session_int.h"
 
+#include "pool_look.h"
+
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,6 +38,7 @@ static step_fn *const steps[PHASE_COUNT] = {
 	[PHASE_STARTUP] = session_step_startup,
 	[PHASE_PASSWORD] = session_step_password,
 	[PHASE_READY] = session_step_ready,
+	[PHASE_CONSOLE] = session_step_console,
 };
 
 /* ---- output -------------------------------------------------------------------------------- */
@@ -56,6 +59,7 @@ struct outvec *client_out(struct client *c)
 
 void client_put(struct client *c, struct buf *b)
 {
+	c->counters->sent_bytes += b->len;
 	outvec_copy(client_out(c), b->data, b->len);
 	b->len = 0;
 }
@@ -66,8 +70,11 @@ void client_put_bare(struct client *c, uint8_t type)
 	client_put(c, c->env->backend->scratch);
 }
 
+/* The end of a query that no server was asked about. */
 void client_put_ready(struct client *c)
 {
+	c->counters->query_count++;
+	c->counters->xact_count += c->txn.state == TXN_NONE;
 	wire_put_ready(c->env->backend->scratch, txn_status(&c->txn));
 	client_put(c, c->env->backend->scratch);
 }
@@ -100,6 +107,8 @@ static bool can_take(const struct client *c)
 	if (c->closing != CLOSE_NONE || steps[c->phase] == NULL ||
 	    stream_backlog_bytes(&c->stream) > CLIENT_BACKLOG_MAX)
 		return false;
+	if (c->phase == PHASE_CONSOLE)
+		return c->flow == FLOW_OPEN;
 	if (c->phase != PHASE_READY)
 		return true;
 	if (c->batch_ended && c->body_left == 0)
@@ -166,6 +175,7 @@ static bool read_once(struct client *c)
 		session_fail(c, n == STREAM_EOF ? CLOSE_CLIENT_EOF : CLOSE_CLIENT_IO);
 		return false;
 	}
+	c->counters->received_bytes += (size_t)n;
 	if (in_held) {
 		c->held.len += (size_t)n;
 	} else {
@@ -183,7 +193,8 @@ static void run_one(struct client *c)
 	bool try_held = true;
 
 	c->is_running = true;
-	c->env->run_until_us = clock_mono_us() + RUN_SHARE_US;
+	c->env->now_us = clock_mono_us();
+	c->env->run_until_us = c->env->now_us + RUN_SHARE_US;
 	while (c->closing == CLOSE_NONE) {
 		if (try_held && c->held.len > 0 && can_take(c))
 			take_held(c);
@@ -251,7 +262,8 @@ static void look_at_peer(struct client *c)
 		session_close(c, CLOSE_CLIENT_IO);
 		break;
 	case STREAM_PEER_FINISHED:
-		if (c->phase == PHASE_READY && !timer_is_armed(&c->finish_timer))
+		if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
+		    !timer_is_armed(&c->finish_timer))
 			timer_arm(c->env->timers, &c->finish_timer, FINISH_GRACE_US);
 		break;
 	case STREAM_PEER_THERE:
@@ -269,7 +281,7 @@ static void on_readable(void *owner)
 	struct client *c = owner;
 
 	/* Blocked already: this is not a message, or not one that is wanted now. */
-	if (c->phase != PHASE_READY || can_take(c)) {
+	if ((c->phase != PHASE_READY && c->phase != PHASE_CONSOLE) || can_take(c)) {
 		session_run(c);
 		return;
 	}
@@ -323,6 +335,8 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	OBJ_INIT(c, CLIENT_MAGIC);
 	c->env = env;
 	c->peer = *peer;
+	c->counters = &env->nobody;
+	c->connected_s = clock_wall_s();
 	list_init(&c->link);
 	list_init(&c->run_link);
 	list_push_back(&env->clients, &c->link);
@@ -335,6 +349,7 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	timer_init(&c->finish_timer, on_finish_timeout);
 	deadline_login(c);
 	atomic_fetch_add(env->n_clients, 1);
+	env->n_here++;
 	return c;
 }
 
@@ -446,6 +461,10 @@ void session_settle(struct client *c)
 	if (c->pid != 0)
 		map_remove(&env->by_pid, &c->by_pid);
 	atomic_fetch_sub(env->n_clients, 1);
+	env->n_here--;
+	admin_leave(c);
+	if (c->pool != NULL)
+		pool_count_client(c->pool, -1);
 	list_remove(&c->run_link);
 	list_remove(&c->link);
 	list_push_back(&env->dead, &c->link);
@@ -476,6 +495,7 @@ static void client_free(struct client *c)
 	map_fini(&c->stmts);
 	text_put(c->env, &c->unnamed);
 	portals_forget(c);
+	admin_free(c);
 	identity_free(c);
 	mem_free(c->startup_token);
 	buf_fini(&c->held);

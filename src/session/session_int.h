@@ -28,6 +28,7 @@ enum phase {
 	PHASE_WELCOME,  /* waits for a server to learn its parameters from */
 	PHASE_CANCEL,   /* a CancelRequest is on its way to another worker */
 	PHASE_READY,    /* takes queries */
+	PHASE_CONSOLE,  /* an admin client: takes the console's commands */
 	PHASE_CLOSED,
 	PHASE_COUNT
 };
@@ -114,6 +115,7 @@ struct client {
 	const struct conf_role *role;
 	struct pool *pool;
 	uint64_t parse_scope;       /* stands for the settings that statements are parsed under */
+	struct admin *admin;        /* of an admin client */
 	struct auth_ticket *ticket; /* whose tenant the next statement has */
 	struct identity *identity;  /* NULL: usher.token was never set */
 	char *startup_token;        /* usher.token among the startup options, until it is checked */
@@ -125,7 +127,7 @@ struct client {
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
 	 * said or got something; 0: none. */
 	struct timer deadline_timer;
-	int64_t deadline_us, query_us, txn_us, idle_us;
+	int64_t deadline_us, busy_us, in_txn_us, heard_us;
 
 	/* The lease. */
 	struct server *server;
@@ -155,6 +157,13 @@ struct client {
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
 	struct wire_error refused;
+
+	/* Counting (monotonic microseconds). */
+	struct counters *counters; /* the pool's, env->nobody before the login */
+	int64_t query_us;          /* when the latest query was sent */
+	int64_t xact_us;           /* when the transaction's first one was */
+	bool is_query_timed, is_xact_timed;
+	int64_t connected_s; /* wall clock */
 
 	/* Prepared statements and portals. */
 	struct map stmts;
@@ -229,6 +238,16 @@ void welcome_start(struct client *c);
 /* A process id and secret; false, and the client is to be closed, when they are used up. */
 bool welcome_draw_key(struct client *c);
 struct client *welcome_find(struct session_env *env, uint32_t pid);
+const char *client_setting(const struct client *c, const char *name);
+void client_put_application_name(struct buf *b, const char *value);
+
+/* admin.c: the console's clients */
+bool admin_is_wanted(const struct client *c);
+bool admin_enter(struct client *c);
+bool admin_admit(struct client *c);
+void admin_leave(struct client *c);
+void admin_free(struct client *c);
+enum step session_step_console(struct client *c, const uint8_t *p, size_t n, size_t *used);
 
 /* ready.c */
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
@@ -267,6 +286,7 @@ void lease_granted(struct pool_waiter *w, struct server *server);
 void lease_refused(struct pool_waiter *w, const struct wire_error *e);
 void lease_start_wait(struct client *c);
 void lease_timeout(struct timer *timer);
+void lease_waited(struct client *c);
 void lease_end_wait(struct client *c, const struct wire_error *e);
 
 /* relay.c */

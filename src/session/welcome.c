@@ -84,7 +84,7 @@ void session_cancel_done(struct session_env *env, uint32_t asker)
 /* ---- the messages --------------------------------------------------------------------------- */
 
 /* pg_clean_ascii: what PostgreSQL makes of an application_name. */
-static void put_application_name(struct buf *b, const char *value)
+void client_put_application_name(struct buf *b, const char *value)
 {
 	char clean[64];
 	size_t len = 0;
@@ -95,7 +95,7 @@ static void put_application_name(struct buf *b, const char *value)
 	wire_put_parameter(b, "application_name", clean);
 }
 
-static const char *setting(const struct client *c, const char *name)
+const char *client_setting(const struct client *c, const char *name)
 {
 	const char *found = NULL, *at = c->settings;
 
@@ -113,10 +113,10 @@ static void put_parameter(void *arg, const char *name, const char *value)
 {
 	struct client *c = arg;
 	struct buf *b = c->env->backend->scratch;
-	const char *mine = setting(c, "application_name");
+	const char *mine = client_setting(c, "application_name");
 
 	if (strcmp(name, "application_name") == 0)
-		put_application_name(b, mine != NULL ? mine : "");
+		client_put_application_name(b, mine != NULL ? mine : "");
 	else
 		wire_put_parameter(b, name, value);
 }
@@ -266,6 +266,7 @@ static void on_granted(struct pool_waiter *w, struct server *server)
 	struct client *c = CONTAINER_OF(w, struct client, waiter);
 
 	timer_cancel(c->env->timers, &c->wait_timer);
+	lease_waited(c);
 	try_server(c, server);
 	session_run(c);
 }

@@ -21,6 +21,7 @@
 #define READ_BUFFER_BYTES 65536
 #define SQL_CACHE_ENTRIES 10000
 #define AUTH_CACHE_ENTRIES 20000
+#define REVOKED_ENTRIES 10000
 #define LISTENERS_MAX 64
 #define SWEEP_US US_PER_S
 #define DRAIN_POLL_US (50 * US_PER_MS)
@@ -38,6 +39,7 @@ struct worker {
 	unsigned n_listeners;
 	struct backend_env backend;
 	struct session_env session;
+	struct console *console;
 	struct outvec to_server, to_client;
 	struct buf scratch;
 	uint8_t server_in[READ_BUFFER_BYTES], client_in[READ_BUFFER_BYTES];
@@ -46,6 +48,7 @@ struct worker {
 	/* Shutting down. */
 	struct timer drain;
 	int64_t drain_until_us;
+	bool waits_for_clients;
 };
 
 /* ---- letters -------------------------------------------------------------------------------- */
@@ -69,6 +72,7 @@ struct keys_wait {
 struct drain_letter {
 	struct mail mail;
 	int64_t timeout_us;
+	bool waits_for_clients;
 };
 
 static void on_cancel_done(struct mail *mail, void *owner)
@@ -168,7 +172,10 @@ static void close_all_clients(struct worker *w)
 static void on_drain_poll(struct timer *timer)
 {
 	struct worker *w = CONTAINER_OF(timer, struct worker, drain);
-	bool is_done = list_is_empty(&w->session.clients) && pools_busy(w->session.pools) == 0;
+	/* As long as anybody has a client, the console needs all workers. */
+	bool is_empty = w->waits_for_clients ? w->shared->n_clients == w->shared->n_consoles
+	                                     : list_is_empty(&w->session.clients);
+	bool is_done = is_empty && pools_busy(w->session.pools) == 0;
 
 	if (!is_done && clock_mono_us() < w->drain_until_us) {
 		timer_arm(w->timers, timer, DRAIN_POLL_US);
@@ -184,23 +191,36 @@ static void on_drain(struct mail *mail, void *owner)
 	struct worker *w = owner;
 
 	w->drain_until_us = clock_mono_us() + letter->timeout_us;
+	w->waits_for_clients = letter->waits_for_clients;
 	mem_free(letter);
 	for (unsigned i = 0; i < w->n_listeners; i++)
 		listener_free(&w->listeners[i]);
 	w->n_listeners = 0;
-	session_drain(&w->session);
+	if (!w->waits_for_clients)
+		session_drain(&w->session);
 	timer_cancel(w->timers, &w->drain);
 	timer_arm(w->timers, &w->drain, 0);
 }
 
-void worker_drain(struct worker *w, int64_t timeout_us)
+static void post_drain(struct worker *w, int64_t timeout_us, bool waits_for_clients)
 {
 	struct drain_letter *letter = mem_zalloc(sizeof(*letter));
 
 	OBJ_CHECK(w, WORKER_MAGIC);
 	letter->mail.deliver = on_drain;
 	letter->timeout_us = timeout_us;
+	letter->waits_for_clients = waits_for_clients;
 	mailbox_post(w->mailbox, &letter->mail);
+}
+
+void worker_drain(struct worker *w, int64_t timeout_us)
+{
+	post_drain(w, timeout_us, false);
+}
+
+void worker_wait_clients(struct worker *w)
+{
+	post_drain(w, INT64_MAX / 2, true);
 }
 
 static void on_sweep(struct timer *timer)
@@ -279,6 +299,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.backend = &w->backend,
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
+		.revoked = auth_revoked_new(REVOKED_ENTRIES),
 		.keys = auth_keys_get(keys),
 		.tls = w->shared->tls,
 		.in = w->client_in,
@@ -286,6 +307,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.to_client = &w->to_client,
 		.n_clients = &w->shared->n_clients,
 		.client_room = w->shared->client_room,
+		.n_all_consoles = &w->shared->n_consoles,
 		.route_cancel = route_cancel,
 		.await_keys = await_keys,
 		.wake_edge = wake_edge,
@@ -294,6 +316,22 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.n_workers = w->shared->n_workers,
 	};
 	session_env_init(&w->session);
+}
+
+static void init_console(struct worker *w)
+{
+	struct console_env env = {
+		.shared = w->shared->console,
+		.worker = w->index,
+		.session = &w->session,
+		.pools = w->shared->pools,
+		.mailbox = w->mailbox,
+		.timers = w->timers,
+	};
+
+	w->console = console_new(&env);
+	w->session.console = &console_session;
+	w->session.console_arg = w->console;
 }
 
 struct worker *worker_new(struct worker_shared *shared, unsigned index, struct auth_keys *keys)
@@ -318,6 +356,7 @@ struct worker *worker_new(struct worker_shared *shared, unsigned index, struct a
 	                                  .dialer = shared->peer_dialer,
 	                                  .mailbox = w->mailbox,
 	                                  .session = &w->session};
+	init_console(w);
 	return w;
 }
 
@@ -353,6 +392,7 @@ void worker_stop(struct worker *w)
 {
 	OBJ_CHECK(w, WORKER_MAGIC);
 	pools_stop(w->session.pools);
+	console_stop(w->console);
 }
 
 void worker_free(struct worker **wp)
@@ -367,10 +407,12 @@ void worker_free(struct worker **wp)
 	timer_cancel(w->timers, &w->sweep);
 	timer_cancel(w->timers, &w->drain);
 	close_all_clients(w);
+	console_free(&w->console);
 	pools_free(&w->session.pools);
 	session_env_fini(&w->session);
 	sql_cache_free(&w->session.sql);
 	auth_cache_free(&w->session.auth);
+	auth_revoked_free(&w->session.revoked);
 	auth_keys_put(&w->session.keys);
 	timers_free(&w->timers);
 	event_free(w->edge);

@@ -1,0 +1,159 @@
+/* A statement of the console's to a command. PgBouncer's grammar, one statement a string:
+ *
+ *   word [argument] [;]        SET word = | TO anything
+ *
+ * A word is letters, digits and underscores, or anything in double quotes. An argument may also be
+ * in single quotes, and have the characters of identifiers in it (dots, dashes, colons). Pure. */
+#include <string.h>
+#include <strings.h>
+
+#include "console_int.h"
+
+#define SPACE " \t\r\n"
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+
+enum argument { ARGUMENT_NONE, ARGUMENT_OPTIONAL, ARGUMENT_REQUIRED };
+enum access { ACCESS_STATS, ACCESS_ADMIN };
+
+static const struct {
+	const char *verb, *object;
+	enum argument argument;
+	enum access access;
+} commands[] = {
+#define CONSOLE_COMMAND(name, verb, object, argument, access)                                      \
+	{verb, object, ARGUMENT_##argument, ACCESS_##access},
+#include "tbl/console_commands.h"
+#undef CONSOLE_COMMAND
+};
+
+/* Some drivers set these whether it is wanted or not, and ask for them. */
+static const struct {
+	const char *name, *value;
+} params[] = {
+	{"application_name", ""},
+	{"client_encoding", "UTF8"},
+	{"client_min_messages", "notice"},
+	{"datestyle", "ISO"},
+	{"default_transaction_isolation", "read committed"},
+	{"extra_float_digits", "2"},
+	{"standard_conforming_strings", "on"},
+	{"timezone", "UTC"},
+};
+
+static bool take_quoted(const char **at, char quote, char *out)
+{
+	const char *p = *at + 1;
+	size_t n = 0;
+
+	for (;; p++) {
+		if (*p == '\0')
+			return false;
+		if (*p == quote && *++p != quote)
+			break;
+		if (n + 1 >= CONSOLE_ARG_MAX)
+			return false;
+		out[n++] = *p;
+	}
+	out[n] = '\0';
+	*at = p;
+	return n > 0;
+}
+
+/* A word at *at, into CONSOLE_ARG_MAX bytes. */
+static bool take_word(const char **at, const char *chars, bool single_quotes, char *out)
+{
+	size_t n;
+
+	if (**at == '"' || (single_quotes && **at == '\''))
+		return take_quoted(at, **at, out);
+	n = strspn(*at, chars);
+	if (n == 0 || n >= CONSOLE_ARG_MAX)
+		return false;
+	memcpy(out, *at, n);
+	out[n] = '\0';
+	*at += n;
+	return true;
+}
+
+/* Nothing but the end of the statement. */
+static bool is_end(const char *at)
+{
+	at += strspn(at, SPACE);
+	if (*at == ';')
+		at++;
+	return at[strspn(at, SPACE)] == '\0';
+}
+
+static bool find_param(const char *name, struct command *out)
+{
+	for (size_t i = 0; i < COUNT_OF(params); i++) {
+		if (strcasecmp(params[i].name, name) != 0)
+			continue;
+		out->param = params[i].name;
+		out->value = params[i].value;
+		return true;
+	}
+	return false;
+}
+
+/* The value may be anything on which this is no longer one statement's end. */
+static enum parse parse_set(const char *at, struct command *out)
+{
+	char name[CONSOLE_ARG_MAX];
+
+	out->id = COMMAND_SET;
+	if (strncasecmp(at, "session ", 8) == 0)
+		at += 8;
+	if (!take_word(&at, WORD_CHARS, false, name) || !find_param(name, out))
+		return PARSE_BAD;
+	at += strspn(at, SPACE);
+	if (*at != '=' && strncasecmp(at, "to", 2) != 0)
+		return PARSE_BAD;
+	at += strcspn(at, ";");
+	return is_end(at) ? PARSE_OK : PARSE_BAD;
+}
+
+static bool is_command(size_t i, const char *verb, const char *arg, bool has_arg)
+{
+	if (strcasecmp(commands[i].verb, verb) != 0)
+		return false;
+	if (commands[i].object[0] != '\0')
+		return strcasecmp(commands[i].object, arg) == 0;
+	return commands[i].argument == ARGUMENT_OPTIONAL ||
+	       has_arg == (commands[i].argument == ARGUMENT_REQUIRED);
+}
+
+static enum parse find_command(const char *verb, bool has_arg, struct command *out)
+{
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		if (!is_command(i, verb, out->arg, has_arg))
+			continue;
+		out->id = (enum console_command)i;
+		out->is_admins = commands[i].access == ACCESS_ADMIN;
+		return PARSE_OK;
+	}
+	out->id = COMMAND_PARAM;
+	return strcasecmp(verb, "show") == 0 && find_param(out->arg, out) ? PARSE_OK : PARSE_BAD;
+}
+
+enum parse console_parse(const char *text, struct command *out)
+{
+	char verb[CONSOLE_ARG_MAX];
+	const char *at = text + strspn(text, SPACE);
+	size_t gap;
+	bool has_arg;
+
+	memset(out, 0, sizeof(*out));
+	if (is_end(at))
+		return PARSE_EMPTY;
+	if (!take_word(&at, WORD_CHARS, false, verb))
+		return PARSE_BAD;
+	gap = strspn(at, SPACE);
+	at += gap;
+	if (gap > 0 && strcasecmp(verb, "set") == 0)
+		return parse_set(at, out);
+	has_arg = gap > 0 && !is_end(at);
+	if (has_arg && !take_word(&at, WORD_CHARS ".:-$@", true, out->arg))
+		return PARSE_BAD;
+	return is_end(at) ? find_command(verb, has_arg, out) : PARSE_BAD;
+}

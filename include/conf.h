@@ -31,6 +31,7 @@ struct conf {
 	struct conf_role *roles;
 	size_t n_roles;
 	struct conf_memory *memory;
+	int *lines; /* of the options of sections that stand once, for conf_line */
 };
 
 /* Why a configuration was refused: `text` is the whole line for people, "file:line: key: what
@@ -62,8 +63,15 @@ const char *conf_database_dbname(const struct conf_database *db, const char *nam
 const struct conf_role *conf_find_role(const struct conf *conf, const char *name);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
 
+/* Where the file has this key of a section that stands once ("pgusher", "jwt"), for errors that are
+ * found after conf_load; the section's line where it does not set it, 0 where it has none. */
+int conf_line(const struct conf *conf, const char *section, const char *key);
+
 /* libpq's word for it. */
 const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
+/* What OpenSSL is to be given for a value of client_tls_ciphers or server_tls_ciphers. NULL: its
+ * own choice stays. */
+const char *conf_tls_cipher_list(const char *value);
 const char *conf_consistency_name(enum conf_consistency consistency);
 
 /* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are

@@ -17,7 +17,7 @@ struct worker_shared {
 	struct conf *conf;
 	struct pools_shared *pools;
 	struct pool_dialer dialer;
-	struct ssl_ctx_st *tls; /* NULL: no client TLS */
+	struct ssl_ctx_st *tls; /* what workers begin with; NULL: no client TLS */
 	_Atomic int n_clients;
 	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
 	void *on_end_arg;
@@ -35,6 +35,9 @@ void worker_start(struct worker *w);
 /* From any thread: */
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
+/* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
+ * reference is taken. */
+void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);

@@ -8,7 +8,7 @@
 #include "auth.h"
 #include "cmd.h"
 #include "conf.h"
-#include "net.h"
+#include "net_tls.h"
 
 static int usage(FILE *out, int status)
 {
@@ -19,10 +19,26 @@ static int usage(FILE *out, int status)
 	return status;
 }
 
-static int fail(const char *file, const char *key, const char *what)
+static int fail(const struct conf *conf, const char *section, const char *key, const char *what)
 {
-	fprintf(stderr, "%s: %s: %s\n", file, key, what);
+	fprintf(stderr, "%s:%d: %s: %s\n", conf->path, conf_line(conf, section, key), key, what);
 	return 1;
+}
+
+static int check_tls(const struct conf *conf)
+{
+	struct tls_error err;
+	SSL_CTX *tls;
+
+	if (!tls_check_for_servers(&conf->pgusher, &err))
+		return fail(conf, "pgusher", err.key, err.text);
+	if (conf->pgusher.client_tls_sslmode == CONF_TLS_CLIENT_DISABLE)
+		return 0;
+	tls = tls_context_for_clients(&conf->pgusher, &err);
+	if (tls == NULL)
+		return fail(conf, "pgusher", err.key, err.text);
+	SSL_CTX_free(tls);
+	return 0;
 }
 
 static int check_named(const struct conf *conf)
@@ -31,18 +47,9 @@ static int check_named(const struct conf *conf)
 	struct auth_keys *keys = auth_keys_load(conf->jwt.jwks_file, err, sizeof(err));
 
 	if (keys == NULL)
-		return fail(conf->path, "jwks_file", err);
+		return fail(conf, "jwt", "jwks_file", err);
 	auth_keys_put(&keys);
-	if (conf->pgusher.client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
-		SSL_CTX *tls =
-			tls_server_context(conf->pgusher.client_tls_cert_file,
-		                           conf->pgusher.client_tls_key_file, err, sizeof(err));
-
-		if (tls == NULL)
-			return fail(conf->path, "client_tls_cert_file", err);
-		SSL_CTX_free(tls);
-	}
-	return 0;
+	return check_tls(conf);
 }
 
 int cmd_check(int argc, char **argv)

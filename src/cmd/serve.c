@@ -3,7 +3,7 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again and reads the keys again */
+ *   SIGHUP          opens the log file again, reads the keys and client_tls files again */
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
@@ -23,6 +23,7 @@
 #include "cmd.h"
 #include "conf.h"
 #include "net.h"
+#include "net_tls.h"
 #include "probe.h"
 #include "worker.h"
 
@@ -99,6 +100,42 @@ static void on_key_poll(evutil_socket_t fd, short what, void *arg)
 	reload_keys(arg, false);
 }
 
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+/* p->shared.tls as the configuration wants it now. */
+static bool make_tls(struct server_process *p, struct tls_error *err)
+{
+	const struct conf_pgusher *conf = &p->conf->pgusher;
+	SSL_CTX *tls = NULL;
+
+	if (!tls_check_for_servers(conf, err))
+		return false;
+	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
+		tls = tls_context_for_clients(conf, err);
+		if (tls == NULL)
+			return false;
+	}
+	SSL_CTX_free(p->shared.tls);
+	p->shared.tls = tls;
+	return true;
+}
+
+/* Reads the files of client_tls_* again, for handshakes to come; one that is no good changes
+ * nothing. */
+static void reload_tls(struct server_process *p)
+{
+	struct tls_error err;
+
+	if (!make_tls(p, &err)) {
+		log_error("TLS stays as it was: %s: %s", err.key, err.text);
+		return;
+	}
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_tls(p->shared.workers[i], p->shared.tls);
+	if (p->shared.tls != NULL)
+		log_info("certificate read from %s", p->conf->pgusher.client_tls_cert_file);
+}
+
 /* ---- the workers' ends ---------------------------------------------------------------------- */
 
 struct end_letter {
@@ -152,6 +189,7 @@ static void on_hangup(evutil_socket_t sig, short what, void *arg)
 	if (p->conf->pgusher.logfile[0] != '\0' && !log_open(p->conf->pgusher.logfile))
 		log_error("cannot open %s: %s", p->conf->pgusher.logfile, strerror(errno));
 	reload_keys(p, true);
+	reload_tls(p);
 }
 
 static void add_event(struct server_process *p, struct event *event, const struct timeval *period)
@@ -258,16 +296,16 @@ static void cancel(void *dialer, struct cancel_order *order)
 static bool prepare(struct server_process *p, char *err, size_t err_size)
 {
 	const struct conf_pgusher *conf = &p->conf->pgusher;
+	struct tls_error tls_err;
 
 	(void)stat(p->conf->jwt.jwks_file, &p->keys_stat);
 	p->keys = auth_keys_load(p->conf->jwt.jwks_file, err, err_size);
 	if (p->keys == NULL)
 		return false;
-	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
-		p->shared.tls = tls_server_context(conf->client_tls_cert_file,
-		                                   conf->client_tls_key_file, err, err_size);
-		if (p->shared.tls == NULL)
-			return false;
+	if (!make_tls(p, &tls_err)) {
+		snprintf(err, err_size, "%s:%d: %s: %s", p->conf->path,
+		         conf_line(p->conf, "pgusher", tls_err.key), tls_err.key, tls_err.text);
+		return false;
 	}
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
@@ -321,7 +359,7 @@ static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {0};
 	struct conf_error conf_err;
-	char err[512] = "";
+	char err[1024] = "";
 	int status = 0;
 
 	p.conf = conf_load(path, &conf_err);

@@ -167,6 +167,9 @@ static const char *const manual_checks[] = {
 	"`role = auto`.",
 	"- `client_tls_sslmode` other than `disable` needs `client_tls_key_file` and "
 	"`client_tls_cert_file`.",
+	"- `client_tls_sslmode = verify-ca` and `verify-full` need `client_tls_ca_file`; "
+	"`client_tls_ecdhcurve = none` needs `client_tls_protocols` without `tlsv1.3`.",
+	"- `server_tls_protocols` has no gap (`tlsv1.1, tlsv1.3` would have one).",
 	"- `server_tls_sslmode = verify-ca` and `verify-full` need `server_tls_ca_file`; "
 	"`server_tls_key_file` and `server_tls_cert_file` need each other.",
 	"- A `password_file` gives no permission to other users (`chmod o= FILE`) and holds "

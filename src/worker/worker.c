@@ -9,6 +9,7 @@
 #include "worker.h"
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 
 #include "base/assert.h"
@@ -58,6 +59,11 @@ struct cancel_letter {
 struct keys_letter {
 	struct mail mail;
 	struct auth_keys *keys;
+};
+
+struct tls_letter {
+	struct mail mail;
+	SSL_CTX *tls;
 };
 
 struct drain_letter {
@@ -122,6 +128,34 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys)
 	OBJ_CHECK(w, WORKER_MAGIC);
 	letter->mail.deliver = on_keys;
 	letter->keys = auth_keys_get(keys);
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
+static SSL_CTX *tls_get(SSL_CTX *tls)
+{
+	if (tls != NULL)
+		MUST(SSL_CTX_up_ref(tls) == 1);
+	return tls;
+}
+
+/* Connections that are there keep the context that they began with. */
+static void on_tls(struct mail *mail, void *owner)
+{
+	struct tls_letter *letter = CONTAINER_OF(mail, struct tls_letter, mail);
+	struct worker *w = owner;
+
+	SSL_CTX_free(w->session.tls);
+	w->session.tls = letter->tls;
+	mem_free(letter);
+}
+
+void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls)
+{
+	struct tls_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_tls;
+	letter->tls = tls_get(tls);
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
@@ -249,7 +283,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
 		.keys = auth_keys_get(keys),
-		.tls = w->shared->tls,
+		.tls = tls_get(w->shared->tls),
 		.in = w->client_in,
 		.in_size = sizeof(w->client_in),
 		.to_client = &w->to_client,
@@ -335,6 +369,7 @@ void worker_free(struct worker **wp)
 	sql_cache_free(&w->session.sql);
 	auth_cache_free(&w->session.auth);
 	auth_keys_put(&w->session.keys);
+	SSL_CTX_free(w->session.tls);
 	timers_free(&w->timers);
 	event_free(w->edge);
 	event_base_free(w->base);

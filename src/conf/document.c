@@ -150,8 +150,9 @@ static const char *const manual_head[] = {
 	"",
 	"The file is read at the start: a change takes a restart (a new process can be started "
 	"beside "
-	"the old one, see operations.md). Only the key file is read again while PgUsher runs, when "
-	"it changes and on SIGHUP, which also opens the log file again.",
+	"the old one, see operations.md). Only some files are read again while PgUsher runs: the "
+	"key file when it changes and on SIGHUP, those of client_tls on SIGHUP, which also opens "
+	"the log file again, and those of server_tls for each new connection.",
 	"",
 	"## The least that works",
 	"",

@@ -8,7 +8,8 @@
  *   dial_tls_use ─► PQconnectPoll ─► SSL_CTX_new ─► on_context_new: installs on_info
  *                                └─► SSL_connect ─► on_info: sets the suites
  *
- * What is wanted is kept for each thread, so a context that another thread makes (a worker's, or
+ * What is wanted is kept for each thread (and so holds for the cancels of libpq 17, which come from
+ * the dialer's thread too), so a context that another thread makes (a worker's, or
  * the main thread's for clients) is left alone. */
 #include <openssl/ssl.h>
 #include <pthread.h>

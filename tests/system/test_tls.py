@@ -136,6 +136,7 @@ def test_protocols(make_proxy, certs):
                 proxy.wait_log("TLS failed: unsupported protocol")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_below_1_2_is_refused_by_default(make_proxy, certs):
     proxy = make_proxy({"pgusher": certs.ini})
     old = context(ciphers="ALL:@SECLEVEL=0")

@@ -34,6 +34,7 @@ struct conf {
 	struct conf_peer *peers; /* may be none */
 	size_t n_peers;
 	struct conf_memory *memory;
+	int *lines; /* of the options of sections that stand once, for conf_line */
 };
 
 /* Why a configuration was refused: `text` is the whole line for people, "file:line: key: what
@@ -70,9 +71,15 @@ const struct conf_node *conf_find_node(const struct conf *conf, const char *name
 bool conf_list_has(const char *list, const char *name);
 /* Is this what clients name who want the console? */
 bool conf_is_console(const char *database);
+/* Where the file has this key of a section that stands once ("pgusher", "jwt"), for errors that are
+ * found after conf_load; the section's line where it does not set it, 0 where it has none. */
+int conf_line(const struct conf *conf, const char *section, const char *key);
 
 /* libpq's word for it. */
 const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
+/* What OpenSSL is to be given for a value of client_tls_ciphers or server_tls_ciphers. NULL: its
+ * own choice stays. */
+const char *conf_tls_cipher_list(const char *value);
 const char *conf_consistency_name(enum conf_consistency consistency);
 
 /* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are

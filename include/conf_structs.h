@@ -12,7 +12,9 @@ enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION };
 enum conf_tls_client_mode {
 	CONF_TLS_CLIENT_DISABLE,
 	CONF_TLS_CLIENT_ALLOW,
-	CONF_TLS_CLIENT_REQUIRE
+	CONF_TLS_CLIENT_REQUIRE, /* from here on always */
+	CONF_TLS_CLIENT_VERIFY_CA,
+	CONF_TLS_CLIENT_VERIFY_FULL
 };
 enum conf_tls_server_mode {
 	CONF_TLS_SERVER_DISABLE,
@@ -22,6 +24,15 @@ enum conf_tls_server_mode {
 	CONF_TLS_SERVER_VERIFY_CA,
 	CONF_TLS_SERVER_VERIFY_FULL
 };
+enum conf_tls_protocol {
+	CONF_TLS_1_0 = 1,
+	CONF_TLS_1_1 = 2,
+	CONF_TLS_1_2 = 4,
+	CONF_TLS_1_3 = 8,
+	CONF_TLS_SECURE = CONF_TLS_1_2 | CONF_TLS_1_3,
+	CONF_TLS_ALL = CONF_TLS_1_0 | CONF_TLS_1_1 | CONF_TLS_SECURE
+};
+enum conf_tls_dhe { CONF_TLS_DHE_AUTO, CONF_TLS_DHE_NONE, CONF_TLS_DHE_LEGACY };
 enum conf_node_role { CONF_NODE_AUTO, CONF_NODE_ANALYTICS };
 enum conf_consistency {
 	CONF_CONSISTENCY_STRONG,
@@ -55,6 +66,11 @@ enum conf_alg {
 #define CONF_FIELD_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_TLS_CLIENT_MODE(key) enum conf_tls_client_mode key;
 #define CONF_FIELD_TLS_SERVER_MODE(key) enum conf_tls_server_mode key;
+#define CONF_FIELD_TLS_PROTOCOLS(key) uint32_t key;
+#define CONF_FIELD_TLS_CIPHERS(key) const char *key;
+#define CONF_FIELD_TLS_SUITES(key) const char *key;
+#define CONF_FIELD_TLS_CURVE(key) const char *key;
+#define CONF_FIELD_TLS_DHE(key) enum conf_tls_dhe key;
 #define CONF_FIELD_NODE_ROLE(key) enum conf_node_role key;
 #define CONF_FIELD_CONSISTENCY(key) enum conf_consistency key;
 #define CONF_FIELD_TENANT_MODE(key) enum conf_tenant_mode key;

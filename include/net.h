@@ -73,9 +73,14 @@ void stream_fake_event(struct stream *s, bool readable, bool writable);
  * false when bytes were already buffered or OpenSSL fails. */
 bool stream_start_tls(struct stream *s, struct ssl_ctx_st *ctx);
 /* The same for a client that speaks TLS from its first byte (PostgreSQL 17's sslnegotiation
- * = direct): early is what was read already. PostgreSQL demands ALPN of such clients. */
-bool stream_start_tls_early(struct stream *s, struct ssl_ctx_st *ctx, const void *early,
-                            size_t len);
+ * = direct): early is what was read already. Without ALPN the handshake fails. */
+bool stream_start_tls_direct(struct stream *s, struct ssl_ctx_st *ctx, const void *early,
+                             size_t len);
+/* Why the TLS handshake or connection failed, static; NULL while it has not. */
+const char *stream_tls_failure(const struct stream *s);
+/* True when the peer showed a certificate that was verified and carries this name: its common
+ * name, or a DNS or e-mail name among the alternative ones. */
+bool stream_is_certified(const struct stream *s, const char *name);
 /* True when the TLS handshake agreed on ALPN `postgresql`. */
 bool stream_has_alpn(const struct stream *s);
 /* Moves a borrowed stream to another worker: leaves this base; stream_attach joins the next. */
@@ -105,14 +110,6 @@ size_t stream_backlog_bytes(const struct stream *s);
  * close_notify: that is PQfinish's). One try is made to send the backlog and, under TLS,
  * close_notify. */
 void stream_fini(struct stream *s);
-
-/* ---- TLS ---------------------------------------------------------------------------- */
-
-/* A server context with certificate chain and key from PEM files, TLS 1.2 or later, read-ahead
- * on, no renegotiation; clients that offer ALPN must offer `postgresql`. NULL with the reason
- * in err. Free with SSL_CTX_free. */
-struct ssl_ctx_st *tls_server_context(const char *cert_file, const char *key_file, char *err,
-                                      size_t err_size);
 
 /* ---- listeners ---------------------------------------------------------------------- */
 

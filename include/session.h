@@ -23,7 +23,7 @@ struct session_env {
 	struct sql_cache *sql;
 	struct auth_cache *auth;
 	struct auth_keys *keys; /* replaced when they change */
-	struct ssl_ctx_st *tls; /* NULL: clients cannot use TLS */
+	struct ssl_ctx_st *tls; /* NULL: clients cannot use TLS; replaced with its files */
 	uint8_t *in;            /* read buffer, free between two events */
 	size_t in_size;
 	struct outvec *to_client;

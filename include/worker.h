@@ -23,7 +23,7 @@ struct worker_shared {
 	struct pool_dialer dialer;
 	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
 	struct probe *probe;        /* fetches keys */
-	struct ssl_ctx_st *tls;     /* NULL: no client TLS */
+	struct ssl_ctx_st *tls;     /* what workers begin with; NULL: no client TLS */
 	_Atomic int n_clients;
 	int client_room;           /* that descriptors suffice for; 0: unlimited */
 	_Atomic int n_consoles;    /* of these, admin clients */
@@ -43,6 +43,9 @@ void worker_start(struct worker *w);
 /* From any thread: */
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
+/* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
+ * reference is taken. */
+void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);

@@ -9,10 +9,11 @@
  * TYPE names a value type of src/conf/type.c (C type in brackets): BOOL (bool), INT (int, not
  * negative), COUNT (int, at least 1), PORT (uint16_t), WORKERS (int; auto = processors),
  * DURATION (int64_t, microseconds), STRING, FILE, DIR and GUC (const char *, "" when empty; a
- * FILE must be readable when it is set), URL (const char *; https, or http to this machine), the
- * enums POOL_MODE, TLS_CLIENT_MODE,
- * TLS_SERVER_MODE, NODE_ROLE, CONSISTENCY, TENANT_MODE and CONTEXT_MODE (enum conf_...), ALGS
- * (uint32_t, bits of enum conf_alg), NODE_LIST (key: const struct conf_node **, and n_key).
+ * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
+ * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
+ * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
+ * CONTEXT_MODE (enum conf_...), ALGS and TLS_PROTOCOLS (uint32_t, bits of enum conf_alg,
+ * conf_tls_protocol), NODE_LIST (key: const struct conf_node **, and n_key).
  *
  * The default is one of DEFAULT("text"), EXAMPLE("text") (empty, but the documentation shows
  * this value) and REQUIRED("text") (no default; the documentation shows this value).
@@ -73,19 +74,49 @@ OPTION(pgusher, deferred_begin, BOOL, DEFAULT("yes"), LIVE,
        "Answer a bare BEGIN and send it with the transaction's first statement: one round trip "
        "fewer, and no server connection is held in between.")
 OPTION(pgusher, client_tls_sslmode, TLS_CLIENT_MODE, DEFAULT("disable"), RESTART,
-       "TLS from clients: never, as the client asks, or always. prefer is another name for allow.")
+       "TLS from clients over TCP. disable: never. allow, or prefer: as the client asks. require: "
+       "always. verify-ca: always, and the client must show a certificate that comes from "
+       "client_tls_ca_file. verify-full: the certificate must also carry the user name, as its "
+       "common name or as a DNS or e-mail name. A unix socket has no TLS and needs none.")
 OPTION(pgusher, client_tls_key_file, FILE, EXAMPLE("/etc/pgusher/server.key"), RESTART,
-       "Private key (PEM) shown to clients.")
+       "Private key (PEM) shown to clients. Like all client_tls files it is read again on SIGHUP.")
 OPTION(pgusher, client_tls_cert_file, FILE, EXAMPLE("/etc/pgusher/server.crt"), RESTART,
        "Certificate and its chain (PEM) shown to clients.")
+OPTION(pgusher, client_tls_ca_file, FILE, EXAMPLE("/etc/pgusher/clients-ca.crt"), RESTART,
+       "Certificate authorities (PEM) that clients' certificates must come from; for verify-ca "
+       "and verify-full.")
+OPTION(pgusher, client_tls_protocols, TLS_PROTOCOLS, DEFAULT("secure"), RESTART,
+       "TLS versions that clients may use. secure: tlsv1.2 and tlsv1.3; all, or legacy: every one. "
+       "OpenSSL takes tlsv1.0 and tlsv1.1 only with @SECLEVEL=0 in client_tls_ciphers.")
+OPTION(pgusher, client_tls_ciphers, TLS_CIPHERS, DEFAULT("default"), RESTART,
+       "Cipher suites of TLS 1.2 and below, in OpenSSL's syntax. default, secure, normal or fast: "
+       "OpenSSL's own choice; all, insecure, legacy or compat: every one that authenticates and "
+       "encrypts.")
+OPTION(pgusher, client_tls13_ciphers, TLS_SUITES, EXAMPLE("TLS_AES_128_GCM_SHA256"), RESTART,
+       "Cipher suites of TLS 1.3, joined by colons; empty: OpenSSL's own choice.")
+OPTION(pgusher, client_tls_ecdhcurve, TLS_CURVE, DEFAULT("auto"), RESTART,
+       "Groups for the key exchange, joined by colons. auto: OpenSSL's own choice. none: TLS 1.2 "
+       "without elliptic curves; TLS 1.3 cannot do without.")
+OPTION(pgusher, client_tls_dheparams, TLS_DHE, DEFAULT("auto"), RESTART,
+       "Diffie-Hellman without curves in TLS 1.2. auto: 2048 bits, or as strong as the certificate; "
+       "none: not offered; legacy: 1024 bits where OpenSSL's security level allows (@SECLEVEL=1 in "
+       "client_tls_ciphers), else 2048.")
 OPTION(pgusher, server_tls_sslmode, TLS_SERVER_MODE, DEFAULT("prefer"), LIVE,
        "TLS to PostgreSQL, as libpq's sslmode; for new connections.")
 OPTION(pgusher, server_tls_ca_file, FILE, EXAMPLE("/etc/pgusher/root.crt"), LIVE,
-       "Certificate authorities (PEM) that PostgreSQL's certificate must come from.")
+       "Certificate authorities (PEM) that PostgreSQL's certificate must come from; for "
+       "verify-ca, verify-full and, as in libpq, require. The server_tls files are read for each "
+       "new connection.")
 OPTION(pgusher, server_tls_key_file, FILE, EXAMPLE("/etc/pgusher/client.key"), LIVE,
-       "Private key (PEM) for logging in to PostgreSQL by certificate.")
+       "Private key (PEM) for logging in to PostgreSQL by certificate; not open to other users.")
 OPTION(pgusher, server_tls_cert_file, FILE, EXAMPLE("/etc/pgusher/client.crt"), LIVE,
        "Certificate (PEM) for logging in to PostgreSQL.")
+OPTION(pgusher, server_tls_protocols, TLS_PROTOCOLS, DEFAULT("secure"), LIVE,
+       "TLS versions to PostgreSQL, as client_tls_protocols; without a gap between them.")
+OPTION(pgusher, server_tls_ciphers, TLS_CIPHERS, DEFAULT("default"), LIVE,
+       "Cipher suites of TLS 1.2 and below to PostgreSQL, as client_tls_ciphers.")
+OPTION(pgusher, server_tls13_ciphers, TLS_SUITES, EXAMPLE("TLS_AES_128_GCM_SHA256"), LIVE,
+       "Cipher suites of TLS 1.3 to PostgreSQL, as client_tls13_ciphers.")
 OPTION(pgusher, peer_id, PEER_ID, DEFAULT("0"), RESTART,
        "This process among those that share one port or address, each with a number of its own: "
        "a cancel request that reaches the wrong one is passed on to the right [peer]; 0: no "

@@ -8,7 +8,7 @@
 #include "auth.h"
 #include "cmd.h"
 #include "conf.h"
-#include "net.h"
+#include "net_tls.h"
 
 static int usage(FILE *out, int status)
 {
@@ -19,9 +19,18 @@ static int usage(FILE *out, int status)
 	return status;
 }
 
-static int fail(const char *file, const char *key, const char *what)
+static int fail(const struct conf *conf, const char *section, const char *key, const char *what)
 {
-	fprintf(stderr, "%s: %s: %s\n", file, key, what);
+	fprintf(stderr, "%s:%d: %s: %s\n", conf->path, conf_line(conf, section, key), key, what);
+	return 1;
+}
+
+/* Only the first section's lines are kept. */
+static int fail_jwt(const struct conf *conf, size_t i, const char *key, const char *what)
+{
+	if (i == 0)
+		return fail(conf, "jwt", key, what);
+	fprintf(stderr, "%s: [jwt %s]: %s: %s\n", conf->path, conf->jwts[i].name, key, what);
 	return 1;
 }
 
@@ -34,42 +43,48 @@ static bool ca_file_is_good(const char *path)
 	return ok;
 }
 
-static int check_jwt(const struct conf *conf, const struct conf_jwt *jwt)
+static int check_jwt(const struct conf *conf, size_t i)
 {
+	const struct conf_jwt *jwt = &conf->jwts[i];
 	struct auth_jwks *jwks;
 	char err[512];
 
 	if (jwt->jwks_file[0] != '\0') {
 		jwks = auth_jwks_load(jwt->jwks_file, err, sizeof(err));
 		if (jwks == NULL)
-			return fail(conf->path, "jwks_file", err);
+			return fail_jwt(conf, i, "jwks_file", err);
 		auth_jwks_put(&jwks);
 	}
 	if (jwt->jwks_ca_file[0] != '\0' && !ca_file_is_good(jwt->jwks_ca_file)) {
 		snprintf(err, sizeof(err), "%s: no certificates in PEM", jwt->jwks_ca_file);
-		return fail(conf->path, "jwks_ca_file", err);
+		return fail_jwt(conf, i, "jwks_ca_file", err);
 	}
+	return 0;
+}
+
+static int check_tls(const struct conf *conf)
+{
+	struct tls_error err;
+	SSL_CTX *tls;
+
+	if (!tls_check_for_servers(&conf->pgusher, &err))
+		return fail(conf, "pgusher", err.key, err.text);
+	if (conf->pgusher.client_tls_sslmode == CONF_TLS_CLIENT_DISABLE)
+		return 0;
+	tls = tls_context_for_clients(&conf->pgusher, &err);
+	if (tls == NULL)
+		return fail(conf, "pgusher", err.key, err.text);
+	SSL_CTX_free(tls);
 	return 0;
 }
 
 static int check_named(const struct conf *conf)
 {
-	char err[512];
-
 	for (size_t i = 0; i < conf->n_jwts; i++) {
-		if (check_jwt(conf, &conf->jwts[i]) != 0)
+		if (check_jwt(conf, i) != 0)
 			return 1;
 	}
-	if (conf->pgusher.client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
-		SSL_CTX *tls =
-			tls_server_context(conf->pgusher.client_tls_cert_file,
-		                           conf->pgusher.client_tls_key_file, err, sizeof(err));
-
-		if (tls == NULL)
-			return fail(conf->path, "client_tls_cert_file", err);
-		SSL_CTX_free(tls);
-	}
-	return 0;
+	return check_tls(conf);
 }
 
 int cmd_check(int argc, char **argv)

@@ -3,7 +3,8 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again and reads and fetches the keys again; so does RELOAD
+ *   SIGHUP          opens the log file again, reads and fetches the keys and reads the client_tls
+ *                   files again; so does RELOAD
  *   SIGUSR1         PAUSE; SIGUSR2: RESUME
  *
  * The console's RELOAD and SHUTDOWN come here by mail. */
@@ -27,6 +28,7 @@
 #include "cmd.h"
 #include "conf.h"
 #include "net.h"
+#include "net_tls.h"
 #include "probe.h"
 #include "worker.h"
 
@@ -78,6 +80,42 @@ static void set_keys(void *arg, struct auth_keys *keys)
 
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_set_keys(p->shared.workers[i], keys);
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+/* p->shared.tls as the configuration wants it now. */
+static bool make_tls(struct server_process *p, struct tls_error *err)
+{
+	const struct conf_pgusher *conf = &p->conf->pgusher;
+	SSL_CTX *tls = NULL;
+
+	if (!tls_check_for_servers(conf, err))
+		return false;
+	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
+		tls = tls_context_for_clients(conf, err);
+		if (tls == NULL)
+			return false;
+	}
+	SSL_CTX_free(p->shared.tls);
+	p->shared.tls = tls;
+	return true;
+}
+
+/* Reads the files of client_tls_* again, for handshakes to come; one that is no good changes
+ * nothing. */
+static void reload_tls(struct server_process *p)
+{
+	struct tls_error err;
+
+	if (!make_tls(p, &err)) {
+		log_error("TLS stays as it was: %s: %s", err.key, err.text);
+		return;
+	}
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_tls(p->shared.workers[i], p->shared.tls);
+	if (p->shared.tls != NULL)
+		log_info("certificate read from %s", p->conf->pgusher.client_tls_cert_file);
 }
 
 /* ---- the workers' ends ---------------------------------------------------------------------- */
@@ -136,6 +174,7 @@ static void reload(struct server_process *p, char *err, size_t err_size)
 		log_error("%s", err);
 	}
 	probe_refresh_keys(p->probe);
+	reload_tls(p);
 }
 
 static void on_hangup(evutil_socket_t sig, short what, void *arg)
@@ -330,15 +369,15 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 {
 	const struct conf_pgusher *conf = &p->conf->pgusher;
 	const struct console_main console = {.take = take_order, .arg = p};
+	struct tls_error tls_err;
 
 	p->probe = probe_new(p->conf, err, err_size);
 	if (p->probe == NULL)
 		return false;
-	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
-		p->shared.tls = tls_server_context(conf->client_tls_cert_file,
-		                                   conf->client_tls_key_file, err, err_size);
-		if (p->shared.tls == NULL)
-			return false;
+	if (!make_tls(p, &tls_err)) {
+		snprintf(err, err_size, "%s:%d: %s: %s", p->conf->path,
+		         conf_line(p->conf, "pgusher", tls_err.key), tls_err.key, tls_err.text);
+		return false;
 	}
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
@@ -398,7 +437,7 @@ static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {0};
 	struct conf_error conf_err;
-	char err[512] = "";
+	char err[1024] = "";
 	int status = 0;
 
 	p.conf = conf_load(path, &conf_err);

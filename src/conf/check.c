@@ -54,7 +54,22 @@ static bool check_client_tls(const struct check *c)
 	if (!p->client_tls_cert_file[0])
 		return check_fail(c, CONF_SECTION_pgusher, 0, "client_tls_sslmode",
 		                  "TLS for clients needs client_tls_cert_file");
+	if (p->client_tls_sslmode >= CONF_TLS_CLIENT_VERIFY_CA && !p->client_tls_ca_file[0])
+		return check_fail(c, CONF_SECTION_pgusher, 0, "client_tls_sslmode",
+		                  "to verify clients, client_tls_ca_file is needed");
+	if (strcmp(p->client_tls_ecdhcurve, "none") == 0 && p->client_tls_protocols & CONF_TLS_1_3)
+		return check_fail(c, CONF_SECTION_pgusher, 0, "client_tls_ecdhcurve",
+		                  "TLS 1.3 always exchanges keys so: with none, "
+		                  "client_tls_protocols must not have tlsv1.3");
 	return true;
+}
+
+/* libpq takes the lowest and the highest version. */
+static bool has_gap(uint32_t protocols)
+{
+	uint32_t lowest = protocols & -protocols, above = protocols + lowest;
+
+	return (protocols & above) != 0;
 }
 
 static bool check_server_tls(const struct check *c)
@@ -64,6 +79,9 @@ static bool check_server_tls(const struct check *c)
 	if (p->server_tls_sslmode >= CONF_TLS_SERVER_VERIFY_CA && !p->server_tls_ca_file[0])
 		return check_fail(c, CONF_SECTION_pgusher, 0, "server_tls_sslmode",
 		                  "to verify servers, server_tls_ca_file is needed");
+	if (has_gap(p->server_tls_protocols))
+		return check_fail(c, CONF_SECTION_pgusher, 0, "server_tls_protocols",
+		                  "there is a gap: libpq takes a lowest and a highest version");
 	if (p->server_tls_key_file[0] && !p->server_tls_cert_file[0])
 		return check_fail(c, CONF_SECTION_pgusher, 0, "server_tls_key_file",
 		                  "a key needs its server_tls_cert_file");

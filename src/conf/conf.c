@@ -210,12 +210,31 @@ static bool fill_peer_id(const struct conf_doc *doc, size_t i, struct conf_error
 	                 "a peer's name is its peer_id, a number from 1 to 127");
 }
 
+static void fill_lines(struct conf_doc *doc)
+{
+	int *lines = conf_memory_alloc(doc->conf, conf_n_options * sizeof(lines[0]));
+
+	for (size_t o = 0; o < conf_n_options; o++)
+		lines[o] = conf_doc_line(doc, conf_options[o].section, 0, conf_options[o].key);
+	doc->conf->lines = lines;
+}
+
+int conf_line(const struct conf *conf, const char *section, const char *key)
+{
+	const struct conf_option_def *option = conf_option_find(conf_section_find(section), key);
+
+	OBJ_CHECK(conf, CONF_MAGIC);
+	MUST(option != NULL && !conf_sections[option->section].is_named);
+	return conf->lines[option - conf_options];
+}
+
 /* Sections in the table's order: databases are filled after the nodes that they name. */
 static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 {
 	struct conf *conf = doc->conf;
 
 	fill_names(doc);
+	fill_lines(doc);
 	for (int id = 0; id < CONF_N_SECTIONS; id++) {
 		size_t n = conf_section_count(conf, (enum conf_section_id)id);
 

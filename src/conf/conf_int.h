@@ -78,6 +78,11 @@ struct conf_type {
 	TYPE(POOL_MODE)                                                                            \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
 	TYPE(TLS_SERVER_MODE)                                                                      \
+	TYPE(TLS_PROTOCOLS)                                                                        \
+	TYPE(TLS_CIPHERS)                                                                          \
+	TYPE(TLS_SUITES)                                                                           \
+	TYPE(TLS_CURVE)                                                                            \
+	TYPE(TLS_DHE)                                                                              \
 	TYPE(NODE_ROLE)                                                                            \
 	TYPE(CONSISTENCY)                                                                          \
 	TYPE(TENANT_MODE)                                                                          \
@@ -94,11 +99,16 @@ enum conf_type_id {
 
 extern const struct conf_type conf_types[CONF_N_TYPES];
 
-/* ---- number.c: value types of numbers and times ---------------------------------------- */
-
 typedef bool conf_parse_fn(struct conf_setter *s, const struct conf_type *type, void *field,
                            const char *text);
 typedef void conf_format_fn(const struct conf_type *type, const void *field, struct buf *out);
+
+/* ---- tls.c: value types of TLS ---------------------------------------------------------- */
+
+conf_parse_fn conf_protocols_parse, conf_ciphers_parse, conf_suites_parse, conf_curve_parse;
+conf_format_fn conf_protocols_format;
+
+/* ---- number.c: value types of numbers and times ---------------------------------------- */
 
 conf_parse_fn conf_int_parse, conf_port_parse, conf_workers_parse, conf_duration_parse;
 conf_format_fn conf_int_format, conf_port_format, conf_duration_format;

@@ -150,10 +150,10 @@ static const char *const manual_head[] = {
 	"",
 	"The file is read at the start: a change takes a restart (a new process can be started "
 	"beside "
-	"the old one, see operations.md). Only the key files are read again while PgUsher runs, "
-	"when "
-	"they change and on SIGHUP, which also fetches every jwks_url and opens the log file "
-	"again.",
+	"the old one, see operations.md). Only some files are read again while PgUsher runs: the "
+	"key files when they change and on SIGHUP, which also fetches every jwks_url, reads those "
+	"of client_tls again and opens the log file again; those of server_tls are read for each "
+	"new connection.",
 	"",
 	"## The least that works",
 	"",
@@ -172,6 +172,9 @@ static const char *const manual_checks[] = {
 	"of them may have none.",
 	"- `client_tls_sslmode` other than `disable` needs `client_tls_key_file` and "
 	"`client_tls_cert_file`.",
+	"- `client_tls_sslmode = verify-ca` and `verify-full` need `client_tls_ca_file`; "
+	"`client_tls_ecdhcurve = none` needs `client_tls_protocols` without `tlsv1.3`.",
+	"- `server_tls_protocols` has no gap (`tlsv1.1, tlsv1.3` would have one).",
 	"- `server_tls_sslmode = verify-ca` and `verify-full` need `server_tls_ca_file`; "
 	"`server_tls_key_file` and `server_tls_cert_file` need each other.",
 	"- A `password_file` gives no permission to other users (`chmod o= FILE`) and holds "

@@ -68,8 +68,15 @@ static const struct conf_word tls_client_words[] = {
 	{"allow", CONF_TLS_CLIENT_ALLOW, NULL},
 	{"prefer", CONF_TLS_CLIENT_ALLOW, NULL},
 	{"require", CONF_TLS_CLIENT_REQUIRE, NULL},
-	{"verify-ca", 0, "is not supported: clients log in by token, not by certificate"},
-	{"verify-full", 0, "is not supported: clients log in by token, not by certificate"},
+	{"verify-ca", CONF_TLS_CLIENT_VERIFY_CA, NULL},
+	{"verify-full", CONF_TLS_CLIENT_VERIFY_FULL, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word tls_dhe_words[] = {
+	{"auto", CONF_TLS_DHE_AUTO, NULL},
+	{"none", CONF_TLS_DHE_NONE, NULL},
+	{"legacy", CONF_TLS_DHE_LEGACY, NULL},
 	{NULL, 0, NULL},
 };
 
@@ -437,6 +444,14 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_POOL_MODE] = ENUM(pool_mode_words),
 	[CONF_TYPE_TLS_CLIENT_MODE] = ENUM(tls_client_words),
 	[CONF_TYPE_TLS_SERVER_MODE] = ENUM(tls_server_words),
+	[CONF_TYPE_TLS_PROTOCOLS] = {.doc = "list of secure, all, tlsv1.0 to tlsv1.3",
+                                     .size = sizeof(uint32_t),
+                                     .parse = conf_protocols_parse,
+                                     .format = conf_protocols_format},
+	[CONF_TYPE_TLS_CIPHERS] = TEXT("OpenSSL's cipher list", conf_ciphers_parse),
+	[CONF_TYPE_TLS_SUITES] = TEXT("list of TLS 1.3 suites", conf_suites_parse),
+	[CONF_TYPE_TLS_CURVE] = TEXT("auto, none, or groups", conf_curve_parse),
+	[CONF_TYPE_TLS_DHE] = ENUM(tls_dhe_words),
 	[CONF_TYPE_NODE_ROLE] = ENUM(node_role_words),
 	[CONF_TYPE_CONSISTENCY] = ENUM(consistency_words),
 	[CONF_TYPE_TENANT_MODE] = ENUM(tenant_mode_words),

@@ -22,6 +22,8 @@ enum stream_flag {
 	/* OpenSSL has to read before it can write (a handshake): with the next bytes the backlog
 	 * is tried before the owner reads, so that SSL_write finds them. */
 	STREAM_F_WRITE_NEEDS_READ = 1 << 8,
+	/* TLS from the first byte: ALPN is demanded. */
+	STREAM_F_TLS_DIRECT = 1 << 9,
 };
 
 /* recv and send on the stream's socket: bytes, STREAM_WAIT, STREAM_EOF or STREAM_ERROR.
@@ -32,6 +34,10 @@ bool stream_has_backlog(const struct stream *s);
 /* Registers for writing while there is a backlog, and ends that. */
 void stream_watch_writes(struct stream *s);
 
+/* A context for clients: modes, ALPN. */
+void tls_context_prepare(struct ssl_ctx_st *ctx);
+/* The reason of the oldest queued error of OpenSSL's, in text or static. */
+const char *tls_reason(char *text, size_t size);
 /* Lays OpenSSL's stream_ops over a stream whose tls is connected already. */
 void tls_borrow(struct stream *s);
 /* What STREAM_F_TLS_KEEPS tells of: how much, and sending it. 1 when that was all, otherwise

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,9 +49,10 @@ static const struct stream_ops tls_ops = {tls_read, tls_writev, tls_close};
 
 struct tls_bio {
 	struct stream *stream;
-	struct buf early; /* what the owner had read before the handshake */
-	struct buf kept;  /* what the peer has not taken */
-	BIO *lenders;     /* libpq's, while ours has its place; NULL: not borrowed */
+	struct buf early;    /* what the owner had read before the handshake */
+	struct buf kept;     /* what the peer has not taken */
+	BIO *lenders;        /* libpq's, while ours has its place; NULL: not borrowed */
+	const char *failure; /* why TLS failed; NULL: it has not */
 	bool at_eof;
 };
 
@@ -186,7 +188,7 @@ ssize_t tls_send_kept(struct stream *s)
 /* ---- errors ------------------------------------------------------------------------- */
 
 /* The reason of the oldest queued error, which is the one nearest to the cause. */
-static const char *tls_reason(char *text, size_t size)
+const char *tls_reason(char *text, size_t size)
 {
 	unsigned long code = ERR_peek_error();
 	const char *reason = ERR_reason_error_string(code);
@@ -202,22 +204,33 @@ static const char *tls_reason(char *text, size_t size)
 	return text;
 }
 
+/* Words of OpenSSL's, which are never freed. */
+static const char *failure_of(const SSL *tls)
+{
+	long verdict = SSL_get_verify_result(tls);
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
+
+	if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		return X509_verify_cert_error_string(verdict);
+	if (reason != NULL)
+		return reason;
+	return ERR_peek_error() == 0 && errno != 0 ? "the connection broke" : "no reason given";
+}
+
 static ssize_t tls_fatal(struct stream *s)
 {
-	int code = errno;
-	char text[256];
-
 	s->flags |= STREAM_F_TLS_DEAD;
-	if (log_is_on(LOG_LEVEL_DEBUG)) {
-		const char *why = ERR_peek_error() == 0 && code != 0
-		                          ? strerror(code)
-		                          : tls_reason(text, sizeof(text));
-
-		log_debug("TLS %s failed on descriptor %d: %s",
-		          SSL_is_init_finished(s->tls) ? "connection" : "handshake", s->fd, why);
-	}
+	bio_of(s)->failure = failure_of(s->tls);
+	log_debug("TLS %s failed on descriptor %d: %s",
+	          SSL_is_init_finished(s->tls) ? "connection" : "handshake", s->fd,
+	          bio_of(s)->failure);
 	ERR_clear_error();
 	return STREAM_ERROR;
+}
+
+const char *stream_tls_failure(const struct stream *s)
+{
+	return s->tls != NULL ? bio_of(s)->failure : NULL;
 }
 
 /* ---- reading and writing ------------------------------------------------------------ */
@@ -234,14 +247,31 @@ static ssize_t tls_read_failed(struct stream *s)
 	}
 }
 
+/* Three calls of ERR_clear_error a transaction, of a queue that is empty, cost 0.1 us. */
+static void errors_forget(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+	errno = 0;
+}
+
+/* Nothing to read, neither here nor in OpenSSL. Not to ask it, where it would only say
+ * WANT_READ, saves 0.3 us of the 1.6 us that a small question and its answer cost in it. */
+static bool has_nothing(const struct stream *s)
+{
+	return !(s->flags & STREAM_F_UNDRAINED) && !SSL_has_pending(s->tls) &&
+	       bio_of(s)->early.len == 0;
+}
+
 static ssize_t tls_read(struct stream *s, void *to, size_t cap)
 {
 	size_t n;
 
 	if (s->flags & STREAM_F_TLS_DEAD)
 		return STREAM_ERROR;
-	ERR_clear_error();
-	errno = 0;
+	if (has_nothing(s))
+		return STREAM_WAIT;
+	errors_forget();
 	return SSL_read_ex(s->tls, to, cap, &n) == 1 ? (ssize_t)n : tls_read_failed(s);
 }
 
@@ -249,8 +279,7 @@ static ssize_t tls_write(struct stream *s, const void *from, size_t len)
 {
 	size_t n;
 
-	ERR_clear_error();
-	errno = 0;
+	errors_forget();
 	if (SSL_write_ex(s->tls, from, len, &n) == 1)
 		return (ssize_t)n;
 	switch (SSL_get_error(s->tls, 0)) {
@@ -294,7 +323,7 @@ static ssize_t tls_writev(struct stream *s, const struct iovec *iov, int n)
 
 /* ---- beginning and end -------------------------------------------------------------- */
 
-bool stream_start_tls_early(struct stream *s, struct ssl_ctx_st *ctx, const void *early, size_t len)
+static bool start_tls(struct stream *s, SSL_CTX *ctx, const void *early, size_t len, bool is_direct)
 {
 	BIO *bio;
 	SSL *tls;
@@ -313,16 +342,23 @@ bool stream_start_tls_early(struct stream *s, struct ssl_ctx_st *ctx, const void
 	}
 	bio = bio_new(s, early, len);
 	SSL_set_bio(tls, bio, bio);
+	MUST(SSL_set_app_data(tls, s) == 1);
 	SSL_set_accept_state(tls);
 	s->tls = tls;
 	s->ops = &tls_ops;
-	s->flags |= STREAM_F_READABLE;
+	s->flags |= STREAM_F_READABLE | (is_direct ? STREAM_F_TLS_DIRECT : 0);
 	return true;
 }
 
 bool stream_start_tls(struct stream *s, struct ssl_ctx_st *ctx)
 {
-	return stream_start_tls_early(s, ctx, NULL, 0);
+	return start_tls(s, ctx, NULL, 0, false);
+}
+
+bool stream_start_tls_direct(struct stream *s, struct ssl_ctx_st *ctx, const void *early,
+                             size_t len)
+{
+	return start_tls(s, ctx, early, len, true);
 }
 
 bool stream_has_alpn(const struct stream *s)
@@ -334,6 +370,63 @@ bool stream_has_alpn(const struct stream *s)
 		SSL_get0_alpn_selected(s->tls, &name, &len);
 	return len == alpn_postgresql[0] && memcmp(name, alpn_postgresql + 1, len) == 0;
 }
+
+/* ---- the client's certificate --------------------------------------------------------- */
+
+/* An embedded zero byte must not cut a name short. */
+static bool string_is(const ASN1_STRING *string, const char *name)
+{
+	size_t len = strlen(name);
+
+	return ASN1_STRING_length(string) == (int)len &&
+	       memcmp(ASN1_STRING_get0_data(string), name, len) == 0;
+}
+
+/* All strings of names are compared as UTF-8, as the user name is. */
+static bool common_name_is(X509 *cert, const char *name)
+{
+	X509_NAME *subject = X509_get_subject_name(cert);
+	unsigned char *utf8 = NULL;
+	int at = -1, len;
+	bool found = false;
+
+	while (!found && (at = X509_NAME_get_index_by_NID(subject, NID_commonName, at)) >= 0) {
+		len = ASN1_STRING_to_UTF8(
+			&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+		if (len < 0)
+			continue;
+		found = (size_t)len == strlen(name) && memcmp(utf8, name, (size_t)len) == 0;
+		OPENSSL_free(utf8);
+	}
+	return found;
+}
+
+static bool alternative_name_is(X509 *cert, const char *name)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	bool found = false;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
+		const GENERAL_NAME *alternative = sk_GENERAL_NAME_value(names, i);
+
+		if (alternative->type == GEN_DNS)
+			found = string_is(alternative->d.dNSName, name);
+		else if (alternative->type == GEN_EMAIL)
+			found = string_is(alternative->d.rfc822Name, name);
+	}
+	GENERAL_NAMES_free(names);
+	return found;
+}
+
+bool stream_is_certified(const struct stream *s, const char *name)
+{
+	X509 *cert = s->tls != NULL ? SSL_get0_peer_certificate(s->tls) : NULL;
+
+	return cert != NULL && SSL_get_verify_result(s->tls) == X509_V_OK &&
+	       (common_name_is(cert, name) || alternative_name_is(cert, name));
+}
+
+/* ---- borrowed ------------------------------------------------------------------------- */
 
 /* What PQfinish needs afterwards is left alone or, the BIO, put back by tls_close. */
 void tls_borrow(struct stream *s)
@@ -368,7 +461,7 @@ static void tls_close(struct stream *s)
 	close(s->fd);
 }
 
-/* ---- the server's context ----------------------------------------------------------- */
+/* ---- what contexts for clients have in common ---------------------------------------- */
 
 static int on_alpn(SSL *tls, const unsigned char **out, unsigned char *out_len,
                    const unsigned char *offered, unsigned offered_len, void *arg)
@@ -383,77 +476,27 @@ static int on_alpn(SSL *tls, const unsigned char **out, unsigned char *out_len,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Without this OpenSSL would ask for a passphrase on the terminal. */
-static int on_passphrase(char *to, int size, int writing, void *arg)
+/* Of a client that speaks TLS from its first byte PostgreSQL demands ALPN, so that a protocol
+ * that is not PostgreSQL's ends here (the attack is called ALPACA). */
+static int on_client_hello(SSL *tls, int *alert, void *arg)
 {
-	(void)to, (void)size, (void)writing;
-	*(bool *)arg = true;
-	return -1;
+	const struct stream *s = SSL_get_app_data(tls);
+	const unsigned char *ext;
+	size_t len;
+
+	(void)arg;
+	if (s == NULL || !(s->flags & STREAM_F_TLS_DIRECT) ||
+	    SSL_client_hello_get0_ext(tls, TLSEXT_TYPE_application_layer_protocol_negotiation, &ext,
+	                              &len) == 1)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	*alert = SSL_AD_NO_APPLICATION_PROTOCOL;
+	return SSL_CLIENT_HELLO_ERROR;
 }
 
-static bool load_files(SSL_CTX *ctx, const char *cert_file, const char *key_file, char *err,
-                       size_t err_size)
+void tls_context_prepare(struct ssl_ctx_st *ctx)
 {
-	bool encrypted = false, loaded;
-	unsigned long code;
-	char text[256];
-
-	if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1) {
-		snprintf(err, err_size, "cannot load the certificate chain from \"%s\": %s",
-		         cert_file, tls_reason(text, sizeof(text)));
-		return false;
-	}
-	SSL_CTX_set_default_passwd_cb(ctx, on_passphrase);
-	SSL_CTX_set_default_passwd_cb_userdata(ctx, &encrypted);
-	loaded = SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) == 1;
-	SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
-	SSL_CTX_set_default_passwd_cb(ctx, NULL);
-	if (loaded && SSL_CTX_check_private_key(ctx) == 1)
-		return true;
-	code = ERR_peek_error();
-	if (encrypted)
-		snprintf(err, err_size,
-		         "cannot load the private key from \"%s\": it is protected by a passphrase",
-		         key_file);
-	else if (loaded || (ERR_GET_LIB(code) == ERR_LIB_X509 &&
-	                    ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH))
-		snprintf(err, err_size,
-		         "the private key in \"%s\" does not belong to the certificate in \"%s\"",
-		         key_file, cert_file);
-	else
-		snprintf(err, err_size, "cannot load the private key from \"%s\": %s", key_file,
-		         tls_reason(text, sizeof(text)));
-	return false;
-}
-
-struct ssl_ctx_st *tls_server_context(const char *cert_file, const char *key_file, char *err,
-                                      size_t err_size)
-{
-	char text[256];
-	SSL_CTX *ctx;
-
-	ERR_clear_error();
-	ctx = SSL_CTX_new(TLS_server_method());
-	if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1) {
-		snprintf(err, err_size, "cannot set up TLS: %s", tls_reason(text, sizeof(text)));
-		SSL_CTX_free(ctx);
-		ERR_clear_error();
-		return NULL;
-	}
-	/* A client that hangs up without close_notify has hung up; the protocol's own framing
-	 * shows what was cut off. */
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	                                 SSL_OP_CIPHER_SERVER_PREFERENCE |
-	                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_mode(ctx, TLS_MODES);
 	SSL_CTX_set_read_ahead(ctx, 1);
-	/* Clients resume by ticket; a cache would be shared, locked memory. */
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
-	if (!load_files(ctx, cert_file, key_file, err, err_size)) {
-		SSL_CTX_free(ctx);
-		ERR_clear_error();
-		return NULL;
-	}
-	return ctx;
+	SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL);
 }

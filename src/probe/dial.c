@@ -171,6 +171,7 @@ static void attempt_look_over(struct attempt *a)
 
 static void attempt_step_login(struct attempt *a)
 {
+	dial_tls_use(&a->order->conf->pgusher);
 	switch (PQconnectPoll(a->conn)) {
 	case PGRES_POLLING_READING:
 		attempt_wait(a, EV_READ);
@@ -262,6 +263,14 @@ static const char *file_or_none(const char *path)
 	return path != NULL && path[0] != '\0' ? path : NO_FILE;
 }
 
+/* Under allow and prefer nothing is verified: libpq would take a server whose certificate does not
+ * fit for one without TLS, and go on in plain text. */
+static const char *authorities_of(const struct conf_pgusher *conf)
+{
+	return conf->server_tls_sslmode >= CONF_TLS_SERVER_REQUIRE ? conf->server_tls_ca_file
+	                                                           : NULL;
+}
+
 /* Every parameter that decides where to, as whom and how is said, and none is left empty
  * where libpq has a default of its own: it takes an empty one for one not given. A password
  * that is not set is no exception, dialer_new has removed PGPASSWORD. */
@@ -279,7 +288,9 @@ static PGconn *connect_start(const struct dial *order)
 		{"password", order->role->password},
 		{"passfile", NO_FILE},
 		{"sslmode", conf_tls_server_mode_name(conf->server_tls_sslmode)},
-		{"sslrootcert", file_or_none(conf->server_tls_ca_file)},
+		{"sslrootcert", file_or_none(authorities_of(conf))},
+		{"ssl_min_protocol_version", dial_tls_lowest(conf->server_tls_protocols)},
+		{"ssl_max_protocol_version", dial_tls_highest(conf->server_tls_protocols)},
 		{"sslcert", file_or_none(conf->server_tls_cert_file)},
 		{"sslkey", file_or_none(conf->server_tls_key_file)},
 		{"sslcrl", NO_FILE},

@@ -20,6 +20,17 @@ void dial_refuse(struct dial *order);
 /* Ends every attempt on the list as failed. */
 void dial_end_all(struct list *attempts);
 
+/* ---- dial_tls.c ------------------------------------------------------------------------- */
+
+struct conf_pgusher;
+/* From now on the TLS connections that libpq begins on this thread have the cipher suites of
+ * server_tls_ciphers and server_tls13_ciphers; they are copied. To be called before each call of
+ * libpq that may begin a handshake. */
+void dial_tls_use(const struct conf_pgusher *conf);
+/* ssl_min_protocol_version and ssl_max_protocol_version; bits of enum conf_tls_protocol. */
+const char *dial_tls_lowest(uint32_t protocols);
+const char *dial_tls_highest(uint32_t protocols);
+
 /* ---- dial_error.c --------------------------------------------------------------------- */
 
 /* Reads libpq's error text of a failed login (verbosity PQERRORS_VERBOSE): the server's

@@ -11,6 +11,8 @@
 #define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
+/* A TLS record with a ClientHello begins so, and no packet: it would be 369 MB long. */
+#define TLS_HANDSHAKE 0x16
 
 static enum step refuse(struct client *c, enum close_reason reason, const char *sqlstate,
                         const char *message, const char *hint)
@@ -41,6 +43,18 @@ static enum step answer_encryption(struct client *c, bool *asked, bool accept, s
 		return STEP_DONE;
 	}
 	c->is_encrypted = accept;
+	return STEP_MORE;
+}
+
+/* TLS from the first byte (PostgreSQL 17's sslnegotiation=direct): all that was read is its. */
+static enum step take_direct_tls(struct client *c, const uint8_t *p, size_t n, size_t *used)
+{
+	*used = n;
+	c->is_encrypted = stream_start_tls_direct(&c->stream, c->env->tls, p, n);
+	if (!c->is_encrypted) {
+		session_fail(c, CLOSE_CLIENT_TLS);
+		return STEP_DONE;
+	}
 	return STEP_MORE;
 }
 
@@ -268,11 +282,16 @@ static enum step check_admission(struct client *c)
 		session_fail(c, CLOSE_SHUTDOWN);
 		return STEP_DONE;
 	}
-	if (conf->pgusher.client_tls_sslmode == CONF_TLS_CLIENT_REQUIRE && !c->is_encrypted &&
+	if (conf->pgusher.client_tls_sslmode >= CONF_TLS_CLIENT_REQUIRE && !c->is_encrypted &&
 	    !c->peer.is_unix) {
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
 		return STEP_DONE;
 	}
+	if (conf->pgusher.client_tls_sslmode == CONF_TLS_CLIENT_VERIFY_FULL && c->is_encrypted &&
+	    !stream_is_certified(&c->stream, c->user))
+		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
+		              "the client certificate is not this user's",
+		              "Its common name, or an alternative name, must be the user name.");
 	/* Better than to ask for a token that must be refused: it does not go out at all. */
 	if (is_exposed(c) && auth_keys_require_tls(c->env->keys)) {
 		session_fail(c, CLOSE_CLIENT_TLS_REQUIRED);
@@ -325,9 +344,13 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used)
 {
 	struct wire_startup s;
-	enum wire_read r = wire_startup_read(p, n, &s);
+	enum wire_read r;
 	bool tls_offered = c->env->tls != NULL && !c->peer.is_unix;
 
+	if (p[0] == TLS_HANDSHAKE && tls_offered && !c->is_encrypted && !c->tls_asked &&
+	    !c->gss_asked)
+		return take_direct_tls(c, p, n, used);
+	r = wire_startup_read(p, n, &s);
 	if (r == WIRE_READ_SHORT)
 		return STEP_WAIT;
 	if (r == WIRE_READ_BAD) {

@@ -155,6 +155,16 @@ static void take_held(struct client *c)
 		buf_fini(&c->held);
 }
 
+static enum close_reason broken(const struct client *c)
+{
+	const char *failure = stream_tls_failure(&c->stream);
+
+	if (failure == NULL)
+		return CLOSE_CLIENT_IO;
+	log_info("client %s: TLS failed: %s", c->peer.text, failure);
+	return CLOSE_CLIENT_TLS;
+}
+
 /* One read: behind what is held, or taken at once where it lies and the rest held. False: nothing
  * to read now. */
 static bool read_once(struct client *c)
@@ -172,7 +182,7 @@ static bool read_once(struct client *c)
 	if (n == STREAM_WAIT)
 		return false;
 	if (n < 0) {
-		session_fail(c, n == STREAM_EOF ? CLOSE_CLIENT_EOF : CLOSE_CLIENT_IO);
+		session_fail(c, n == STREAM_EOF ? CLOSE_CLIENT_EOF : broken(c));
 		return false;
 	}
 	c->counters->received_bytes += (size_t)n;

@@ -9,6 +9,7 @@
 #include "worker.h"
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 
 #include "base/assert.h"
@@ -67,6 +68,11 @@ struct keys_letter {
 struct keys_wait {
 	struct keys_order order;
 	uint32_t asker;
+};
+
+struct tls_letter {
+	struct mail mail;
+	SSL_CTX *tls;
 };
 
 struct drain_letter {
@@ -158,6 +164,34 @@ static void await_keys(void *worker, uint32_t asker, unsigned section)
 	wait->order.section = section;
 	wait->asker = asker;
 	probe_await_keys(w->shared->probe, &wait->order);
+}
+
+static SSL_CTX *tls_get(SSL_CTX *tls)
+{
+	if (tls != NULL)
+		MUST(SSL_CTX_up_ref(tls) == 1);
+	return tls;
+}
+
+/* Connections that are there keep the context that they began with. */
+static void on_tls(struct mail *mail, void *owner)
+{
+	struct tls_letter *letter = CONTAINER_OF(mail, struct tls_letter, mail);
+	struct worker *w = owner;
+
+	SSL_CTX_free(w->session.tls);
+	w->session.tls = letter->tls;
+	mem_free(letter);
+}
+
+void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls)
+{
+	struct tls_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_tls;
+	letter->tls = tls_get(tls);
+	mailbox_post(w->mailbox, &letter->mail);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
@@ -301,7 +335,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
 		.revoked = auth_revoked_new(REVOKED_ENTRIES),
 		.keys = auth_keys_get(keys),
-		.tls = w->shared->tls,
+		.tls = tls_get(w->shared->tls),
 		.in = w->client_in,
 		.in_size = sizeof(w->client_in),
 		.to_client = &w->to_client,
@@ -414,6 +448,7 @@ void worker_free(struct worker **wp)
 	auth_cache_free(&w->session.auth);
 	auth_revoked_free(&w->session.revoked);
 	auth_keys_put(&w->session.keys);
+	SSL_CTX_free(w->session.tls);
 	timers_free(&w->timers);
 	event_free(w->edge);
 	event_base_free(w->base);

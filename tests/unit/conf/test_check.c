@@ -68,6 +68,8 @@ static void test_issuers(void **state)
 
 static void test_client_tls(void **state)
 {
+	struct conf *conf;
+
 	(void)state;
 	fixture_bad(PGUSHER("client_tls_sslmode = allow"),
 	            "t.ini:2: client_tls_sslmode: TLS for clients needs client_tls_key_file");
@@ -75,6 +77,22 @@ static void test_client_tls(void **state)
 	            "t.ini:3: client_tls_sslmode: TLS for clients needs client_tls_key_file");
 	fixture_bad(PGUSHER("client_tls_key_file = @/key.pem\nclient_tls_sslmode = require"),
 	            "t.ini:3: client_tls_sslmode: TLS for clients needs client_tls_cert_file");
+#define FILES "client_tls_key_file = @/key.pem\nclient_tls_cert_file = @/cert.pem\n"
+	fixture_bad(PGUSHER(FILES "client_tls_sslmode = verify-ca"),
+	            "t.ini:4: client_tls_sslmode: to verify clients, client_tls_ca_file is needed");
+	fixture_bad(PGUSHER(FILES "client_tls_sslmode = verify-full"),
+	            "t.ini:4: client_tls_sslmode: to verify clients, client_tls_ca_file is needed");
+	fixture_bad(PGUSHER(FILES "client_tls_sslmode = allow\nclient_tls_ecdhcurve = none"),
+	            "t.ini:5: client_tls_ecdhcurve: TLS 1.3 always exchanges keys so: with none, "
+	            "client_tls_protocols must not have tlsv1.3");
+	conf = fixture_good(PGUSHER(FILES
+	                            "client_tls_sslmode = allow\nclient_tls_ecdhcurve = none\n"
+	                            "client_tls_protocols = tlsv1.2"));
+	assert_int_equal(conf_line(conf, "pgusher", "client_tls_ecdhcurve"), 5);
+	assert_int_equal(conf_line(conf, "pgusher", "server_tls_ca_file"), 1);
+	assert_int_equal(conf_line(conf, "context", "mode"), 0);
+	conf_put(&conf);
+#undef FILES
 }
 
 static void test_server_tls(void **state)
@@ -84,6 +102,12 @@ static void test_server_tls(void **state)
 	            "t.ini:2: server_tls_sslmode: to verify servers, server_tls_ca_file is needed");
 	fixture_bad(PGUSHER("server_tls_sslmode = verify-full"),
 	            "t.ini:2: server_tls_sslmode: to verify servers, server_tls_ca_file is needed");
+	fixture_bad(PGUSHER("server_tls_protocols = tlsv1.1,tlsv1.3"),
+	            "t.ini:2: server_tls_protocols: there is a gap: libpq takes a lowest and a "
+	            "highest version");
+	fixture_bad(PGUSHER("server_tls_protocols = tlsv1.0,tlsv1.2,tlsv1.3"),
+	            "t.ini:2: server_tls_protocols: there is a gap: libpq takes a lowest and a "
+	            "highest version");
 	fixture_bad(PGUSHER("server_tls_key_file = @/key.pem"),
 	            "t.ini:2: server_tls_key_file: a key needs its server_tls_cert_file");
 	fixture_bad(PGUSHER("server_tls_cert_file = @/cert.pem"),

@@ -215,10 +215,15 @@ static void test_tls_modes(void **state)
 	                 CONF_TLS_CLIENT_REQUIRE);
 	fixture_bad(PGUSHER("client_tls_sslmode = on"),
 	            "t.ini:2: client_tls_sslmode: \"on\" is none of disable, allow, prefer, "
-	            "require");
-	fixture_bad(PGUSHER("client_tls_sslmode = verify-full"),
-	            "t.ini:2: client_tls_sslmode: \"verify-full\" is not supported: clients log in "
-	            "by token, not by certificate");
+	            "require, verify-ca, verify-full");
+	assert_int_equal(pgusher_of("client_tls_ca_file = @/cert.pem\nclient_tls_sslmode = "
+	                            "verify-ca" CLIENT_FILES)
+	                         .client_tls_sslmode,
+	                 CONF_TLS_CLIENT_VERIFY_CA);
+	assert_int_equal(pgusher_of("client_tls_ca_file = @/cert.pem\nclient_tls_sslmode = "
+	                            "verify-full" CLIENT_FILES)
+	                         .client_tls_sslmode,
+	                 CONF_TLS_CLIENT_VERIFY_FULL);
 	for (size_t i = 0; i < COUNT_OF(words); i++) {
 		enum conf_tls_server_mode mode;
 
@@ -233,6 +238,63 @@ static void test_tls_modes(void **state)
 	fixture_bad(PGUSHER("server_tls_sslmode = verify"),
 	            "t.ini:2: server_tls_sslmode: \"verify\" is none of disable, allow, prefer, "
 	            "require, verify-ca, verify-full");
+}
+
+static void test_tls_protocols(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t bits;
+	} lists[] = {
+		{"secure", CONF_TLS_SECURE},
+		{"Default", CONF_TLS_SECURE},
+		{"all", CONF_TLS_ALL},
+		{"legacy", CONF_TLS_ALL},
+		{"tlsv1.3", CONF_TLS_1_3},
+		{"TLSv1.2", CONF_TLS_1_2},
+		{"tlsv1.1, tlsv1.2", CONF_TLS_1_1 | CONF_TLS_1_2},
+		{"tlsv1.0:tlsv1.3", CONF_TLS_1_0 | CONF_TLS_1_3},
+		{"all,!tlsv1.0", CONF_TLS_1_1 | CONF_TLS_SECURE},
+	};
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(lists); i++) {
+		snprintf(text, sizeof(text), "client_tls_protocols = %s", lists[i].text);
+		assert_int_equal(pgusher_of(text).client_tls_protocols, lists[i].bits);
+	}
+	fixture_bad(PGUSHER("client_tls_protocols = tlsv1.2, sslv3"),
+	            "t.ini:2: client_tls_protocols: \"sslv3\" is none of secure, all, legacy, "
+	            "tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3");
+	fixture_bad(PGUSHER("client_tls_protocols ="),
+	            "t.ini:2: client_tls_protocols: no TLS version is left");
+	fixture_bad(PGUSHER("server_tls_protocols = secure,!all"),
+	            "t.ini:2: server_tls_protocols: no TLS version is left");
+}
+
+static void test_tls_ciphers(void **state)
+{
+	(void)state;
+	assert_null(conf_tls_cipher_list("default"));
+	assert_null(conf_tls_cipher_list("fast"));
+	assert_null(conf_tls_cipher_list(""));
+	assert_string_equal(conf_tls_cipher_list("All"), "ALL:!aNULL:!eNULL");
+	(void)pgusher_of("client_tls_ciphers = ECDHE+AESGCM:!aNULL");
+	fixture_bad(PGUSHER("client_tls_ciphers = NO-SUCH-CIPHER"),
+	            "t.ini:2: client_tls_ciphers: OpenSSL finds no cipher of TLS 1.2 or below in "
+	            "\"NO-SUCH-CIPHER\"");
+	/* OpenSSL itself passes over the one that it does not know. */
+	fixture_bad(PGUSHER("server_tls13_ciphers = TLS_AES_128_GCM_SHA256:TLS_NO_SUCH"),
+	            "t.ini:2: server_tls13_ciphers: OpenSSL has no TLS 1.3 suite "
+	            "\"TLS_NO_SUCH\"");
+	fixture_bad(PGUSHER("client_tls13_ciphers = ECDHE-RSA-AES128-GCM-SHA256"),
+	            "t.ini:2: client_tls13_ciphers: OpenSSL has no TLS 1.3 suite "
+	            "\"ECDHE-RSA-AES128-GCM-SHA256\"");
+	(void)pgusher_of("client_tls_ecdhcurve = X25519:prime256v1");
+	fixture_bad(PGUSHER("client_tls_ecdhcurve = X25519:curve9"),
+	            "t.ini:2: client_tls_ecdhcurve: OpenSSL has no group \"curve9\"");
+	fixture_bad(PGUSHER("client_tls_dheparams = 2048"),
+	            "t.ini:2: client_tls_dheparams: \"2048\" is none of auto, none, legacy");
 }
 
 static uint32_t algorithms_of(const char *list)
@@ -457,12 +519,14 @@ int main(void)
 		cmocka_unit_test(test_booleans),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_tls_modes),
+		cmocka_unit_test(test_tls_protocols),
+		cmocka_unit_test(test_tls_ciphers),
 		cmocka_unit_test(test_algorithms),
 		cmocka_unit_test(test_settings),
 		cmocka_unit_test(test_files),
-		cmocka_unit_test(test_url),
 		cmocka_unit_test(test_unreadable_file),
 		cmocka_unit_test(test_long_socket_dir),
+		cmocka_unit_test(test_url),
 		cmocka_unit_test(test_node_lists),
 	};
 

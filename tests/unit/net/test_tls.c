@@ -1,96 +1,5 @@
 /* TLS on streams: a real OpenSSL peer on the other end of a socket pair, in the same thread. */
-#include "tls_test.h"
-
-/* ---- two ends ----------------------------------------------------------------------- */
-
-struct ends {
-	struct owner server;
-	SSL *client;
-	int client_fd;
-	struct buf got; /* by the client */
-	int client_end; /* SSL_get_error, once it is none of the WANTs */
-};
-
-static void ends_open_plain(struct ends *e)
-{
-	int fd[2];
-
-	memset(e, 0, sizeof(*e));
-	e->server.cap = 4096;
-	make_pair(AF_INET, fd);
-	e->client_fd = fd[1];
-	stream_init(&e->server.stream, base, fd[0], &owner_events, &e->server);
-	e->client = SSL_new(client_ctx);
-	SSL_set_fd(e->client, fd[1]);
-	SSL_set_connect_state(e->client);
-	SSL_set_mode(e->client,
-	             SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	settle(base);
-}
-
-static void ends_close(struct ends *e)
-{
-	if (e->server.stream.magic != 0)
-		stream_fini(&e->server.stream);
-	SSL_free(e->client);
-	ERR_clear_error();
-	close(e->client_fd);
-	buf_fini(&e->got);
-	buf_fini(&e->server.in);
-}
-
-static void client_read(struct ends *e)
-{
-	size_t n;
-
-	ERR_clear_error();
-	while (SSL_read_ex(e->client, buf_reserve(&e->got, 4096), 4096, &n) == 1)
-		e->got.len += n;
-	switch (SSL_get_error(e->client, 0)) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		break;
-	default:
-		e->client_end = SSL_get_error(e->client, 0);
-	}
-}
-
-static bool have_shaken_hands(struct ends *e)
-{
-	return SSL_is_init_finished(e->client) && SSL_is_init_finished(e->server.stream.tls);
-}
-
-/* Lets both ends work until cond. */
-#define PUMP_UNTIL(e, cond)                                                                        \
-	do {                                                                                       \
-		for (int pump_ = 0; pump_ < TURNS_MAX && !(cond); pump_++) {                       \
-			client_read(e);                                                            \
-			turn(base, pump_);                                                         \
-		}                                                                                  \
-		assert_true(cond);                                                                 \
-	} while (0)
-
-static void ends_open(struct ends *e)
-{
-	ends_open_plain(e);
-	assert_true(stream_start_tls(&e->server.stream, server_ctx));
-	PUMP_UNTIL(e, have_shaken_hands(e));
-	assert_int_equal(e->server.end, 0);
-}
-
-static void client_write(struct ends *e, const void *p, size_t len)
-{
-	const char *from = p;
-	size_t n, done = 0;
-
-	for (int i = 0; i < TURNS_MAX && done < len; i++) {
-		if (SSL_write_ex(e->client, from + done, len - done, &n) == 1)
-			done += n;
-		else
-			turn(base, i);
-	}
-	assert_int_equal(done, len);
-}
+#include "tls_ends.h"
 
 /* ---- tests -------------------------------------------------------------------------- */
 
@@ -365,7 +274,8 @@ static void test_direct_tls(void **state)
 		n = stream_read(&e.server.stream, hello, cap);
 		assert_true(n > 0);
 		assert_int_equal(hello[0], 0x16);
-		assert_true(stream_start_tls_early(&e.server.stream, server_ctx, hello, (size_t)n));
+		assert_true(
+			stream_start_tls_direct(&e.server.stream, server_ctx, hello, (size_t)n));
 		memset(hello, 0, sizeof(hello));
 		assert_true(stream_is_readable(&e.server.stream));
 		e.server.paused = false;
@@ -376,6 +286,32 @@ static void test_direct_tls(void **state)
 		PUMP_UNTIL(&e, e.server.in.len == 7);
 		ends_close(&e);
 	}
+}
+
+/* The handshake itself fails, with an alert that says what is missing. */
+static void test_direct_tls_without_alpn(void **state)
+{
+	static struct ends e;
+	uint8_t hello[4096];
+	ssize_t n;
+
+	(void)state;
+	ends_open_plain(&e);
+	e.server.paused = true;
+	client_read(&e);
+	TURN_UNTIL(base, e.server.readable > 0);
+	n = stream_read(&e.server.stream, hello, sizeof(hello));
+	assert_true(stream_start_tls_direct(&e.server.stream, server_ctx, hello, (size_t)n));
+	assert_null(stream_tls_failure(&e.server.stream));
+	e.server.paused = false;
+	owner_read(&e.server);
+	assert_int_equal(e.server.end, STREAM_ERROR);
+	assert_non_null(stream_tls_failure(&e.server.stream));
+	ERR_clear_error();
+	assert_int_equal(SSL_do_handshake(e.client), -1);
+	assert_int_equal(ERR_GET_REASON(ERR_peek_error()),
+	                 SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+	ends_close(&e);
 }
 
 static void test_start_is_refused(void **state)
@@ -452,30 +388,6 @@ static void test_write_waits_for_the_handshake(void **state)
 	}
 }
 
-/* ---- the context -------------------------------------------------------------------- */
-
-static void refuse(const char *cert, const char *key, const char *file, const char *why)
-{
-	char err[500] = "";
-
-	assert_null(tls_server_context(cert, key, err, sizeof(err)));
-	if (strstr(err, file) == NULL || strstr(err, why) == NULL)
-		fail_msg("\"%s\" should name %s and %s", err, file, why);
-	assert_int_equal(ERR_peek_error(), 0);
-}
-
-static void test_context_errors(void **state)
-{
-	(void)state;
-	refuse("/nowhere/server.crt", key_file, "/nowhere/server.crt", strerror(ENOENT));
-	refuse(cert_file, "/nowhere/server.key", "/nowhere/server.key", strerror(ENOENT));
-	refuse(junk_file, key_file, junk_file, "start line");
-	refuse(cert_file, junk_file, junk_file, "private key");
-	refuse(cert_file, other_key_file, other_key_file, "does not belong");
-	refuse(cert_file, ec_key_file, ec_key_file, "does not belong");
-	refuse(cert_file, locked_key_file, locked_key_file, "passphrase");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,10 +402,10 @@ int main(void)
 		ON_LOOP(test_broken_write_leaves_the_last_words),
 		ON_LOOP(test_fini_says_goodbye),
 		ON_LOOP(test_direct_tls),
+		ON_LOOP(test_direct_tls_without_alpn),
 		ON_LOOP(test_start_is_refused),
 		ON_LOOP(test_handshake_waits_for_room),
 		ON_LOOP(test_write_waits_for_the_handshake),
-		ON_LOOP(test_context_errors),
 #undef ON_LOOP
 	};
 

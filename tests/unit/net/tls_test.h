@@ -4,6 +4,7 @@
 #define PGUSHER_TESTS_UNIT_NET_TLS_TEST_H
 
 #include "net_test.h"
+#include "net_tls.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -17,6 +18,7 @@ static char folder[] = "/tmp/pgusher-tls-XXXXXX";
 static char cert_file[100], key_file[100], other_key_file[100], ec_key_file[100];
 static char locked_key_file[100], junk_file[100];
 static SSL_CTX *server_ctx, *client_ctx;
+static struct conf_pgusher tls_conf; /* what server_ctx was made of; a test may change a copy */
 
 /* ---- certificates ------------------------------------------------------------------- */
 
@@ -102,12 +104,18 @@ static inline int remove_files(void **state)
 
 static inline int set_up(void **state)
 {
-	char err[500] = "";
+	struct tls_error err = {0};
 
 	(void)state;
 	base = event_base_new();
-	server_ctx = tls_server_context(cert_file, key_file, err, sizeof(err));
-	assert_string_equal(err, "");
+	tls_conf = (struct conf_pgusher){
+		.client_tls_sslmode = CONF_TLS_CLIENT_ALLOW,
+		.client_tls_cert_file = cert_file,
+		.client_tls_key_file = key_file,
+		.client_tls_protocols = CONF_TLS_SECURE,
+	};
+	server_ctx = tls_context_for_clients(&tls_conf, &err);
+	assert_string_equal(err.text, "");
 	assert_non_null(server_ctx);
 	client_ctx = SSL_CTX_new(TLS_client_method());
 	return 0;

@@ -50,6 +50,9 @@ static void asker_init(struct asker *a, uint16_t port)
 	a->conf.pgusher.server_tls_ca_file = "";
 	a->conf.pgusher.server_tls_cert_file = "";
 	a->conf.pgusher.server_tls_key_file = "";
+	a->conf.pgusher.server_tls_protocols = CONF_TLS_SECURE;
+	a->conf.pgusher.server_tls_ciphers = "default";
+	a->conf.pgusher.server_tls13_ciphers = "";
 	a->dialer = dialer_new();
 }
 

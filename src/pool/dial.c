@@ -91,14 +91,6 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	timer_arm(pool->pools->env.timers, &pool->retry, pool->backoff_us);
 }
 
-static void learn_parameter(void *arg, const char *name, const char *value)
-{
-	struct buf *b = arg;
-
-	buf_put_cstr(b, name);
-	buf_put_cstr(b, value);
-}
-
 static void on_connected(struct pool *pool, const struct dial *dial)
 {
 	struct server *server = server_new(pool->pools->env.backend, dial->conn);
@@ -110,8 +102,7 @@ static void on_connected(struct pool *pool, const struct dial *dial)
 	pool->backoff_us = 0;
 	pool->retry_at_us = 0;
 	pool->is_refused = false;
-	pool->parameters.len = 0;
-	server_each_parameter(server, learn_parameter, &pool->parameters);
+	pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
 	log_debug("server %u connected: node \"%s\" database \"%s\" role \"%s\"",
 	          server_pid(server), dial->node->name, pool->shared->dbname, dial->role->name);

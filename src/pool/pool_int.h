@@ -29,6 +29,10 @@ struct pool_shared {
 	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
 	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
 	_Atomic int64_t oldest_us[WORKERS_MAX];
+	/* What the newest connection reported at login, "name\0value\0" repeated; under the
+	 * registry's lock. The version grows with each change, 0: nothing yet. */
+	struct buf parameters;
+	_Atomic unsigned parameters_version;
 };
 
 struct pools_shared {
@@ -39,7 +43,7 @@ struct pools_shared {
 	_Atomic int *node_starving; /* by node: pools (of any worker) that may not open one */
 	struct pools *by_worker[WORKERS_MAX];
 	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
-	pthread_mutex_t lock;                /* making a pool only */
+	pthread_mutex_t lock;                /* making a pool; its parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
 };
@@ -69,8 +73,8 @@ struct pool {
 	bool is_refused; /* the server refuses the login itself: waiting would not help */
 	char sqlstate[6];
 	char message[512];
-	/* What the first server reported. */
-	struct buf parameters;
+	struct buf parameters; /* a copy of the shared ones, and of which version */
+	unsigned parameters_version;
 };
 
 struct pools {
@@ -88,6 +92,8 @@ void pool_recycle(struct server *server);
 void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
 bool pool_make_room(struct pools *pools, const struct conf_node *node);
+/* Of a fresh connection: one that somebody has used may show what he has set. */
+void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
 
 /* queue.c */

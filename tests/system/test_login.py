@@ -190,6 +190,15 @@ def test_unix_socket(make_proxy, keys, tmp_path_factory):
     assert not os.path.exists(path)
 
 
+def test_every_worker_tells_the_parameters(make_proxy):
+    """One server in all: most workers only ever see it lent by the one that opened it."""
+    proxy = make_proxy({"pgusher": {"workers": 4, "max_server_conn": 1}})
+    for _ in range(24):
+        with proxy.raw(TENANT_A) as conn:
+            assert conn.parameters["server_encoding"] == "UTF8", conn.parameters
+            assert conn.parameters["TimeZone"] and conn.parameters["server_version"]
+
+
 # ---- TLS ---------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@
 
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
+#define STARTUP_SETTINGS_MAX 64
 
 static enum step refuse(struct client *c, enum close_reason reason, const char *sqlstate,
                         const char *message, const char *hint)
@@ -58,6 +59,9 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
+
+/* Before the token is checked settings are only kept, a bounded number of them; judging them costs
+ * a parse each, which is for those who are let in. */
 
 /* SET name TO 'value', quoted: so that the rules for statements are the rules for startup. */
 static void put_set(struct buf *b, const char *name, const char *value)
@@ -129,8 +133,8 @@ static void replace(char **where, const char *value)
 }
 
 /* Keeps a startup setting for the servers, unless the rules refuse it. */
-static enum step add_setting(struct client *c, struct buf *settings, const char *name,
-                             const char *value)
+static enum step judge_setting(struct client *c, struct buf *settings, const char *name,
+                               const char *value)
 {
 	struct buf set = {0};
 	const struct sql_info *info;
@@ -140,10 +144,6 @@ static enum step add_setting(struct client *c, struct buf *settings, const char 
 	/* Every server speaks UTF8 to begin with. */
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;
-	if (strcasecmp(name, "usher.token") == 0) {
-		replace(&c->startup_token, value);
-		return STEP_MORE;
-	}
 	put_set(&set, name, value);
 	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
 	refusal = info->refusal;
@@ -164,13 +164,56 @@ static enum step add_setting(struct client *c, struct buf *settings, const char 
 	return STEP_MORE;
 }
 
-static enum step add_options(struct client *c, struct buf *settings, const char *options)
+/* What the client asked for is replaced by what of it is made on the servers. */
+static enum step judge_settings(struct client *c)
+{
+	char *asked = c->settings, *end = asked + c->settings_len;
+	struct buf settings = {0};
+	enum step step = STEP_MORE;
+
+	for (char *at = asked; at < end && step == STEP_MORE;) {
+		const char *value = at + strlen(at) + 1;
+
+		step = judge_setting(c, &settings, at, value);
+		at = (char *)value + strlen(value) + 1;
+	}
+	mem_free(asked);
+	c->settings_len = settings.len;
+	c->settings = settings.len > 0 ? mem_dup(settings.data, settings.len) : NULL;
+	buf_fini(&settings);
+	return step;
+}
+
+struct startup {
+	struct buf settings;
+	size_t n_settings;
+	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
+	size_t n_unknown;
+};
+
+static enum step keep_setting(struct client *c, struct startup *s, const char *name,
+                              const char *value)
+{
+	if (s->n_settings++ == STARTUP_SETTINGS_MAX)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_PROGRAM_LIMIT,
+		              "too many startup settings",
+		              "At most 64 are taken; SET the others in the session.");
+	if (strcasecmp(name, "usher.token") == 0) {
+		replace(&c->startup_token, value);
+		return STEP_MORE;
+	}
+	buf_put_cstr(&s->settings, name);
+	buf_put_cstr(&s->settings, value);
+	return STEP_MORE;
+}
+
+static enum step add_options(struct client *c, struct startup *s, const char *options)
 {
 	char name[WIRE_OPTION_MAX], value[WIRE_OPTION_MAX];
 	enum wire_read r;
 
 	while ((r = wire_startup_option(&options, name, value)) == WIRE_READ_OK) {
-		enum step step = add_setting(c, settings, name, value);
+		enum step step = keep_setting(c, s, name, value);
 
 		if (step != STEP_MORE)
 			return step;
@@ -188,12 +231,6 @@ static bool means_no(const char *value)
 	       strcasecmp(value, "off") == 0 || strcasecmp(value, "false") == 0;
 }
 
-struct startup {
-	struct buf settings;
-	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
-	size_t n_unknown;
-};
-
 static enum step take_parameter(struct client *c, struct startup *s, const char *name,
                                 const char *value)
 {
@@ -202,7 +239,7 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 	} else if (strcmp(name, "database") == 0) {
 		replace(&c->database, value);
 	} else if (strcmp(name, "options") == 0) {
-		return add_options(c, &s->settings, value);
+		return add_options(c, s, value);
 	} else if (strcmp(name, "replication") == 0) {
 		if (!means_no(value))
 			return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
@@ -211,7 +248,7 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 		if (s->n_unknown < UNKNOWN_OPTIONS_MAX)
 			s->unknown[s->n_unknown++] = name;
 	} else {
-		return add_setting(c, &s->settings, name, value);
+		return keep_setting(c, s, name, value);
 	}
 	return STEP_MORE;
 }
@@ -384,7 +421,7 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	    !identity_begin(c, c->startup_token, strlen(c->startup_token)))
 		return STEP_DONE;
 	MEM_FREE(&c->startup_token);
-	return admit(c);
+	return judge_settings(c) == STEP_MORE ? admit(c) : STEP_DONE;
 }
 
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used)

@@ -353,8 +353,9 @@ void session_accept(struct session_env *env, int fd, const struct peer *peer)
 		return;
 	}
 	c = client_new(env, peer);
+	/* What it has said already comes as an event of its own: not in the listener's, which takes
+	 * many clients at once. */
 	stream_init(&c->stream, env->base, fd, &client_events, c);
-	session_run(c);
 }
 
 struct client *session_accept_fake(struct session_env *env, const struct stream_ops *ops,

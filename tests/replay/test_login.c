@@ -8,7 +8,7 @@
 #define GSS_REQUEST RAW("\0\0\0\10\4\322\26\60", 8)
 #define PLAIN_STARTUP STARTUP("user", "app", "database", "eav")
 
-/* Startup with these parameters is refused so. */
+/* Startup with these parameters is refused so, before a token is asked for. */
 static void is_refused(struct replay *t, const char *sqlstate, const char *text,
                        const char *const *parameters)
 {
@@ -21,6 +21,22 @@ static void is_refused(struct replay *t, const char *sqlstate, const char *text,
 #define REFUSES(sqlstate, text, ...)                                                               \
 	is_refused(t, sqlstate, text,                                                              \
 	           (const char *const[]){"user", "app", "database", "eav", __VA_ARGS__, NULL})
+
+/* The same behind the token: nobody else makes us judge settings. */
+static void is_refused_inside(struct replay *t, const char *sqlstate, const char *text,
+                              const char *name, const char *value)
+{
+	struct actor *c = client_starts(t, "123", (const char *const[]){name, value, NULL});
+
+	client_gets(c, FATAL(sqlstate, text));
+	is_closed(c);
+	c = client_connects(t);
+	client_sends(c, STARTUP("user", "app", "database", "eav", name, value));
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD("secret"));
+	client_gets(c, FATAL("28000", "not a well-formed JWT"));
+	is_closed(c);
+}
 
 /* ---- encryption ------------------------------------------------------------------------- */
 
@@ -145,19 +161,37 @@ static void parameters_that_are_refused(struct replay *t)
 {
 	REFUSES("0A000", "replication", "replication", "true");
 	REFUSES("0A000", "replication", "replication", "database");
-	REFUSES("42501", "tenant context", "app.current_tenant_id", "456");
-	REFUSES("42501", "tenant context", "options", "-c app.current_tenant_id=456");
-	REFUSES("42501", "tenant context", "options",
-	        "-c work_mem=1MB --App.current-tenant-id=456");
-	REFUSES("42501", "tenant context", "options", "-capp.current_\\tenant_id=456");
-	REFUSES("42501", "role", "role", "postgres");
-	REFUSES("42501", "role", "options", "--session_authorization=postgres");
-	REFUSES("42501", "row_security", "options", "-c row_security=off");
-	REFUSES("42501", "encoding", "client_encoding", "SJIS");
-	REFUSES("42501", "standard_conforming_strings", "standard_conforming_strings", "off");
 	REFUSES("0A000", "options", "options", "-d 5");
 	REFUSES("0A000", "options", "options", "-c nothing");
+	is_refused_inside(t, "42501", "tenant context", "app.current_tenant_id", "456");
+	is_refused_inside(t, "42501", "tenant context", "options", "-c app.current_tenant_id=456");
+	is_refused_inside(t, "42501", "tenant context", "options",
+	                  "-c work_mem=1MB --App.current-tenant-id=456");
+	is_refused_inside(t, "42501", "tenant context", "options",
+	                  "-capp.current_\\tenant_id=456");
+	is_refused_inside(t, "42501", "role", "role", "postgres");
+	is_refused_inside(t, "42501", "role", "options", "--session_authorization=postgres");
+	is_refused_inside(t, "42501", "row_security", "options", "-c row_security=off");
+	is_refused_inside(t, "42501", "encoding", "client_encoding", "SJIS");
+	is_refused_inside(t, "42501", "standard_conforming_strings", "standard_conforming_strings",
+	                  "off");
 	assert_int_equal(replay_servers(t), 0);
+}
+
+/* In options or as parameters of their own: 64 settings are taken, one more is not. */
+static void too_many_settings(struct replay *t)
+{
+	char options[65 * 12 + 1], *at = options;
+	struct actor *c;
+
+	for (int i = 0; i < 64; i++)
+		at += sprintf(at, " -c a.b%02d=1", i);
+	c = client_connects(t);
+	client_sends(c, STARTUP("user", "app", "options", options));
+	client_gets(c, AUTH(3));
+	REFUSES("54000", "too many startup settings", "options", options, "work_mem", "1MB");
+	sprintf(at, " -c a.b64=1");
+	REFUSES("54000", "too many startup settings", "options", options);
 }
 
 static void parameters_that_mean_nothing(struct replay *t)
@@ -366,6 +400,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(other_protocols),
 	SCENARIO(newer_minor_version),
 	SCENARIO(parameters_that_are_refused),
+	SCENARIO_WHOLE(too_many_settings),
 	SCENARIO(parameters_that_mean_nothing),
 	SCENARIO(names_that_are_not_configured),
 	SCENARIO(tokens_that_are_refused),

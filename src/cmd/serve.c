@@ -41,7 +41,8 @@ struct server_process {
 	struct mailbox *mailbox;
 	unsigned n_ended;
 	bool is_draining;
-	char unix_path[256];
+	char unix_path[256]; /* "": none, or no longer ours */
+	struct stat unix_stat;
 };
 
 static int usage(FILE *out, int status)
@@ -124,6 +125,19 @@ static void tell_end(void *arg)
 	mailbox_post(p->mailbox, &letter->mail);
 }
 
+/* ---- the unix socket's file ------------------------------------------------------------------ */
+
+/* Only if it still is the one that we made: another process may have taken the path over. */
+static void remove_socket(struct server_process *p)
+{
+	struct stat now;
+
+	if (p->unix_path[0] != '\0' && lstat(p->unix_path, &now) == 0 &&
+	    same_file(&now, &p->unix_stat))
+		(void)unlink(p->unix_path);
+	p->unix_path[0] = '\0';
+}
+
 /* ---- signals -------------------------------------------------------------------------------- */
 
 static void drain(struct server_process *p, int64_t timeout_us)
@@ -141,6 +155,8 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	log_info("%s: %s", sig == SIGINT ? "SIGINT" : "SIGTERM",
 	         at_once ? "ending" : "waiting for transactions to end");
 	p->is_draining = true;
+	/* Nobody is let in any more; whoever comes after us can have the path at once. */
+	remove_socket(p);
 	drain(p, at_once ? 0 : p->conf->pgusher.shutdown_timeout);
 }
 
@@ -219,6 +235,7 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 		p->unix_path[0] = '\0';
 		return false;
 	}
+	(void)lstat(p->unix_path, &p->unix_stat);
 	for (unsigned i = 1; i < p->shared.n_workers; i++) {
 		int copy = dup(fd);
 
@@ -309,8 +326,7 @@ static void finish(struct server_process *p)
 		mailbox_free(&p->mailbox);
 		event_base_free(p->base);
 	}
-	if (p->unix_path[0] != '\0')
-		(void)unlink(p->unix_path);
+	remove_socket(p);
 	SSL_CTX_free(p->shared.tls);
 	auth_keys_put(&p->keys);
 	conf_put(&p->conf);

@@ -41,6 +41,7 @@ struct server_process {
 	struct mailbox *mailbox;
 	unsigned n_ended;
 	bool is_draining;
+	int ready_fd; /* of -d: who waits for us to be ready; 0: nobody */
 	char unix_path[256]; /* "": none, or no longer ours */
 	struct stat unix_stat;
 };
@@ -304,6 +305,8 @@ static void run(struct server_process *p)
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_start(p->shared.workers[i]);
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
+	if (p->ready_fd != 0)
+		daemon_ready(p->ready_fd);
 	MUST(event_base_dispatch(p->base) >= 0);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_join(p->shared.workers[i]);
@@ -337,6 +340,7 @@ static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {0};
 	struct conf_error conf_err;
+	enum daemon_part part = DAEMON_CHILD;
 	char err[512] = "";
 	int status = 0;
 
@@ -347,17 +351,21 @@ static int serve(const char *path, bool background, bool verbose)
 		status = fail("-d needs logfile in the configuration", "");
 	else if (p.conf->pgusher.logfile[0] != '\0' && !log_open(p.conf->pgusher.logfile))
 		status = fail(p.conf->pgusher.logfile, strerror(errno));
-	else if (background && daemon(1, 0) != 0)
+	else if (background)
+		part = daemon_start(&p.ready_fd, &status);
+	if (part == DAEMON_FAILED)
 		status = fail("cannot run in the background", strerror(errno));
 	if (verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
-	if (status == 0) {
+	if (status == 0 && part == DAEMON_CHILD) {
 		raise_descriptor_limit(p.conf);
 		if (prepare(&p, err, sizeof(err))) {
 			run(&p);
 			log_info("PgUsher has ended");
 		} else {
 			status = fail("cannot start", err);
+			if (p.conf->pgusher.logfile[0] != '\0')
+				log_error("cannot start: %s", err);
 		}
 	}
 	finish(&p);

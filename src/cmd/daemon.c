@@ -3,6 +3,7 @@
  * before there are threads. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -42,6 +43,7 @@ static int wait_for(pid_t child, int fd)
 
 enum daemon_part daemon_start(int *ready_fd, int *status)
 {
+	sigset_t none;
 	int fds[2];
 	pid_t child;
 
@@ -55,6 +57,9 @@ enum daemon_part daemon_start(int *ready_fd, int *status)
 	}
 	if (child > 0) {
 		close(fds[1]);
+		/* The child's to hold back; this one just waits. */
+		sigemptyset(&none);
+		(void)sigprocmask(SIG_SETMASK, &none, NULL);
 		*status = wait_for(child, fds[0]);
 		return DAEMON_PARENT;
 	}

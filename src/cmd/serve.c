@@ -171,6 +171,19 @@ static void on_hangup(evutil_socket_t sig, short what, void *arg)
 	reload_keys(p, true);
 }
 
+/* From the first line until there are handlers, so that a signal at the start waits instead of
+ * killing; in the other threads for good. SIGINT stays what it is: a start that hangs (a name
+ * look-up) can be interrupted. */
+static void hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	MUST(pthread_sigmask(how, &set, NULL) == 0);
+}
+
 static void add_event(struct server_process *p, struct event *event, const struct timeval *period)
 {
 	MUST(event != NULL && event_add(event, period) == 0);
@@ -307,6 +320,7 @@ static void run(struct server_process *p)
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
 	if (p->ready_fd != 0)
 		daemon_ready(p->ready_fd);
+	hold_signals(SIG_UNBLOCK);
 	MUST(event_base_dispatch(p->base) >= 0);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_join(p->shared.workers[i]);
@@ -403,5 +417,6 @@ int cmd_serve(int argc, char **argv)
 	if (path == NULL || optind != argc)
 		return usage(stderr, 2);
 	signal(SIGPIPE, SIG_IGN);
+	hold_signals(SIG_BLOCK);
 	return serve(path, background, verbose);
 }

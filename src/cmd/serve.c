@@ -208,20 +208,42 @@ static void watch(struct server_process *p)
 
 /* ---- start ---------------------------------------------------------------------------------- */
 
-static void raise_descriptor_limit(const struct conf *conf)
+/* What is open before the first client comes, and a few for that: a loop and its mailbox are four a
+ * worker, and each has its listeners. */
+static rlim_t least_descriptors(const struct conf *conf)
+{
+	const char *at = conf->pgusher.listen_addr;
+	rlim_t n_listeners = conf->pgusher.unix_socket_dir[0] != '\0';
+
+	while (*(at += strspn(at, ", \t")) != '\0') {
+		n_listeners++;
+		at += strcspn(at, ", \t");
+	}
+	return 24 + (rlim_t)conf->pgusher.workers * (4 + n_listeners);
+}
+
+static bool raise_descriptor_limit(const struct conf *conf, char *err, size_t err_size)
 {
 	struct rlimit limit;
 	rlim_t want = (rlim_t)conf->pgusher.max_client_conn +
 	              (rlim_t)conf->pgusher.max_server_conn * conf->n_nodes + 64;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return;
+		return true;
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < least_descriptors(conf)) {
+		snprintf(err, err_size,
+		         "the descriptor limit (ulimit -n) is %llu: %d workers need at least %llu",
+		         (unsigned long long)limit.rlim_max, conf->pgusher.workers,
+		         (unsigned long long)least_descriptors(conf));
+		return false;
+	}
 	if (limit.rlim_max < want)
 		log_warning("the descriptor limit is %llu; max_client_conn and max_server_conn "
 		            "could need %llu (ulimit -n)",
 		            (unsigned long long)limit.rlim_max, (unsigned long long)want);
+	return true;
 }
 
 static bool bind_address(struct server_process *p, const char *address, char *err, size_t err_size)
@@ -372,8 +394,8 @@ static int serve(const char *path, bool background, bool verbose)
 	if (verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	if (status == 0 && part == DAEMON_CHILD) {
-		raise_descriptor_limit(p.conf);
-		if (prepare(&p, err, sizeof(err))) {
+		if (raise_descriptor_limit(p.conf, err, sizeof(err)) &&
+		    prepare(&p, err, sizeof(err))) {
 			run(&p);
 			log_info("PgUsher has ended");
 		} else {

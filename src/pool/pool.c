@@ -286,7 +286,7 @@ struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 		set_busy(server);
 		return server;
 	}
-	if (pool->is_refused && clock_mono_us() < pool->retry_at_us &&
+	if (pool_is_hopeless(pool) && clock_mono_us() < pool->retry_at_us &&
 	    pool_is_failing(pool, &error)) {
 		w->on_refused(w, &error);
 		return NULL;
@@ -356,6 +356,7 @@ void pool_close(struct server *server, enum close_reason reason)
 	}
 	log_debug("server %u closed: %s", server_pid(server), close_reason_info(reason)->label);
 	server_free(&server);
+	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
 	lend_slot_freed(pool->pools, node);
 	if (pool->n_waiters > 0)

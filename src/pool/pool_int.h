@@ -26,6 +26,7 @@ struct pool_shared {
 	const struct conf_database *database;
 	const struct conf_role *role;
 	char *dbname;
+	_Atomic int n_servers; /* of all workers, those on their way to one included */
 	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
 	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
 	_Atomic int64_t oldest_us[WORKERS_MAX];
@@ -71,8 +72,7 @@ struct pool {
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
 	bool is_refused; /* the server refuses the login itself: waiting would not help */
-	char sqlstate[6];
-	char message[512];
+	char message[128]; /* for clients: which node, and the SQLSTATE */
 	struct buf parameters; /* a copy of the shared ones, and of which version */
 	unsigned parameters_version;
 };
@@ -104,12 +104,15 @@ void queue_refuse_all(struct pool *pool, const struct wire_error *error);
 
 /* dial.c */
 void pool_want(struct pool *pool);
+/* The server refuses the login, and there is no other connection to wait for. */
+bool pool_is_hopeless(const struct pool *pool);
 const struct conf_node *pool_node(const struct pool *pool);
 void pool_retry(struct timer *timer);
 
 /* lend.c */
 bool lend_to_hungrier(struct pool *pool, struct server *server);
 void lend_ask(struct pool *pool);
+void lend_borrow(struct pool *pool);
 void lend_slot_freed(struct pools *pools, const struct conf_node *node);
 bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
 

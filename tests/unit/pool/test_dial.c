@@ -149,6 +149,33 @@ static void test_back_off(void **state)
 	kit_close(&k);
 }
 
+/* server_login_retry = 0 does not mean as fast as the machine can. */
+static void test_back_off_is_never_nothing(void **state)
+{
+	struct wire_error error;
+	struct seat one;
+	struct pool *pool;
+	struct kit k;
+
+	(void)state;
+	kit_open(&k, 1, 1);
+	k.conf.pgusher.server_login_retry = 0;
+	pool = kit_pool(&k, 0, 1);
+	seat_init(&one, &k, "a");
+	assert_false(seat_take(&one, pool));
+	for (int i = 1; i < 4; i++) {
+		kit_fail(&k, "08001", "connection refused");
+		assert_true(pool_is_failing(pool, &error));
+		assert_string_equal(error.detail, "Node \"a\": SQLSTATE 08001.");
+		kit_pass(&k, 99 * US_PER_MS);
+		assert_int_equal(k.n_dials_ever, i);
+		kit_pass(&k, TIMER_TICK_MS * US_PER_MS + US_PER_MS);
+		assert_int_equal(k.n_dials_ever, i + 1);
+	}
+	pool_wait_end(&one.waiter);
+	kit_close(&k);
+}
+
 /* When the pause is over and nobody waits any more, nothing is opened. */
 static void test_nobody_waits_after_pause(void **state)
 {
@@ -389,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_waiter_leaves_while_dialing),
 		cmocka_unit_test(test_order_is_complete),
 		cmocka_unit_test(test_back_off),
+		cmocka_unit_test(test_back_off_is_never_nothing),
 		cmocka_unit_test(test_nobody_waits_after_pause),
 		cmocka_unit_test(test_back_off_is_the_pools),
 		cmocka_unit_test(test_next_node),

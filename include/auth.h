@@ -95,6 +95,9 @@ struct auth_request {
 enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request *req,
                              struct auth_ticket **ticket);
 
+/* True when auth_verify would need no signature check: costs a digest. */
+bool auth_is_cached(const struct auth_cache *cache, const struct auth_request *req);
+
 /* ---- minting (pgusher token), blocking, not on a worker's thread ------------------------ */
 
 struct auth_mint {

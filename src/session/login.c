@@ -392,10 +392,9 @@ static enum step admit(struct client *c)
 	return STEP_MORE;
 }
 
-enum auth_reason login_verify(struct client *c, const char *token, size_t len,
-                              struct auth_ticket **ticket)
+static struct auth_request request_for(const struct client *c, const char *token, size_t len)
 {
-	struct auth_request request = {
+	return (struct auth_request){
 		.keys = c->env->keys,
 		.conf = &c->env->conf->jwt,
 		.token = token,
@@ -404,8 +403,22 @@ enum auth_reason login_verify(struct client *c, const char *token, size_t len,
 		.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED,
 		.now_s = clock_wall_s(),
 	};
+}
+
+enum auth_reason login_verify(struct client *c, const char *token, size_t len,
+                              struct auth_ticket **ticket)
+{
+	struct auth_request request = request_for(c, token, len);
 
 	return auth_verify(c->env->auth, &request, ticket);
+}
+
+/* A token seen before costs next to nothing. */
+static bool may_check(struct client *c, const char *token, size_t len)
+{
+	struct auth_request request = request_for(c, token, len);
+
+	return auth_is_cached(c->env->auth, &request) || session_may_login(c);
 }
 
 static enum step check_token(struct client *c, const char *token, size_t len)
@@ -442,6 +455,8 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
+	if (!may_check(c, (const char *)p, f.body_len - 1))
+		return STEP_WAIT;
 	*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
 	return check_token(c, (const char *)p, f.body_len - 1);
 }

@@ -266,6 +266,57 @@ static void what_is_no_password_message(struct replay *t)
 	}
 }
 
+static void no_edge(void *worker)
+{
+	(void)worker;
+}
+
+/* Many tokens at once are checked a few in each turn of the loop, first come first served; one
+ * that was seen before does not wait behind them. */
+static void many_tokens_at_once(struct replay *t)
+{
+	struct actor *flood[10], *known;
+	struct session_env *env;
+	void (*wake_edge)(void *worker);
+	size_t n_answered = 0;
+	char *token;
+
+	known = client_connects(t);
+	token = mem_strdup(replay_token(t, "123", NULL));
+	client_sends(known, PLAIN_STARTUP, PASSWORD(token));
+	env = replay_session(t);
+	wake_edge = env->wake_edge;
+	session_edge(env);
+	env->wake_edge = no_edge;
+	for (size_t i = 0; i < COUNT_OF(flood); i++) {
+		flood[i] = client_connects(t);
+		client_sends(flood[i], PLAIN_STARTUP);
+		client_gets(flood[i], AUTH(3));
+		client_sends(flood[i], PASSWORD("a.b.c"));
+		/* More of it, and its end, change nothing. */
+		if (i >= 4)
+			client_sends(flood[i], RAW("x", 1));
+	}
+	known = client_connects(t);
+	client_sends(known, PLAIN_STARTUP);
+	client_gets(known, AUTH(3));
+	client_sends(known, PASSWORD(token));
+	client_is_welcome(known);
+	mem_free(token);
+	for (size_t turn = 0; turn < 3; turn++) {
+		for (; n_answered < COUNT_OF(flood) && flood[n_answered]->in.len > 0; n_answered++)
+			client_gets(flood[n_answered], FATAL("28000", "not a well-formed JWT"));
+		assert_int_equal(n_answered, turn == 2 ? 10 : 4 * (turn + 1));
+		for (size_t i = n_answered; i < COUNT_OF(flood); i++) {
+			gets_nothing(flood[i]);
+			is_open(flood[i]);
+		}
+		session_edge(env);
+		replay_turn(t);
+	}
+	env->wake_edge = wake_edge;
+}
+
 static void long_tokens_are_taken(struct replay *t)
 {
 	struct actor *c = client_connects(t);
@@ -405,6 +456,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(names_that_are_not_configured),
 	SCENARIO(tokens_that_are_refused),
 	SCENARIO(what_is_no_password_message),
+	SCENARIO_WHOLE(many_tokens_at_once),
 	SCENARIO(long_tokens_are_taken),
 	SCENARIO(welcome_says_what_servers_say),
 	SCENARIO(everything_in_one_packet),

@@ -89,10 +89,12 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	                   strncmp(dial->sqlstate, "42", 2) == 0;
 	snprintf(pool->message, sizeof(pool->message), "Node \"%s\": SQLSTATE %s.",
 	         dial->node->name, dial->sqlstate);
-	log_warning("login to node \"%s\" database \"%s\" as role \"%s\" failed: %s %s; next try "
+	/* PostgreSQL's words have the database's name in them, which may be a client's choice. */
+	log_warning("login to node \"%s\" database %s as role \"%s\" failed: %s %s; next try "
 	            "in %lld ms",
-	            dial->node->name, pool->shared->dbname, dial->role->name, dial->sqlstate,
-	            dial->message, (long long)(pool->backoff_us / US_PER_MS));
+	            dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name,
+	            dial->sqlstate, log_is_token(pool->shared->dbname) ? "" : dial->message,
+	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		next_node(pool, dial->node);
 	if (pool_is_hopeless(pool) && pool_is_failing(pool, &error))
@@ -116,8 +118,8 @@ static void on_connected(struct pool *pool, const struct dial *dial)
 	pool->is_refused = false;
 	pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
-	log_debug("server %u connected: node \"%s\" database \"%s\" role \"%s\"",
-	          server_pid(server), dial->node->name, pool->shared->dbname, dial->role->name);
+	log_debug("server %u connected: node \"%s\" database %s role \"%s\"", server_pid(server),
+	          dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name);
 	pool_offer(server);
 }
 

@@ -20,6 +20,19 @@ static enum step refuse(struct client *c, enum close_reason reason, const char *
 	return STEP_DONE;
 }
 
+/* For a name of the client's choice: he is told it as it is. */
+static enum step refuse_name(struct client *c, const char *sqlstate, const char *what,
+                             const char *name, const char *hint)
+{
+	char message[256];
+	struct wire_error e = {.sqlstate = sqlstate, .message = message, .hint = hint};
+
+	snprintf(message, sizeof(message), "%s \"%s\" is not configured", what, name);
+	log_info("client %s refused: %s %s is not configured", c->peer.text, what, LOG_QUOTE(name));
+	session_fatal(c, CLOSE_CLIENT_AUTH, &e);
+	return STEP_DONE;
+}
+
 /* ---- before the startup message ------------------------------------------------------------- */
 
 static enum step answer_encryption(struct client *c, bool *asked, bool accept, size_t n,
@@ -368,18 +381,12 @@ static enum step admit(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
 	const struct conf_database *database = conf_find_database(conf, c->database);
-	char message[256];
 
-	if (database == NULL) {
-		snprintf(message, sizeof(message), "database \"%s\" is not configured",
-		         c->database);
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_UNKNOWN_DATABASE, message, NULL);
-	}
-	if (c->role == NULL) {
-		snprintf(message, sizeof(message), "role \"%s\" is not configured", c->user);
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION, message,
-		              "PgUsher needs a [role] section for it.");
-	}
+	if (database == NULL)
+		return refuse_name(c, SQLSTATE_UNKNOWN_DATABASE, "database", c->database, NULL);
+	if (c->role == NULL)
+		return refuse_name(c, SQLSTATE_INVALID_AUTHORIZATION, "role", c->user,
+		                   "PgUsher needs a [role] section for it.");
 	c->pool = pool_find(c->env->pools, database, conf_database_dbname(database, c->database),
 	                    c->role);
 	if (c->pool == NULL)
@@ -387,7 +394,7 @@ static enum step admit(struct client *c)
 		              "too many pools (databases times roles)", NULL);
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
-		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
+		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant, c->is_encrypted ? " tls" : "");
 	welcome_start(c);
 	return STEP_MORE;
 }

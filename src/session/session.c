@@ -462,7 +462,7 @@ static void log_end(const struct client *c)
 	if (c->closing == CLOSE_CLIENT_CANCEL_DONE || !c->env->conf->pgusher.log_disconnections)
 		return;
 	log_info("client %s closed: %s user=%s database=%s tenant=%s", c->peer.text, info->label,
-	         c->user != NULL ? c->user : "", c->database != NULL ? c->database : "",
+	         LOG_QUOTE(c->user), LOG_QUOTE(c->database),
 	         c->ticket != NULL ? c->ticket->tenant : "");
 }
 

@@ -72,7 +72,8 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
 void session_drain(struct session_env *env);
 /* Once a second: finds clients whose connection broke unnoticed. */
 void session_sweep(struct session_env *env);
-/* At the loop's edge: the next turn of those on env->again and env->logins, and the end of those on env->dead. */
+/* At the loop's edge: the next turn of those on env->again and env->logins, and the end of those
+ * on env->dead. */
 void session_edge(struct session_env *env);
 /* Frees the clients on env->dead. */
 void session_reap(struct session_env *env);

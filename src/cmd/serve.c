@@ -41,7 +41,7 @@ struct server_process {
 	struct mailbox *mailbox;
 	unsigned n_ended;
 	bool is_draining;
-	int ready_fd; /* of -d: who waits for us to be ready; 0: nobody */
+	int ready_fd;        /* of -d: who waits for us to be ready; 0: nobody */
 	char unix_path[256]; /* "": none, or no longer ours */
 	struct stat unix_stat;
 };

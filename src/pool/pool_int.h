@@ -71,8 +71,8 @@ struct pool {
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
-	bool is_refused; /* the server refuses the login itself: waiting would not help */
-	char message[128]; /* for clients: which node, and the SQLSTATE */
+	bool is_refused;       /* the server refuses the login itself: waiting would not help */
+	char message[128];     /* for clients: which node, and the SQLSTATE */
 	struct buf parameters; /* a copy of the shared ones, and of which version */
 	unsigned parameters_version;
 };

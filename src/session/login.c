@@ -394,7 +394,8 @@ static enum step admit(struct client *c)
 		              "too many pools (databases times roles)", NULL);
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
-		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant, c->is_encrypted ? " tls" : "");
+		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,
+		         c->is_encrypted ? " tls" : "");
 	welcome_start(c);
 	return STEP_MORE;
 }

@@ -167,8 +167,7 @@ static void parameters_that_are_refused(struct replay *t)
 	is_refused_inside(t, "42501", "tenant context", "options", "-c app.current_tenant_id=456");
 	is_refused_inside(t, "42501", "tenant context", "options",
 	                  "-c work_mem=1MB --App.current-tenant-id=456");
-	is_refused_inside(t, "42501", "tenant context", "options",
-	                  "-capp.current_\\tenant_id=456");
+	is_refused_inside(t, "42501", "tenant context", "options", "-capp.current_\\tenant_id=456");
 	is_refused_inside(t, "42501", "role", "role", "postgres");
 	is_refused_inside(t, "42501", "role", "options", "--session_authorization=postgres");
 	is_refused_inside(t, "42501", "row_security", "options", "-c row_security=off");

@@ -193,7 +193,8 @@ static void is_quoted(const char *s, const char *want)
 
 static void test_what_a_client_chose_is_quoted(void **state)
 {
-	char name[200], want[] = "\"ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\"";
+	char name[200],
+		want[] = "\"ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\"";
 
 	(void)state;
 	is_quoted("app", "\"app\"");

@@ -150,6 +150,9 @@ enum auth_reason auth_verify(struct auth_cache *cache, const struct auth_request
  * has a jwks_url, which may have the key by now; else -1. */
 int auth_refetch(const struct auth_request *req, enum auth_reason reason);
 
+/* True when auth_verify would need no signature check: costs a digest. */
+bool auth_is_cached(const struct auth_cache *cache, const struct auth_request *req);
+
 /* ---- minting (pgusher token), blocking, not on a worker's thread ------------------------ */
 
 struct auth_mint {

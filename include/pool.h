@@ -48,8 +48,8 @@ struct pool *pool_find(struct pools *pools, const struct conf_database *database
                        const char *dbname, const struct conf_role *role);
 
 /* What servers report at login, as "name\0value\0" repeated; NULL before the first one was
- * connected. */
-const char *pool_parameters(const struct pool *pool, size_t *len);
+ * connected, by whichever worker. It stands until the next call. */
+const char *pool_parameters(struct pool *pool, size_t *len);
 
 /* Statement texts that a server of this pool has parsed, by digest, for all workers; a memory
  * that may forget. A client that prepares one of them need not wait for a server to say so again.

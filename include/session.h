@@ -31,6 +31,8 @@ struct session_env {
 	struct list dead;     /* to be freed at the loop's edge */
 	struct list runnable; /* whose turn is next, within this event */
 	struct list again;    /* who has had its share of this event */
+	struct list logins;   /* whose login is about to cost time, when it is its turn */
+	unsigned logins_left; /* how many of those more, in this turn of the loop */
 	bool is_running;
 	int64_t run_until_us; /* the share of who is running now */
 	int64_t now_us;       /* when that began */
@@ -96,7 +98,8 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
 void session_drain(struct session_env *env);
 /* Once a second: finds clients whose connection broke unnoticed. */
 void session_sweep(struct session_env *env);
-/* At the loop's edge: the next turn of those on env->again, and the end of those on env->dead. */
+/* At the loop's edge: the next turn of those on env->again and env->logins, and the end of those
+ * on env->dead. */
 void session_edge(struct session_env *env);
 /* Frees the clients on env->dead. */
 void session_reap(struct session_env *env);

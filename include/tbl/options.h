@@ -63,7 +63,7 @@ OPTION(pgusher, server_idle_timeout, DURATION, DEFAULT("600"), LIVE,
 OPTION(pgusher, server_lifetime, DURATION, DEFAULT("3600"), LIVE,
        "A server connection this old is closed when it is next idle; 0: after each use.")
 OPTION(pgusher, server_login_retry, DURATION, DEFAULT("15"), LIVE,
-       "After a failed server login, how long until the next try.")
+       "After a failed server login, how long until the next try at most; at least 100 ms.")
 OPTION(pgusher, cancel_wait_timeout, DURATION, DEFAULT("10"), LIVE,
        "How long a cancel request may wait to be delivered; 0: no limit.")
 OPTION(pgusher, shutdown_timeout, DURATION, DEFAULT("30"), LIVE,

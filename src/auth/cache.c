@@ -105,6 +105,17 @@ struct auth_ticket *auth_cache_find(struct auth_cache *cache, const struct auth_
 	return entry->ticket;
 }
 
+bool auth_is_cached(const struct auth_cache *cache, const struct auth_request *req)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	OBJ_CHECK(cache, CACHE_MAGIC);
+	if (cache->keys != req->keys || req->len > AUTH_TOKEN_MAX)
+		return false;
+	hash_sha256(req->token, req->len, digest);
+	return cache_lookup(cache, digest) != NULL;
+}
+
 void auth_cache_insert(struct auth_cache *cache, const uint8_t digest[SHA256_BYTES],
                        struct auth_ticket *ticket)
 {

@@ -44,6 +44,40 @@ bool log_open(const char *path)
 	return true;
 }
 
+bool log_is_token(const char *s)
+{
+	const char *dot = strchr(s, '.');
+
+	return strncmp(s, "eyJ", 3) == 0 && dot != NULL && strchr(dot + 1, '.') != NULL;
+}
+
+const char *log_quote(struct log_quoted *to, const char *s)
+{
+	static const char hex[] = "0123456789abcdef";
+	char *at = to->text;
+
+	if (s == NULL)
+		s = "";
+	if (log_is_token(s))
+		return "(a token?)";
+	*at++ = '"';
+	for (size_t i = 0; i < LOG_QUOTED_BYTES && s[i] != '\0'; i++) {
+		unsigned char byte = (unsigned char)s[i];
+
+		if (byte >= ' ' && byte < 127 && byte != '"' && byte != '\\') {
+			*at++ = (char)byte;
+			continue;
+		}
+		*at++ = '\\';
+		*at++ = 'x';
+		*at++ = hex[byte >> 4];
+		*at++ = hex[byte & 15];
+	}
+	*at++ = '"';
+	*at = '\0';
+	return to->text;
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {"ERROR", "WARNING", "INFO", "DEBUG"};

@@ -10,4 +10,14 @@ int cmd_check(int argc, char **argv);
 /* `pgusher token`: print a signed token, a new key, or the public half of one. */
 int cmd_token(int argc, char **argv);
 
+/* daemon.c */
+enum daemon_part {
+	DAEMON_FAILED, /* nothing has changed; errno */
+	DAEMON_PARENT, /* the child is ready or has failed: what to exit with is in *status */
+	DAEMON_CHILD,  /* the daemon: goes on, and calls daemon_ready(*ready_fd) or exits */
+};
+/* Forks. Until daemon_ready the child still has its stderr. */
+enum daemon_part daemon_start(int *ready_fd, int *status);
+void daemon_ready(int ready_fd);
+
 #endif

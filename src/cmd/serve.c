@@ -49,8 +49,9 @@ struct server_process {
 	struct mailbox *mailbox;
 	unsigned n_ended;
 	bool is_draining;
-	char unix_path[256];
-	struct stat unix_stat; /* the file that is ours */
+	int ready_fd;        /* of -d: who waits for us to be ready; 0: nobody */
+	char unix_path[256]; /* "": none, or no longer ours */
+	struct stat unix_stat;
 };
 
 static int usage(FILE *out, int status)
@@ -143,6 +144,19 @@ static void tell_end(void *arg)
 	mailbox_post(p->mailbox, &letter->mail);
 }
 
+/* ---- the unix socket's file ------------------------------------------------------------------ */
+
+/* Only if it still is the one that we made: another process may have taken the path over. */
+static void remove_socket(struct server_process *p)
+{
+	struct stat now;
+
+	if (p->unix_path[0] != '\0' && lstat(p->unix_path, &now) == 0 &&
+	    now.st_ino == p->unix_stat.st_ino && now.st_dev == p->unix_stat.st_dev)
+		(void)unlink(p->unix_path);
+	p->unix_path[0] = '\0';
+}
+
 /* ---- signals -------------------------------------------------------------------------------- */
 
 static void drain(struct server_process *p, int64_t timeout_us)
@@ -160,6 +174,8 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	log_info("%s: %s", sig == SIGINT ? "SIGINT" : "SIGTERM",
 	         at_once ? "ending" : "waiting for transactions to end");
 	p->is_draining = true;
+	/* Nobody is let in any more; whoever comes after us can have the path at once. */
+	remove_socket(p);
 	drain(p, at_once ? 0 : p->conf->pgusher.shutdown_timeout);
 }
 
@@ -192,6 +208,21 @@ static void on_pause_signal(evutil_socket_t sig, short what, void *arg)
 	(void)what;
 	log_info(sig == SIGUSR1 ? "SIGUSR1: PAUSE" : "SIGUSR2: RESUME");
 	console_signal(p->shared.console, sig == SIGUSR1);
+}
+
+/* From the first line until there are handlers, so that a signal at the start waits instead of
+ * killing; in the other threads for good. SIGINT stays what it is: a start that hangs (a name
+ * look-up) can be interrupted. */
+static void hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	MUST(pthread_sigmask(how, &set, NULL) == 0);
 }
 
 /* ---- the console's orders -------------------------------------------------------------------- */
@@ -318,7 +349,7 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 		p->unix_path[0] = '\0';
 		return false;
 	}
-	(void)stat(p->unix_path, &p->unix_stat);
+	(void)lstat(p->unix_path, &p->unix_stat);
 	for (unsigned i = 1; i < p->shared.n_workers; i++) {
 		int copy = dup(fd);
 
@@ -328,16 +359,6 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 	worker_listen(p->shared.workers[0], fd);
 	log_info("listening on %s", p->unix_path);
 	return true;
-}
-
-/* Not what another process has put there since, after somebody removed ours. */
-static void unlink_unix(const struct server_process *p)
-{
-	struct stat now;
-
-	if (p->unix_path[0] != '\0' && stat(p->unix_path, &now) == 0 &&
-	    now.st_ino == p->unix_stat.st_ino && now.st_dev == p->unix_stat.st_dev)
-		(void)unlink(p->unix_path);
 }
 
 static bool bind_all(struct server_process *p, char *err, size_t err_size)
@@ -401,6 +422,9 @@ static void run(struct server_process *p)
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_start(p->shared.workers[i]);
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
+	if (p->ready_fd != 0)
+		daemon_ready(p->ready_fd);
+	hold_signals(SIG_UNBLOCK);
 	MUST(event_base_dispatch(p->base) >= 0);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_join(p->shared.workers[i]);
@@ -427,7 +451,7 @@ static void finish(struct server_process *p)
 		mailbox_free(&p->mailbox);
 		event_base_free(p->base);
 	}
-	unlink_unix(p);
+	remove_socket(p);
 	SSL_CTX_free(p->shared.tls);
 	conf_put(&p->conf);
 	libevent_global_shutdown();
@@ -437,6 +461,7 @@ static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {0};
 	struct conf_error conf_err;
+	enum daemon_part part = DAEMON_CHILD;
 	char err[1024] = "";
 	int status = 0;
 
@@ -447,16 +472,20 @@ static int serve(const char *path, bool background, bool verbose)
 		status = fail("-d needs logfile in the configuration", "");
 	else if (p.conf->pgusher.logfile[0] != '\0' && !log_open(p.conf->pgusher.logfile))
 		status = fail(p.conf->pgusher.logfile, strerror(errno));
-	else if (background && daemon(1, 0) != 0)
+	else if (background)
+		part = daemon_start(&p.ready_fd, &status);
+	if (part == DAEMON_FAILED)
 		status = fail("cannot run in the background", strerror(errno));
 	if (verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
-	if (status == 0) {
+	if (status == 0 && part == DAEMON_CHILD) {
 		if (divide_descriptors(&p, err, sizeof(err)) && prepare(&p, err, sizeof(err))) {
 			run(&p);
 			log_info("PgUsher has ended");
 		} else {
 			status = fail("cannot start", err);
+			if (p.conf->pgusher.logfile[0] != '\0')
+				log_error("cannot start: %s", err);
 		}
 	}
 	finish(&p);
@@ -494,5 +523,6 @@ int cmd_serve(int argc, char **argv)
 	if (path == NULL || optind != argc)
 		return usage(stderr, 2);
 	signal(SIGPIPE, SIG_IGN);
+	hold_signals(SIG_BLOCK);
 	return serve(path, background, verbose);
 }

@@ -137,7 +137,7 @@ static bool clear_unix_path(const struct sockaddr_un *addr, const char **why)
 	*why = "the file is there and is no socket";
 	if (!S_ISSOCK(st.st_mode))
 		return false;
-	*why = "another process answers there";
+	*why = "another process answers there (it gives the socket up on SIGTERM)";
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	MUST_SYS(fd >= 0 || errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 	         errno == ENOMEM);

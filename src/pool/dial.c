@@ -4,8 +4,10 @@
  * All traffic goes to the primary: the candidates are the database's nodes with role = auto, in
  * order; one that turns out to be a standby or does not answer makes the next one the
  * candidate, for all workers. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
- * server_login_retry; a login that the server itself refuses (wrong password, no such database)
- * is told to the waiting clients at once, and to those who come until the next try. */
+ * server_login_retry (never less than the former); a login that the server itself refuses (wrong
+ * password, no such database) is told to the waiting clients at once, and to those who come until
+ * the next try: unless the pool still has a server, on whichever worker, to wait for. What libpq
+ * says is for the log only: it names hosts and roles, and clients are tenants. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +56,11 @@ static bool reserve(struct pools_shared *shared, const struct conf_node *node)
 	return false;
 }
 
+bool pool_is_hopeless(const struct pool *pool)
+{
+	return pool->is_refused && atomic_load(&pool->shared->n_alive) == 0;
+}
+
 bool pool_is_failing(const struct pool *pool, struct wire_error *error)
 {
 	if (pool->backoff_us == 0)
@@ -71,32 +78,30 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	const struct conf *conf = pool->pools->env.conf;
 	struct wire_error error;
 
-	pool->backoff_us = pool->backoff_us ? pool->backoff_us * 2 : BACKOFF_MIN_US;
+	pool->backoff_us *= 2;
 	if (pool->backoff_us > conf->pgusher.server_login_retry)
 		pool->backoff_us = conf->pgusher.server_login_retry;
+	if (pool->backoff_us < BACKOFF_MIN_US)
+		pool->backoff_us = BACKOFF_MIN_US;
 	pool->retry_at_us = clock_mono_us() + pool->backoff_us;
 	pool->is_refused = strncmp(dial->sqlstate, "28", 2) == 0 ||
 	                   strncmp(dial->sqlstate, "3D", 2) == 0 ||
 	                   strncmp(dial->sqlstate, "42", 2) == 0;
-	snprintf(pool->message, sizeof(pool->message), "node \"%s\", role \"%s\": %s",
-	         dial->node->name, dial->role->name, dial->message);
-	log_warning("login to node \"%s\" database \"%s\" as role \"%s\" failed: %s %s; next try "
+	snprintf(pool->message, sizeof(pool->message), "Node \"%s\": SQLSTATE %s.",
+	         dial->node->name, dial->sqlstate);
+	/* PostgreSQL's words have the database's name in them, which may be a client's choice. */
+	log_warning("login to node \"%s\" database %s as role \"%s\" failed: %s %s; next try "
 	            "in %lld ms",
-	            dial->node->name, pool->shared->dbname, dial->role->name, dial->sqlstate,
-	            dial->message, (long long)(pool->backoff_us / US_PER_MS));
+	            dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name,
+	            dial->sqlstate, log_is_token(pool->shared->dbname) ? "" : dial->message,
+	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		next_node(pool, dial->node);
-	if (pool->is_refused && pool_is_failing(pool, &error))
+	if (pool_is_hopeless(pool) && pool_is_failing(pool, &error))
 		queue_refuse_all(pool, &error);
+	else
+		lend_borrow(pool);
 	timer_arm(pool->pools->env.timers, &pool->retry, pool->backoff_us);
-}
-
-static void learn_parameter(void *arg, const char *name, const char *value)
-{
-	struct buf *b = arg;
-
-	buf_put_cstr(b, name);
-	buf_put_cstr(b, value);
 }
 
 static void on_connected(struct pool *pool, const struct dial *dial)
@@ -107,14 +112,14 @@ static void on_connected(struct pool *pool, const struct dial *dial)
 	note->pool = pool;
 	note->node = dial->node;
 	note->opened_us = note->used_us = clock_mono_us();
+	atomic_fetch_add(&pool->shared->n_alive, 1);
 	pool->backoff_us = 0;
 	pool->retry_at_us = 0;
 	pool->is_refused = false;
-	pool->parameters.len = 0;
-	server_each_parameter(server, learn_parameter, &pool->parameters);
+	pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
-	log_debug("server %u connected: node \"%s\" database \"%s\" role \"%s\"",
-	          server_pid(server), dial->node->name, pool->shared->dbname, dial->role->name);
+	log_debug("server %u connected: node \"%s\" database %s role \"%s\"", server_pid(server),
+	          dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name);
 	pool_offer(server);
 }
 
@@ -168,8 +173,12 @@ void pool_want(struct pool *pool)
 	struct pools *pools = pool->pools;
 	const struct conf_node *node;
 
-	if (pools->is_stopped || pool->is_paused || clock_mono_us() < pool->retry_at_us)
+	if (pools->is_stopped || pool->is_paused)
 		return;
+	if (clock_mono_us() < pool->retry_at_us) {
+		lend_borrow(pool);
+		return;
+	}
 	while (pool->n_dialing < pool->n_waiters) {
 		node = pool_node(pool);
 		if (!reserve(pools->env.shared, node) &&

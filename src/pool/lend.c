@@ -5,7 +5,8 @@
  * server that changes hands costs two registrations and a wake-up; so no worker's clients
  * starve while another's are served, and no connection idles while anyone waits. A worker
  * that may not open another connection asks the others once (LETTER_ASK): they lend an idle
- * one of the same pool, or close an idle one of another pool of that node.
+ * one of the same pool, or close an idle one of another pool of that node. One whose logins fail
+ * asks for an idle one only (LETTER_BORROW).
  *
  * The order matters: a waiter is shown before the letter is sent, and a server is made idle
  * before the next letter is read, so either the letter finds the server or the release finds
@@ -15,13 +16,13 @@
 /* How much longer another worker's client must have waited before ours is passed over. */
 #define PREFER_OWN_US (5 * US_PER_MS)
 
-enum letter_kind { LETTER_ASK, LETTER_SERVER, LETTER_SLOT };
+enum letter_kind { LETTER_ASK, LETTER_BORROW, LETTER_SERVER, LETTER_SLOT };
 
 struct letter {
 	struct mail mail;
 	enum letter_kind kind;
 	struct pools *to;
-	struct pool_shared *pool;     /* LETTER_ASK, LETTER_SERVER */
+	struct pool_shared *pool;     /* LETTER_ASK, LETTER_BORROW, LETTER_SERVER */
 	const struct conf_node *node; /* LETTER_ASK, LETTER_SLOT */
 	struct server *server;        /* LETTER_SERVER */
 	unsigned from;
@@ -75,19 +76,30 @@ bool lend_is_starving(const struct pools *pools, const struct conf_node *node)
 	return atomic_load(&shared->node_starving[node - shared->nodes]) > 0;
 }
 
-void lend_ask(struct pool *pool)
+static void ask_all(struct pool *pool, enum letter_kind kind)
 {
 	const struct pools_shared *shared = pool->pools->env.shared;
 
 	for (unsigned w = 0; w < shared->n_workers; w++) {
 		if (w == pool->pools->env.worker)
 			continue;
-		letter_post((struct letter){.kind = LETTER_ASK,
+		letter_post((struct letter){.kind = kind,
 		                            .to = shared->by_worker[w],
 		                            .pool = pool->shared,
 		                            .node = pool_node(pool),
 		                            .from = pool->pools->env.worker});
 	}
+}
+
+void lend_ask(struct pool *pool)
+{
+	ask_all(pool, LETTER_ASK);
+}
+
+void lend_borrow(struct pool *pool)
+{
+	if (pool->n_waiters > 0 && atomic_load(&pool->shared->n_alive) > 0)
+		ask_all(pool, LETTER_BORROW);
 }
 
 static void want_all(struct pools *pools)
@@ -120,7 +132,7 @@ static void on_ask(struct pools *pools, const struct letter *letter)
 	/* One that has begun to say something (half a notice) cannot move. */
 	if (link != NULL && pool->n_waiters == 0 && server_is_quiet(server_of_link(link)))
 		lend(pool, server_of_link(link), letter->from);
-	else
+	else if (letter->kind == LETTER_ASK)
 		(void)pool_make_room(pools, letter->node);
 }
 
@@ -142,6 +154,7 @@ static void letter_deliver(struct mail *mail, void *owner)
 	OBJ_CHECK(letter->to, POOLS_MAGIC);
 	switch (letter->kind) {
 	case LETTER_ASK:
+	case LETTER_BORROW:
 		on_ask(letter->to, letter);
 		break;
 	case LETTER_SERVER:

@@ -36,6 +36,7 @@ void pools_shared_free(struct pools_shared **sharedp)
 
 	*sharedp = NULL;
 	for (unsigned i = 0; i < shared->n_pools; i++) {
+		buf_fini(&shared->pools[i]->parameters);
 		mem_free(shared->pools[i]->dbname);
 		mem_free(shared->pools[i]);
 	}
@@ -168,9 +169,48 @@ struct pool *pool_find(struct pools *pools, const struct conf_database *database
 	return shared != NULL ? pool_of_shared(pools, shared) : NULL;
 }
 
-const char *pool_parameters(const struct pool *pool, size_t *len)
+static void put_parameter(void *arg, const char *name, const char *value)
 {
+	struct buf *b = arg;
+
+	buf_put_cstr(b, name);
+	buf_put_cstr(b, value);
+}
+
+void pool_learn_parameters(struct pool *pool, const struct server *server)
+{
+	struct pool_shared *shared = pool->shared;
+	pthread_mutex_t *lock = &pool->pools->env.shared->lock;
+	struct buf now = {0};
+
+	server_each_parameter(server, put_parameter, &now);
+	MUST(pthread_mutex_lock(lock) == 0);
+	if (now.len != shared->parameters.len ||
+	    (now.len > 0 && memcmp(now.data, shared->parameters.data, now.len) != 0)) {
+		struct buf old = shared->parameters;
+
+		shared->parameters = now;
+		now = old;
+		atomic_fetch_add(&shared->parameters_version, 1);
+	}
+	MUST(pthread_mutex_unlock(lock) == 0);
+	buf_fini(&now);
+}
+
+/* Any worker's connection may have taught us; the lock is taken only when there is news. */
+const char *pool_parameters(struct pool *pool, size_t *len)
+{
+	struct pool_shared *shared = pool->shared;
+	pthread_mutex_t *lock = &pool->pools->env.shared->lock;
+
 	OBJ_CHECK(pool, POOL_MAGIC);
+	if (pool->parameters_version != atomic_load(&shared->parameters_version)) {
+		pool->parameters.len = 0;
+		MUST(pthread_mutex_lock(lock) == 0);
+		buf_put(&pool->parameters, shared->parameters.data, shared->parameters.len);
+		pool->parameters_version = atomic_load(&shared->parameters_version);
+		MUST(pthread_mutex_unlock(lock) == 0);
+	}
 	*len = pool->parameters.len;
 	return pool->parameters.len > 0 ? (const char *)pool->parameters.data : NULL;
 }
@@ -249,7 +289,7 @@ struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 		set_busy(server);
 		return server;
 	}
-	if (pool->is_refused && clock_mono_us() < pool->retry_at_us &&
+	if (pool_is_hopeless(pool) && clock_mono_us() < pool->retry_at_us &&
 	    pool_is_failing(pool, &error)) {
 		w->on_refused(w, &error);
 		return NULL;
@@ -326,6 +366,7 @@ void pool_close(struct server *server, enum close_reason reason)
 	log_debug("server %u closed: %s", server_pid(server), close_reason_info(reason)->label);
 	server_free(&server);
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
+	atomic_fetch_sub(&pool->shared->n_alive, 1);
 	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
 	lend_slot_freed(pool->pools, node);
 	if (pool->n_waiters > 0)

@@ -29,8 +29,13 @@ struct pool_shared {
 	char *dbname;
 	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
 	_Atomic int n_servers; /* open or being opened, at all workers */
+	_Atomic int n_alive;   /* of these, open */
 	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
 	_Atomic int64_t oldest_us[WORKERS_MAX];
+	/* What the newest connection reported at login, "name\0value\0" repeated; under the
+	 * registry's lock. The version grows with each change, 0: nothing yet. */
+	struct buf parameters;
+	_Atomic unsigned parameters_version;
 };
 
 struct pools_shared {
@@ -41,7 +46,7 @@ struct pools_shared {
 	_Atomic int *node_starving; /* by node: pools (of any worker) that may not open one */
 	struct pools *by_worker[WORKERS_MAX];
 	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
-	pthread_mutex_t lock;                /* making a pool only */
+	pthread_mutex_t lock;                /* making a pool; its parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
 };
@@ -68,11 +73,10 @@ struct pool {
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
-	bool is_refused; /* the server refuses the login itself: waiting would not help */
-	char sqlstate[6];
-	char message[512];
-	/* What the first server reported. */
-	struct buf parameters;
+	bool is_refused;       /* the server refuses the login itself: waiting would not help */
+	char message[128];     /* for clients: which node, and the SQLSTATE */
+	struct buf parameters; /* a copy of the shared ones, and of which version */
+	unsigned parameters_version;
 	/* The console's (look.c, pause.c). */
 	bool is_paused;
 	int64_t reconnect_us; /* servers opened by then are closed when they are free */
@@ -97,6 +101,8 @@ void pool_recycle(struct server *server);
 void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
 bool pool_make_room(struct pools *pools, const struct conf_node *node);
+/* Of a fresh connection: one that somebody has used may show what he has set. */
+void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
 
 /* queue.c */
@@ -107,12 +113,15 @@ void queue_refuse_all(struct pool *pool, const struct wire_error *error);
 
 /* dial.c */
 void pool_want(struct pool *pool);
+/* The server refuses the login, and there is no other connection to wait for. */
+bool pool_is_hopeless(const struct pool *pool);
 const struct conf_node *pool_node(const struct pool *pool);
 void pool_retry(struct timer *timer);
 
 /* lend.c */
 bool lend_to_hungrier(struct pool *pool, struct server *server);
 void lend_ask(struct pool *pool);
+void lend_borrow(struct pool *pool);
 void lend_slot_freed(struct pools *pools, const struct conf_node *node);
 bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
 

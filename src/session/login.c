@@ -13,6 +13,7 @@
 #define UNKNOWN_OPTIONS_MAX 16
 /* A TLS record with a ClientHello begins so, and no packet: it would be 369 MB long. */
 #define TLS_HANDSHAKE 0x16
+#define STARTUP_SETTINGS_MAX 64
 
 static enum step refuse(struct client *c, enum close_reason reason, const char *sqlstate,
                         const char *message, const char *hint)
@@ -21,6 +22,19 @@ static enum step refuse(struct client *c, enum close_reason reason, const char *
 
 	log_info("client %s refused: %s", c->peer.text, message);
 	session_fatal(c, reason, &e);
+	return STEP_DONE;
+}
+
+/* For a name of the client's choice: he is told it as it is. */
+static enum step refuse_name(struct client *c, const char *sqlstate, const char *what,
+                             const char *name, const char *hint)
+{
+	char message[256];
+	struct wire_error e = {.sqlstate = sqlstate, .message = message, .hint = hint};
+
+	snprintf(message, sizeof(message), "%s \"%s\" is not configured", what, name);
+	log_info("client %s refused: %s %s is not configured", c->peer.text, what, LOG_QUOTE(name));
+	session_fatal(c, CLOSE_CLIENT_AUTH, &e);
 	return STEP_DONE;
 }
 
@@ -76,6 +90,9 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
+
+/* Before the token is checked settings are only kept, a bounded number of them; judging them costs
+ * a parse each, which is for those who are let in. */
 
 /* SET name TO 'value', quoted: so that the rules for statements are the rules for startup. */
 static void put_set(struct buf *b, const char *name, const char *value)
@@ -147,8 +164,8 @@ static void replace(char **where, const char *value)
 }
 
 /* Keeps a startup setting for the servers, unless the rules refuse it. */
-static enum step add_setting(struct client *c, struct buf *settings, const char *name,
-                             const char *value)
+static enum step judge_setting(struct client *c, struct buf *settings, const char *name,
+                               const char *value)
 {
 	struct buf set = {0};
 	const struct sql_info *info;
@@ -158,10 +175,6 @@ static enum step add_setting(struct client *c, struct buf *settings, const char 
 	/* Every server speaks UTF8 to begin with. */
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;
-	if (strcasecmp(name, "usher.token") == 0) {
-		replace(&c->startup_token, value);
-		return STEP_MORE;
-	}
 	put_set(&set, name, value);
 	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
 	refusal = info->refusal;
@@ -182,13 +195,56 @@ static enum step add_setting(struct client *c, struct buf *settings, const char 
 	return STEP_MORE;
 }
 
-static enum step add_options(struct client *c, struct buf *settings, const char *options)
+/* What the client asked for is replaced by what of it is made on the servers. */
+static enum step judge_settings(struct client *c)
+{
+	char *asked = c->settings, *end = asked + c->settings_len;
+	struct buf settings = {0};
+	enum step step = STEP_MORE;
+
+	for (char *at = asked; at < end && step == STEP_MORE;) {
+		const char *value = at + strlen(at) + 1;
+
+		step = judge_setting(c, &settings, at, value);
+		at = (char *)value + strlen(value) + 1;
+	}
+	mem_free(asked);
+	c->settings_len = settings.len;
+	c->settings = settings.len > 0 ? mem_dup(settings.data, settings.len) : NULL;
+	buf_fini(&settings);
+	return step;
+}
+
+struct startup {
+	struct buf settings;
+	size_t n_settings;
+	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
+	size_t n_unknown;
+};
+
+static enum step keep_setting(struct client *c, struct startup *s, const char *name,
+                              const char *value)
+{
+	if (s->n_settings++ == STARTUP_SETTINGS_MAX)
+		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_PROGRAM_LIMIT,
+		              "too many startup settings",
+		              "At most 64 are taken; SET the others in the session.");
+	if (strcasecmp(name, "usher.token") == 0) {
+		replace(&c->startup_token, value);
+		return STEP_MORE;
+	}
+	buf_put_cstr(&s->settings, name);
+	buf_put_cstr(&s->settings, value);
+	return STEP_MORE;
+}
+
+static enum step add_options(struct client *c, struct startup *s, const char *options)
 {
 	char name[WIRE_OPTION_MAX], value[WIRE_OPTION_MAX];
 	enum wire_read r;
 
 	while ((r = wire_startup_option(&options, name, value)) == WIRE_READ_OK) {
-		enum step step = add_setting(c, settings, name, value);
+		enum step step = keep_setting(c, s, name, value);
 
 		if (step != STEP_MORE)
 			return step;
@@ -206,12 +262,6 @@ static bool means_no(const char *value)
 	       strcasecmp(value, "off") == 0 || strcasecmp(value, "false") == 0;
 }
 
-struct startup {
-	struct buf settings;
-	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
-	size_t n_unknown;
-};
-
 static enum step take_parameter(struct client *c, struct startup *s, const char *name,
                                 const char *value)
 {
@@ -220,7 +270,7 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 	} else if (strcmp(name, "database") == 0) {
 		replace(&c->database, value);
 	} else if (strcmp(name, "options") == 0) {
-		return add_options(c, &s->settings, value);
+		return add_options(c, s, value);
 	} else if (strcmp(name, "replication") == 0) {
 		if (!means_no(value))
 			return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
@@ -229,7 +279,7 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 		if (s->n_unknown < UNKNOWN_OPTIONS_MAX)
 			s->unknown[s->n_unknown++] = name;
 	} else {
-		return add_setting(c, &s->settings, name, value);
+		return keep_setting(c, s, name, value);
 	}
 	return STEP_MORE;
 }
@@ -376,18 +426,12 @@ static enum step admit(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
 	const struct conf_database *database = conf_find_database(conf, c->database);
-	char message[256];
 
-	if (database == NULL) {
-		snprintf(message, sizeof(message), "database \"%s\" is not configured",
-		         c->database);
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_UNKNOWN_DATABASE, message, NULL);
-	}
-	if (c->role == NULL) {
-		snprintf(message, sizeof(message), "role \"%s\" is not configured", c->user);
-		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION, message,
-		              "PgUsher needs a [role] section for it.");
-	}
+	if (database == NULL)
+		return refuse_name(c, SQLSTATE_UNKNOWN_DATABASE, "database", c->database, NULL);
+	if (c->role == NULL)
+		return refuse_name(c, SQLSTATE_INVALID_AUTHORIZATION, "role", c->user,
+		                   "PgUsher needs a [role] section for it.");
 	c->pool = pool_find(c->env->pools, database, conf_database_dbname(database, c->database),
 	                    c->role);
 	if (c->pool == NULL)
@@ -397,7 +441,8 @@ static enum step admit(struct client *c)
 	c->counters = pool_counters(c->pool);
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
-		         c->user, c->database, c->ticket->tenant, c->is_encrypted ? " tls" : "");
+		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,
+		         c->is_encrypted ? " tls" : "");
 	stmts_set_scope(c);
 	welcome_start(c);
 	return STEP_MORE;
@@ -454,6 +499,14 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
 	session_run(c);
 }
 
+/* A token seen before costs next to nothing. */
+static bool may_check(struct client *c, const char *token, size_t len)
+{
+	struct auth_request request = request_for(c, token, len);
+
+	return auth_is_cached(c->env->auth, &request) || session_may_login(c);
+}
+
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
 	bool is_console = admin_is_wanted(c);
@@ -481,7 +534,7 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	    !identity_begin(c, c->startup_token, strlen(c->startup_token)))
 		return STEP_DONE;
 	MEM_FREE(&c->startup_token);
-	return admit(c);
+	return judge_settings(c) == STEP_MORE ? admit(c) : STEP_DONE;
 }
 
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used)
@@ -503,6 +556,8 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
+	if (!may_check(c, (const char *)p, f.body_len - 1))
+		return STEP_WAIT;
 	step = check_token(c, (const char *)p, f.body_len - 1);
 	if (step != STEP_WAIT)
 		*used = WIRE_HEADER_BYTES + (size_t)f.body_len;

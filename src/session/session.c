@@ -29,6 +29,9 @@
 #define READ_MORE_BYTES 16384
 #define SERVER_OWED_MAX 4096 /* replies: more messages wait until some have come */
 #define RUN_SHARE_US (2 * US_PER_MS)
+/* Signature checks (0.1 to 0.4 ms) and steps of TLS handshakes in one turn of the loop: thousands
+ * of forged tokens at once must not stop those who are in. */
+#define LOGINS_PER_TURN 4
 #define SWEEP_CLIENTS 1000 /* at about 0.5 us each */
 #define FINISH_GRACE_US (5 * US_PER_S)
 
@@ -104,7 +107,7 @@ static bool server_takes(const struct client *c)
 
 static bool can_take(const struct client *c)
 {
-	if (c->closing != CLOSE_NONE || steps[c->phase] == NULL ||
+	if (c->closing != CLOSE_NONE || steps[c->phase] == NULL || c->is_parked ||
 	    stream_backlog_bytes(&c->stream) > CLIENT_BACKLOG_MAX)
 		return false;
 	if (c->phase == PHASE_CONSOLE)
@@ -196,6 +199,26 @@ static bool read_once(struct client *c)
 	return true;
 }
 
+bool session_may_login(struct client *c)
+{
+	struct session_env *env = c->env;
+
+	if (env->logins_left > 0) {
+		env->logins_left--;
+		return true;
+	}
+	c->is_parked = true;
+	list_remove(&c->run_link);
+	list_push_back(&env->logins, &c->run_link);
+	env->wake_edge(env->worker);
+	return false;
+}
+
+static bool is_in_handshake(const struct client *c)
+{
+	return c->is_encrypted && c->phase == PHASE_STARTUP;
+}
+
 /* Until the client is blocked, has nothing more to say, or has had its share of the worker's
  * time; then its next turn comes when the others have had theirs. */
 static void run_one(struct client *c)
@@ -222,6 +245,8 @@ static void run_one(struct client *c)
 			break;
 		}
 		try_held = c->held.len > 0;
+		if (is_in_handshake(c) && !session_may_login(c))
+			break;
 		if (!read_once(c))
 			break;
 	}
@@ -238,7 +263,7 @@ void session_run(struct client *c)
 	struct list *link = &c->run_link;
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
-	if (c->is_running || c->phase == PHASE_CLOSED)
+	if (c->is_running || c->is_parked || c->phase == PHASE_CLOSED)
 		return;
 	list_remove(link);
 	list_push_back(&env->runnable, link);
@@ -250,15 +275,39 @@ void session_run(struct client *c)
 	env->is_running = false;
 }
 
-void session_edge(struct session_env *env)
+/* One share of the time for all of them: then the loop looks who else has something to say. Who
+ * comes on the list again has had a whole share. */
+static void run_again(struct session_env *env)
 {
-	struct list turn;
+	int64_t until_us = clock_mono_us() + RUN_SHARE_US;
 	struct list *link;
 
-	list_init(&turn);
-	list_move(&turn, &env->again);
-	while ((link = list_pop_front(&turn)) != NULL)
+	while ((link = list_pop_front(&env->again)) != NULL) {
 		session_run(LIST_MEMBER(link, struct client, run_link));
+		if (clock_mono_us() >= until_us)
+			return;
+	}
+}
+
+static void run_logins(struct session_env *env)
+{
+	env->logins_left = LOGINS_PER_TURN;
+	while (env->logins_left > 0 && !list_is_empty(&env->logins)) {
+		struct client *c =
+			LIST_MEMBER(list_pop_front(&env->logins), struct client, run_link);
+
+		c->is_parked = false;
+		session_run(c);
+	}
+}
+
+void session_edge(struct session_env *env)
+{
+	if (!list_is_empty(&env->again))
+		run_again(env);
+	run_logins(env);
+	if (!list_is_empty(&env->again) || !list_is_empty(&env->logins))
+		env->wake_edge(env->worker);
 	session_reap(env);
 }
 
@@ -272,8 +321,12 @@ static void look_at_peer(struct client *c)
 		session_close(c, CLOSE_CLIENT_IO);
 		break;
 	case STREAM_PEER_FINISHED:
-		if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
-		    !timer_is_armed(&c->finish_timer))
+		/* During the login it is no half-closed client that wants its reply: it has given
+		 * up, and would hold its place until client_login_timeout. */
+		if (c->phase == PHASE_WELCOME)
+			session_close(c, CLOSE_CLIENT_EOF);
+		else if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
+		         !timer_is_armed(&c->finish_timer))
 			timer_arm(c->env->timers, &c->finish_timer, FINISH_GRACE_US);
 		break;
 	case STREAM_PEER_THERE:
@@ -291,7 +344,8 @@ static void on_readable(void *owner)
 	struct client *c = owner;
 
 	/* Blocked already: this is not a message, or not one that is wanted now. */
-	if ((c->phase != PHASE_READY && c->phase != PHASE_CONSOLE) || can_take(c)) {
+	if ((c->phase != PHASE_READY && c->phase != PHASE_CONSOLE && c->phase != PHASE_WELCOME) ||
+	    can_take(c)) {
 		session_run(c);
 		return;
 	}
@@ -389,8 +443,9 @@ void session_accept(struct session_env *env, int fd, const struct peer *peer)
 		return;
 	}
 	c = client_new(env, peer);
+	/* What it has said already comes as an event of its own: not in the listener's, which takes
+	 * many clients at once. */
 	stream_init(&c->stream, env->base, fd, &client_events, c);
-	session_run(c);
 }
 
 struct client *session_accept_fake(struct session_env *env, const struct stream_ops *ops,
@@ -444,7 +499,7 @@ static void log_end(const struct client *c)
 	if (c->closing == CLOSE_CLIENT_CANCEL_DONE || !c->env->conf->pgusher.log_disconnections)
 		return;
 	log_info("client %s closed: %s user=%s database=%s tenant=%s", c->peer.text, info->label,
-	         c->user != NULL ? c->user : "", c->database != NULL ? c->database : "",
+	         LOG_QUOTE(c->user), LOG_QUOTE(c->database),
 	         c->ticket != NULL ? c->ticket->tenant : "");
 }
 
@@ -531,6 +586,8 @@ void session_env_init(struct session_env *env)
 	list_init(&env->dead);
 	list_init(&env->runnable);
 	list_init(&env->again);
+	list_init(&env->logins);
+	env->logins_left = LOGINS_PER_TURN;
 	map_init(&env->by_pid);
 	map_init(&env->texts);
 }

@@ -106,6 +106,7 @@ struct client {
 	bool body_passes;
 	bool is_running; /* session_run is at work further up the stack */
 	bool is_told;    /* the reason of the end, already */
+	bool is_parked;  /* on env.logins: nothing is taken until its turn */
 
 	/* Login. */
 	bool tls_asked, gss_asked, is_encrypted;
@@ -191,6 +192,9 @@ struct message {
 
 /* session.c */
 void session_run(struct client *c);
+/* For what costs a good part of a millisecond before anybody has proved who he is: false when this
+ * turn of the loop has had its share; then the client is run again when it is its turn. */
+bool session_may_login(struct client *c);
 void session_fail(struct client *c, enum close_reason reason);
 void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e);
 void session_settle(struct client *c);

@@ -8,7 +8,7 @@
 #define GSS_REQUEST RAW("\0\0\0\10\4\322\26\60", 8)
 #define PLAIN_STARTUP STARTUP("user", "app", "database", "eav")
 
-/* Startup with these parameters is refused so. */
+/* Startup with these parameters is refused so, before a token is asked for. */
 static void is_refused(struct replay *t, const char *sqlstate, const char *text,
                        const char *const *parameters)
 {
@@ -21,6 +21,22 @@ static void is_refused(struct replay *t, const char *sqlstate, const char *text,
 #define REFUSES(sqlstate, text, ...)                                                               \
 	is_refused(t, sqlstate, text,                                                              \
 	           (const char *const[]){"user", "app", "database", "eav", __VA_ARGS__, NULL})
+
+/* The same behind the token: nobody else makes us judge settings. */
+static void is_refused_inside(struct replay *t, const char *sqlstate, const char *text,
+                              const char *name, const char *value)
+{
+	struct actor *c = client_starts(t, "123", (const char *const[]){name, value, NULL});
+
+	client_gets(c, FATAL(sqlstate, text));
+	is_closed(c);
+	c = client_connects(t);
+	client_sends(c, STARTUP("user", "app", "database", "eav", name, value));
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD("secret"));
+	client_gets(c, FATAL("28000", "not a well-formed JWT"));
+	is_closed(c);
+}
 
 /* ---- encryption ------------------------------------------------------------------------- */
 
@@ -145,19 +161,36 @@ static void parameters_that_are_refused(struct replay *t)
 {
 	REFUSES("0A000", "replication", "replication", "true");
 	REFUSES("0A000", "replication", "replication", "database");
-	REFUSES("42501", "tenant context", "app.current_tenant_id", "456");
-	REFUSES("42501", "tenant context", "options", "-c app.current_tenant_id=456");
-	REFUSES("42501", "tenant context", "options",
-	        "-c work_mem=1MB --App.current-tenant-id=456");
-	REFUSES("42501", "tenant context", "options", "-capp.current_\\tenant_id=456");
-	REFUSES("42501", "role", "role", "postgres");
-	REFUSES("42501", "role", "options", "--session_authorization=postgres");
-	REFUSES("42501", "row_security", "options", "-c row_security=off");
-	REFUSES("42501", "encoding", "client_encoding", "SJIS");
-	REFUSES("42501", "standard_conforming_strings", "standard_conforming_strings", "off");
 	REFUSES("0A000", "options", "options", "-d 5");
 	REFUSES("0A000", "options", "options", "-c nothing");
+	is_refused_inside(t, "42501", "tenant context", "app.current_tenant_id", "456");
+	is_refused_inside(t, "42501", "tenant context", "options", "-c app.current_tenant_id=456");
+	is_refused_inside(t, "42501", "tenant context", "options",
+	                  "-c work_mem=1MB --App.current-tenant-id=456");
+	is_refused_inside(t, "42501", "tenant context", "options", "-capp.current_\\tenant_id=456");
+	is_refused_inside(t, "42501", "role", "role", "postgres");
+	is_refused_inside(t, "42501", "role", "options", "--session_authorization=postgres");
+	is_refused_inside(t, "42501", "row_security", "options", "-c row_security=off");
+	is_refused_inside(t, "42501", "encoding", "client_encoding", "SJIS");
+	is_refused_inside(t, "42501", "standard_conforming_strings", "standard_conforming_strings",
+	                  "off");
 	assert_int_equal(replay_servers(t), 0);
+}
+
+/* In options or as parameters of their own: 64 settings are taken, one more is not. */
+static void too_many_settings(struct replay *t)
+{
+	char options[65 * 12 + 1], *at = options;
+	struct actor *c;
+
+	for (int i = 0; i < 64; i++)
+		at += sprintf(at, " -c a.b%02d=1", i);
+	c = client_connects(t);
+	client_sends(c, STARTUP("user", "app", "options", options));
+	client_gets(c, AUTH(3));
+	REFUSES("54000", "too many startup settings", "options", options, "work_mem", "1MB");
+	sprintf(at, " -c a.b64=1");
+	REFUSES("54000", "too many startup settings", "options", options);
 }
 
 static void parameters_that_mean_nothing(struct replay *t)
@@ -324,6 +357,57 @@ static void ends_while_keys_are_awaited(struct replay *t)
 		keys_fetched(t, true, true);
 }
 
+static void no_edge(void *worker)
+{
+	(void)worker;
+}
+
+/* Many tokens at once are checked a few in each turn of the loop, first come first served; one
+ * that was seen before does not wait behind them. */
+static void many_tokens_at_once(struct replay *t)
+{
+	struct actor *flood[10], *known;
+	struct session_env *env;
+	void (*wake_edge)(void *worker);
+	size_t n_answered = 0;
+	char *token;
+
+	known = client_connects(t);
+	token = mem_strdup(replay_token(t, "123", NULL));
+	client_sends(known, PLAIN_STARTUP, PASSWORD(token));
+	env = replay_session(t);
+	wake_edge = env->wake_edge;
+	session_edge(env);
+	env->wake_edge = no_edge;
+	for (size_t i = 0; i < COUNT_OF(flood); i++) {
+		flood[i] = client_connects(t);
+		client_sends(flood[i], PLAIN_STARTUP);
+		client_gets(flood[i], AUTH(3));
+		client_sends(flood[i], PASSWORD("a.b.c"));
+		/* More of it, and its end, change nothing. */
+		if (i >= 4)
+			client_sends(flood[i], RAW("x", 1));
+	}
+	known = client_connects(t);
+	client_sends(known, PLAIN_STARTUP);
+	client_gets(known, AUTH(3));
+	client_sends(known, PASSWORD(token));
+	client_is_welcome(known);
+	mem_free(token);
+	for (size_t turn = 0; turn < 3; turn++) {
+		for (; n_answered < COUNT_OF(flood) && flood[n_answered]->in.len > 0; n_answered++)
+			client_gets(flood[n_answered], FATAL("28000", "not a well-formed JWT"));
+		assert_int_equal(n_answered, turn == 2 ? 10 : 4 * (turn + 1));
+		for (size_t i = n_answered; i < COUNT_OF(flood); i++) {
+			gets_nothing(flood[i]);
+			is_open(flood[i]);
+		}
+		session_edge(env);
+		replay_turn(t);
+	}
+	env->wake_edge = wake_edge;
+}
+
 static void long_tokens_are_taken(struct replay *t)
 {
 	struct actor *c = client_connects(t);
@@ -458,6 +542,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(other_protocols),
 	SCENARIO(newer_minor_version),
 	SCENARIO(parameters_that_are_refused),
+	SCENARIO_WHOLE(too_many_settings),
 	SCENARIO(parameters_that_mean_nothing),
 	SCENARIO(names_that_are_not_configured),
 	SCENARIO(tokens_that_are_refused),
@@ -467,6 +552,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(unknown_key_asks_again),
 	SCENARIO(ends_while_keys_are_awaited),
 	SCENARIO(what_is_no_password_message),
+	SCENARIO_WHOLE(many_tokens_at_once),
 	SCENARIO(long_tokens_are_taken),
 	SCENARIO(welcome_says_what_servers_say),
 	SCENARIO(everything_in_one_packet),

@@ -2,6 +2,7 @@
 expired tokens, malformed packets. Each has a clear message, and nothing hangs or stays dirty."""
 
 import os
+import re
 import signal
 import struct
 import threading
@@ -164,6 +165,23 @@ def test_missing_file_ends_with_status_1(proxy, tmp_path, command, key):
     done = run_binary(command, "-c", str(ini))
     assert done.returncode == 1
     assert f"{ini}:{number + 1}: {key}: " in done.stderr and "not-there" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["later", "with the token"])
+def test_client_gone_in_its_login(make_proxy, keys, how):
+    """It waits for a server that does not come, gives up, and is gone: not a place taken until
+    client_login_timeout."""
+    proxy = make_proxy({"node primary": {"port": 1}})
+    with p.Connection(proxy.address) as conn:
+        conn.send(p.startup({"user": "app", "database": "eav"}))
+        assert conn.read().type == "R"
+        if how == "later":
+            conn.send(p.password(keys.token(TENANT_A)))
+            proxy.wait_log("logged in")
+        else:
+            conn.send(p.password(keys.token(TENANT_A)))
+        conn.sock.shutdown(1)
+        wait_until(lambda: re.search('client_eof user="?app', proxy.log()), "its end is logged")
 
 
 # ---- clients that vanish -----------------------------------------------------------------

@@ -190,6 +190,33 @@ def test_unix_socket(make_proxy, keys, tmp_path_factory):
     assert not os.path.exists(path)
 
 
+@pytest.mark.parametrize("field", ["user", "database"])
+def test_names_are_quoted_in_the_log(make_proxy, keys, field):
+    proxy = make_proxy(databases=("eav", "*"))
+    token = keys.token(TENANT_A)
+    for name in (b'x" database=eav tenant=456 \x9b31m\n', token.encode()):
+        packet = {"user": b"app", "database": b"eav", field: name}
+        body = struct.pack("!I", 196608)
+        body += b"".join(k.encode() + b"\0" + v + b"\0" for k, v in packet.items()) + b"\0"
+        with Connection(proxy.address) as conn:
+            conn.send(struct.pack("!I", len(body) + 4) + body)
+            assert conn.read().type == "R"
+            conn.send(pgproto.password(token))
+            ends(conn)
+    proxy.wait_log(rf'{field}="x\x22 database=eav tenant=456 \x9b31m\x0a"')
+    proxy.wait_log(f"{field}=(a token?)")
+    assert token[:40] not in proxy.log()
+
+
+def test_every_worker_tells_the_parameters(make_proxy):
+    """One server in all: most workers only ever see it lent by the one that opened it."""
+    proxy = make_proxy({"pgusher": {"workers": 4, "max_server_conn": 1}})
+    for _ in range(24):
+        with proxy.raw(TENANT_A) as conn:
+            assert conn.parameters["server_encoding"] == "UTF8", conn.parameters
+            assert conn.parameters["TimeZone"] and conn.parameters["server_version"]
+
+
 # ---- TLS ---------------------------------------------------------------------------------
 
 

@@ -47,13 +47,20 @@ static void test_hit(void **state)
 	struct auth_ticket *first, *second;
 
 	(void)state;
+	assert_false(auth_is_cached(cache, &req));
 	assert_int_equal(auth_verify(cache, &req, &first), AUTH_OK);
 	expect_stats(0, 1, 1);
 	assert_int_equal(auth_verify(cache, &req, &second), AUTH_OK);
 	expect_stats(1, 1, 1);
 	assert_ptr_equal(first, second);
+	assert_true(auth_is_cached(cache, &req));
+	req.len--;
+	assert_false(auth_is_cached(cache, &req));
+	req.len++;
+	expect_stats(1, 1, 1);
 	auth_ticket_put(&first);
 	auth_cache_clear(cache);
+	assert_false(auth_is_cached(cache, &req));
 	expect_stats(1, 1, 0);
 	assert_string_equal(second->tenant, "123"); /* the caller's own reference */
 	auth_ticket_put(&second);

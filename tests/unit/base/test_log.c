@@ -186,6 +186,42 @@ static void test_appends_and_is_not_for_everyone(void **state)
 	assert_int_equal(st.st_mode & 07, 0);
 }
 
+static void is_quoted(const char *s, const char *want)
+{
+	assert_string_equal(LOG_QUOTE(s), want);
+}
+
+static void test_what_a_client_chose_is_quoted(void **state)
+{
+	char name[200],
+		want[] = "\"ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\"";
+
+	(void)state;
+	is_quoted("app", "\"app\"");
+	is_quoted("", "\"\"");
+	is_quoted(NULL, "\"\"");
+	is_quoted("app database=eav", "\"app database=eav\"");
+	is_quoted("a\"b\\c\n\t\x7f", "\"a\\x22b\\x5cc\\x0a\\x09\\x7f\"");
+	/* CSI as a C1 control, a bidi override, bytes that are no UTF-8. */
+	is_quoted("\xc2\x9b"
+	          "31m\xe2\x80\xae\xff",
+	          "\"\\xc2\\x9b31m\\xe2\\x80\\xae\\xff\"");
+	memset(name, 'd', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	is_quoted(name, want);
+	memset(name, '\n', sizeof(name) - 1);
+	assert_int_equal(strlen(LOG_QUOTE(name)), 4 * LOG_QUOTED_BYTES + 2);
+}
+
+static void test_what_looks_like_a_token_is_not_shown(void **state)
+{
+	(void)state;
+	is_quoted("eyJhbGciOiJFUzI1NiJ9.eyJyb2xlIjoiYXBwIn0.c2ln", "(a token?)");
+	is_quoted("eyJ..", "(a token?)");
+	is_quoted("eyJ.x", "\"eyJ.x\"");
+	is_quoted("xeyJ.a.b", "\"xeyJ.a.b\"");
+}
+
 enum { N_THREADS = 4, N_LINES = 500 };
 
 static void *write_lines(void *arg)
@@ -234,6 +270,8 @@ int main(void)
 		cmocka_unit_test_setup(test_reopening_follows_a_rotation, begin),
 		cmocka_unit_test_setup(test_a_file_that_cannot_be_opened_changes_nothing, begin),
 		cmocka_unit_test_setup(test_appends_and_is_not_for_everyone, begin),
+		cmocka_unit_test(test_what_a_client_chose_is_quoted),
+		cmocka_unit_test(test_what_looks_like_a_token_is_not_shown),
 		cmocka_unit_test_setup(test_lines_of_several_threads_do_not_mix, begin),
 	};
 

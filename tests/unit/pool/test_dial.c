@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/backend_int.h"
 #include "unit/pool/kit.h"
 
 /* As many dials as there are waiters, and no more than the limit. */
@@ -145,6 +146,33 @@ static void test_back_off(void **state)
 	kit_pass(&k, 150 * US_PER_MS);
 	assert_int_equal(k.n_dials, 1);
 	pool_wait_end(&seats[0].waiter);
+	kit_close(&k);
+}
+
+/* server_login_retry = 0 does not mean as fast as the machine can. */
+static void test_back_off_is_never_nothing(void **state)
+{
+	struct wire_error error;
+	struct seat one;
+	struct pool *pool;
+	struct kit k;
+
+	(void)state;
+	kit_open(&k, 1, 1);
+	k.conf.pgusher.server_login_retry = 0;
+	pool = kit_pool(&k, 0, 1);
+	seat_init(&one, &k, "a");
+	assert_false(seat_take(&one, pool));
+	for (int i = 1; i < 4; i++) {
+		kit_fail(&k, "08001", "connection refused");
+		assert_true(pool_is_failing(pool, &error));
+		assert_string_equal(error.detail, "Node \"a\": SQLSTATE 08001.");
+		kit_pass(&k, 99 * US_PER_MS);
+		assert_int_equal(k.n_dials_ever, i);
+		kit_pass(&k, TIMER_TICK_MS * US_PER_MS + US_PER_MS);
+		assert_int_equal(k.n_dials_ever, i + 1);
+	}
+	pool_wait_end(&one.waiter);
 	kit_close(&k);
 }
 
@@ -298,6 +326,34 @@ static void test_parameters_before_connected(void **state)
 	kit_close(&k);
 }
 
+/* What one worker's connection reported is known to all: a worker may live on lent ones alone. */
+static void test_parameters_are_known_to_all(void **state)
+{
+	struct seat one;
+	const char *told;
+	struct kit k;
+	size_t len;
+
+	(void)state;
+	kit_open(&k, 2, 5);
+	seat_connected(&one, &k, "a", kit_pool(&k, 0, 0));
+	server_set_parameter(one.server, "server_version", "15.4");
+	pool_learn_parameters(kit_pool(&k, 0, 0), one.server);
+	for (unsigned worker = 0; worker < 2; worker++) {
+		told = pool_parameters(kit_pool(&k, worker, 0), &len);
+		assert_int_equal(len, sizeof("server_version\00015.4"));
+		assert_memory_equal(told, "server_version\00015.4", len);
+		assert_null(pool_parameters(kit_pool(&k, worker, 1), &len));
+	}
+	/* PostgreSQL was upgraded. */
+	server_set_parameter(one.server, "server_version", "15.5");
+	pool_learn_parameters(kit_pool(&k, 0, 0), one.server);
+	told = pool_parameters(kit_pool(&k, 1, 0), &len);
+	assert_memory_equal(told, "server_version\00015.5", len);
+	seat_give(&one);
+	kit_close(&k);
+}
+
 /* Texts are known for a pool, by all workers. */
 static void test_known_texts(void **state)
 {
@@ -360,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_waiter_leaves_while_dialing),
 		cmocka_unit_test(test_order_is_complete),
 		cmocka_unit_test(test_back_off),
+		cmocka_unit_test(test_back_off_is_never_nothing),
 		cmocka_unit_test(test_nobody_waits_after_pause),
 		cmocka_unit_test(test_back_off_is_the_pools),
 		cmocka_unit_test(test_next_node),
@@ -367,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_refused_login_stays),
 		cmocka_unit_test(test_never_analytics),
 		cmocka_unit_test(test_parameters_before_connected),
+		cmocka_unit_test(test_parameters_are_known_to_all),
 		cmocka_unit_test(test_known_texts),
 		cmocka_unit_test(test_pools_are_found_again),
 		cmocka_unit_test(test_too_many_pools),

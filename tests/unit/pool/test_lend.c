@@ -134,6 +134,32 @@ static void test_lent_in_vain(void **state)
 	kit_close(&k);
 }
 
+/* A worker whose own login is refused gets what others have idle, now and until its next try. */
+static void test_idle_is_lent_when_logins_fail(void **state)
+{
+	struct seat one, two, three;
+	struct kit k;
+
+	(void)state;
+	kit_open_real(&k, 2, 5);
+	seat_connected(&one, &k, "a", kit_pool(&k, 0, 0));
+	seat_connected(&two, &k, "b", kit_pool(&k, 0, 0));
+	seat_connected(&three, &k, "c", kit_pool(&k, 0, 1));
+	seat_give(&one);
+	seat_give(&two);
+	seat_give(&three);
+	assert_false(seat_take(&one, kit_pool(&k, 1, 0)));
+	kit_fail(&k, "28P01", "password authentication failed");
+	assert_false(seat_take(&two, kit_pool(&k, 1, 0)));
+	kit_mail(&k);
+	assert_log(&k, "granted a; granted b; granted c; granted a; granted b");
+	/* That of the other pool would not help, and stays. */
+	assert_int_equal(kit_servers(&k, 0), 3);
+	seat_give(&one);
+	seat_give(&two);
+	kit_close(&k);
+}
+
 /* Waiting for one of the same pool is not waiting for one of another. */
 static void test_other_pool_is_not_lent(void **state)
 {
@@ -324,6 +350,7 @@ int main(void)
 		cmocka_unit_test(test_own_client_is_preferred),
 		cmocka_unit_test(test_longest_waiting_worker),
 		cmocka_unit_test(test_lent_in_vain),
+		cmocka_unit_test(test_idle_is_lent_when_logins_fail),
 		cmocka_unit_test(test_other_pool_is_not_lent),
 		cmocka_unit_test(test_half_a_notice_when_asked),
 		cmocka_unit_test(test_ends_on_its_way),

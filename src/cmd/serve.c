@@ -361,18 +361,18 @@ static bool bind_unix(struct server_process *p, char *err, size_t err_size)
 	return true;
 }
 
+/* The unix socket first, as it has one owner: where that is another process, this one must not have
+ * been dealt TCP clients, whom its end would reset. */
 static bool bind_all(struct server_process *p, char *err, size_t err_size)
 {
 	char *list = mem_strdup(p->conf->pgusher.listen_addr), *rest = list, *address;
-	bool ok = true;
+	bool ok = p->conf->pgusher.unix_socket_dir[0] == '\0' || bind_unix(p, err, err_size);
 
 	while (ok && (address = strsep(&rest, ", \t")) != NULL) {
 		if (address[0] != '\0')
 			ok = bind_address(p, address, err, err_size);
 	}
 	mem_free(list);
-	if (ok && p->conf->pgusher.unix_socket_dir[0] != '\0')
-		ok = bind_unix(p, err, err_size);
 	return ok;
 }
 

@@ -14,8 +14,8 @@ from scene import (BenchError, DATABASE, PREPARED_SINCE, SCALE, TENANT, output_o
 from tables import ratios, spread, table, verdict
 
 SERVERS = 20
-CLIENTS = (1, 16, 64)
-MODES = ("simple", "extended", "prepared")
+CLIENTS = tuple(int(n) for n in (os.environ.get("BENCH_CLIENTS") or "1 16 64").split())
+MODES = tuple((os.environ.get("BENCH_MODES") or "simple extended prepared").split())
 
 # What the application sends when nobody sets the context for it: four statements, four round
 # trips. The SELECT is that of `pgbench -S`.
@@ -135,7 +135,7 @@ class PgbenchParts:
             word = "TLS" if tls == "require" else "plain"
             rows.append([word, self.label(mode), str(clients), spread(mine, "{:.1f}"),
                          spread(theirs, "{:.1f}"), spread(quotients, "{:.2f}"),
-                         verdict(f"b {other} {word} {clients}", quotients)])
+                         verdict(f"b {other} {word} {mode} {clients}", quotients)])
         return table(["client side", "mode", "clients", "PgUsher µs", "PgBouncer µs", "ratio",
                       "target"], rows)
 

@@ -267,18 +267,21 @@ class Keys:
         if os.geteuid() == 0:
             os.chown(self.tls_key, pwd.getpwnam("postgres").pw_uid, -1)
 
-    def mint(self, alg, count, path):
-        """count different tokens, one a line; `pgusher token` makes one a process."""
+    def mint(self, alg, count, path, tenants=False):
+        """count different tokens, one a line, of as many tenants (HS256 only) or of one;
+        `pgusher token` makes one a process."""
         if alg == "RS256":
             text = output_of(built("mint"), self.rsa, self.kid, str(count), TENANT, "app",
                              timeout=600)
         else:
-            text = "".join(f"{self._hs256(number)}\n" for number in range(count))
+            text = "".join(
+                f"{self._hs256(number, str(number + 1) if tenants else TENANT)}\n"
+                for number in range(count))
         return write_file(path, text)
 
-    def _hs256(self, number):
+    def _hs256(self, number, tenant):
         head = b64url(json.dumps({"alg": "HS256", "typ": "JWT", "kid": self.oct["kid"]}).encode())
-        claims = {"tenant_id": TENANT, "role": "app", "exp": int(time.time()) + 12 * 3600,
+        claims = {"tenant_id": tenant, "role": "app", "exp": int(time.time()) + 12 * 3600,
                   "jti": f"bench-{number}"}
         signed = f"{head}.{b64url(json.dumps(claims).encode())}"
         key = base64.urlsafe_b64decode(self.oct["k"] + "==")
@@ -318,6 +321,7 @@ class Scene:
             ini = write_file(f"{self._folder()}/pgusher.ini", f"""[pgusher]
 listen_addr = 127.0.0.1
 listen_port = {port}
+workers = {os.environ.get("BENCH_WORKERS") or "auto"}
 peer_id = {number}
 max_server_conn = {servers // processes}
 client_tls_sslmode = allow

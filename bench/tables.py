@@ -7,8 +7,21 @@ import statistics
 TARGETS = {
     "c plain": ("<=", 1600),  # resident bytes of an idle client
     "c plain, own tokens": ("<=", 1600),
+    "c TLS": ("<=", 12000),
     "e errors": ("<=", 0),
+    "f": ("<=", 10),  # microseconds
 }
+for _clients, _simple, _prepared in ((1, 2.2, 2.6), (16, 2.0, 3.3), (64, 2.7, 3.0)):
+    TARGETS[f"a tenant simple {_clients}"] = (">=", _simple)
+    TARGETS[f"a tenant prepared {_clients}"] = (">=", _prepared)
+    for _mode in ("simple", "extended", "prepared"):
+        TARGETS[f"a plain {_mode} {_clients}"] = (">=", 0.95)
+        TARGETS[f"b plain plain {_mode} {_clients}"] = ("<=", 1.0)
+        TARGETS[f"b plain TLS {_mode} {_clients}"] = ("<=", 0.85)
+        TARGETS[f"b tenant plain {_mode} {_clients}"] = ("<=", 0.3)
+for _word in ("plain", "TLS"):
+    for _kind in ("repeated", "HS256", "RS256"):
+        TARGETS[f"d {_word} {_kind}"] = (">=", 1.0)
 
 
 def spread(values, form):

@@ -241,6 +241,7 @@ static void lex_string(struct sql_lexer *lexer, struct sql_token *token, uint32_
 	uint32_t at = quote_at, end;
 
 	do {
+		token->is_continued = at != quote_at;
 		end = skip_piece(lexer, at + 1, kind, &has_backslash);
 		if (end == 0) {
 			token_bad(lexer, token);
@@ -427,6 +428,7 @@ void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token)
 	uint8_t next;
 
 	token->has_gap = start != lexer->pos;
+	token->is_continued = false;
 	token->start = start;
 	if (start >= lexer->len) {
 		/* One past the end: a comment that never ends. */

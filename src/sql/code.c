@@ -248,8 +248,7 @@ const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules
 	struct sql_text *t = sql_text_new(text, len);
 	const struct sql_refusal *refusal = check_text(rules, t);
 
-	if (refusal == NULL && (sql_text_runs_sql(t) ||
-	                        (sql_text_has_word(t, "do") && sql_text_has_word(t, "execute"))))
+	if (refusal == NULL && sql_text_runs_sql(t))
 		refusal = &sql_refusal_dynamic_sql;
 	sql_text_free(&t);
 	return refusal;

@@ -256,6 +256,8 @@ static const struct {
 	{KEY("DropOwnedStmt"), on_alter_role},
 	{KEY("ReassignOwnedStmt"), on_alter_role},
 	{KEY("GrantRoleStmt"), on_alter_role},
+	{KEY("CreateRoleStmt"), on_alter_role},
+	{KEY("DropRoleStmt"), on_alter_role},
 	{KEY("UpdateStmt"), on_update},
 	{KEY("MergeStmt"), on_update},
 	{KEY("ViewStmt"), on_view},

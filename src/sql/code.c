@@ -126,7 +126,7 @@ static const struct sql_refusal *check_outline(const char *text, size_t len)
 		return &refusal_hidden_text;
 	case SQL_CODE_NESTED:
 		return &refusal_nested_code;
-	case SQL_CODE_GRANTS:
+	case SQL_CODE_ROLES:
 		return &sql_refusal_alter_role;
 	}
 	return NULL;

@@ -95,26 +95,43 @@ static bool hides_text(const struct sql_token *t)
 	       t->kind == TOKEN_UQUOTED || t->is_continued;
 }
 
+/* GRANT and REVOKE of roles, which have no ON before their TO or FROM; DROP and REASSIGN OWNED BY.
+ * in_grant: where ON has not come yet. */
+static bool changes_roles(const char *text, const struct sql_token *t, bool *in_grant,
+                          bool *is_owned)
+{
+	static const char *const starts[] = {"grant", "revoke", NULL};
+	static const char *const targets[] = {"to", "from", NULL};
+	bool was_owned = *is_owned;
+
+	*is_owned = token_is(text, t, "owned");
+	if (token_is_any(text, t, starts))
+		*in_grant = true;
+	else if (token_is(text, t, "on") || token_is_char(text, t, ';'))
+		*in_grant = false;
+	return (*in_grant && token_is_any(text, t, targets)) ||
+	       (was_owned && token_is(text, t, "by"));
+}
+
 enum sql_code_fault sql_code_check(const char *text, size_t len)
 {
 	static const char *const conflict_actions[] = {"nothing", "update", NULL};
-	static const char *const grants[] = {"grant", "revoke", "owned", NULL};
+	bool in_grant = false, is_owned = false, is_create = false, is_do = false;
 	struct sql_lexer lexer;
 	struct sql_token t;
 
 	sql_lexer_init(&lexer, text, len);
-	sql_lexer_next(&lexer, &t);
-	while (t.kind != TOKEN_END) {
-		bool is_create = token_is(text, &t, "create"), is_do = token_is(text, &t, "do");
-
-		if (hides_text(&t))
-			return SQL_CODE_HIDDEN;
-		if (token_is_any(text, &t, grants))
-			return SQL_CODE_GRANTS;
-		sql_lexer_next(&lexer, &t);
+	for (sql_lexer_next(&lexer, &t);; sql_lexer_next(&lexer, &t)) {
 		if ((is_create && creates_code(&lexer, text, &t)) ||
 		    (is_do && !token_is_any(text, &t, conflict_actions)))
 			return SQL_CODE_NESTED;
+		if (t.kind == TOKEN_END)
+			return SQL_CODE_FINE;
+		if (hides_text(&t))
+			return SQL_CODE_HIDDEN;
+		if (changes_roles(text, &t, &in_grant, &is_owned))
+			return SQL_CODE_ROLES;
+		is_create = token_is(text, &t, "create");
+		is_do = token_is(text, &t, "do");
 	}
-	return SQL_CODE_FINE;
 }

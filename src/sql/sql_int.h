@@ -127,7 +127,7 @@ enum sql_code_fault {
 	SQL_CODE_FINE,
 	SQL_CODE_HIDDEN, /* spelled so that a search for names may miss one */
 	SQL_CODE_NESTED, /* makes or runs code of its own */
-	SQL_CODE_GRANTS, /* GRANT, REVOKE, DROP OWNED, REASSIGN OWNED */
+	SQL_CODE_ROLES,  /* GRANT and REVOKE of roles, DROP OWNED, REASSIGN OWNED */
 };
 /* The first fault of a DO block or of a function's body, SQL or PL/pgSQL. */
 enum sql_code_fault sql_code_check(const char *text, size_t len);

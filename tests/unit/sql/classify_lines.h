@@ -407,6 +407,13 @@ static const struct line lines[] = {
          R_NEST},
 	{"DO $$ BEGIN DROP /**/ OWNED BY app; END $$", SQL_DATA, OPAQUE | ENDS, R_ALTER},
 	{"DO $$ BEGIN GRANT app TO b; END $$", SQL_DATA, OPAQUE | ENDS, R_ALTER},
+	{"DO $$ BEGIN PERFORM f(); REVOKE ADMIN OPTION FOR app FROM b; END $$", SQL_DATA,
+         OPAQUE | ENDS, R_ALTER},
+	{"DO $$ BEGIN REASSIGN OWNED BY app TO b; END $$", SQL_DATA, OPAQUE | ENDS, R_ALTER},
+	{"DO $$ BEGIN REVOKE GRANT OPTION FOR SELECT ON t FROM b; PERFORM owned FROM t; END $$",
+         SQL_DATA, OPAQUE | ENDS, NULL},
+	{"DO 'BEGIN CREATE'", SQL_DATA, OPAQUE | ENDS, R_NEST},
+	{"DO 'BEGIN CREATE TEMP '''", SQL_DATA, OPAQUE | ENDS, R_NEST},
 	{"DO $$ << l >> DECLARE r t%ROWTYPE; a int[] := '{1}'; BEGIN FOR i IN 1..10 LOOP "
          "IF i > a[1] AND r.b <> 'it''s' THEN RAISE NOTICE 'create function %', $x$do$x$; "
          "CONTINUE l WHEN true; END IF; INSERT INTO t VALUES (i) ON CONFLICT DO NOTHING; "

@@ -284,6 +284,12 @@ static const struct sql_refusal refusal_nul = {
 	.hint = "Send it as the text that PostgreSQL would take.",
 };
 
+static const struct sql_refusal refusal_split = {
+	.rule = "unparsed",
+	.message = "the statement has a literal with a comment between its parts",
+	.hint = "Write the literal in one piece, or without the comment.",
+};
+
 static void read_unparsed(struct sql_class *class, const struct sql_rules *rules, const char *text,
                           size_t len, const struct sql_refusal *why)
 {
@@ -313,6 +319,7 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 {
 	PgQueryParseResult result;
 	const char *raw;
+	bool is_split;
 
 	class->n_stmts = 0;
 	class->refusal = NULL;
@@ -326,9 +333,11 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 		return;
 	}
 	result = pg_query_parse(text);
-	class->is_parse_error = result.error != NULL;
+	is_split = sql_text_splits_literals(text, len);
+	class->is_parse_error = result.error != NULL || is_split;
 	if (class->is_parse_error) {
-		read_unparsed(class, rules, text, len, keep_syntax_error(class, result.error));
+		read_unparsed(class, rules, text, len,
+		              is_split ? &refusal_split : keep_syntax_error(class, result.error));
 	} else {
 		raw = sql_json_first(sql_json_get(result.parse_tree, "stmts"));
 		for (; raw != NULL; raw = sql_json_next(raw)) {

@@ -71,6 +71,31 @@ bool sql_text_starts_plain(const char *text, size_t len)
 	}
 }
 
+/* A quote, a comment, and another quote. */
+static bool may_split(const char *text, size_t len)
+{
+	const char *end = text + len, *at = memchr(text, '\'', len);
+
+	at = at != NULL ? memmem(at, (size_t)(end - at), "--", 2) : NULL;
+	return at != NULL && memchr(at, '\'', (size_t)(end - at)) != NULL;
+}
+
+bool sql_text_splits_literals(const char *text, size_t len)
+{
+	struct sql_lexer lexer;
+	struct sql_token t;
+
+	if (memmem(text, len, "--", 2) == NULL)
+		return false;
+	sql_lexer_init(&lexer, text, len);
+	do {
+		sql_lexer_next(&lexer, &t);
+		if (t.is_split)
+			return true;
+	} while (t.kind != TOKEN_END && t.kind != TOKEN_BAD);
+	return t.kind == TOKEN_BAD && may_split(text + t.start, len - t.start);
+}
+
 /* ---- code */
 
 /* t is the token behind CREATE. What is made must not be code, nor a way to call a function or

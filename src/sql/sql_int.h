@@ -46,6 +46,7 @@ struct sql_token {
 	uint32_t start, end;
 	bool has_gap;      /* white space or a comment lies before it */
 	bool is_continued; /* a literal of several pieces, each on a line of its own */
+	bool is_split;     /* and a comment lies between two of them */
 };
 
 struct sql_lexer {
@@ -122,6 +123,9 @@ bool sql_text_runs_sql(const struct sql_text *text);
 /* True where every statement of a text that is not parsed starts with a word that makes nothing
  * and runs no code: such a text is safe to send once its names have been searched. */
 bool sql_text_starts_plain(const char *text, size_t len);
+/* True where libpg_query takes for two literals what the server takes for one: white space with a
+ * -- comment and a newline lies between them. */
+bool sql_text_splits_literals(const char *text, size_t len);
 
 enum sql_code_fault {
 	SQL_CODE_FINE,

@@ -584,6 +584,10 @@ SQL_LIAR = f"'select set_' || 'config(''app.current' || '_tenant_id'',''{TENANT_
         ["CREATE FUNCTION pg_temp.g() RETURNS void LANGUAGE sql AS $$ create function"
          " pg_temp.f(t text) returns void language plpgsql as E'begin ex\\ecute t; end' $$",
          "SELECT pg_temp.g()", RUN],
+        [f"DO 'begin set local app.current_' -- two literals to libpg_query, one to the server\n"
+         f" 'tenant_id = {TENANT_B}; end'"],
+        ["CREATE FUNCTION pg_temp.f(t text) RETURNS void LANGUAGE plpgsql AS 'begin exe' -- \n"
+         "'cute t; end'", RUN],
         ["DO $$ begin create temp view v as select * from pg_settings; end $$", SET_SCS_OFF],
         [f"CREATE TEMP VIEW v AS SELECT * FROM pg_settings; {NESTED}", SET_SCS_OFF],
         [f"CREATE TEMP VIEW v AS SELECT * FROM pg_settings {PADDING}", SET_SCS_OFF],

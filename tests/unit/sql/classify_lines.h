@@ -387,6 +387,11 @@ static const struct line lines[] = {
 	{"DO $$ BEGIN PERFORM 'a' -- x\n 'b'; END $$", SQL_DATA, OPAQUE | ENDS, R_CODE},
 	{"DO $$ BEGIN PERFORM 1a; END $$", SQL_DATA, OPAQUE | ENDS, R_CODE},
 	{"DO 'BEGIN '\n'NULL; END'", SQL_DATA, OPAQUE | ENDS, NULL},
+	{"DO 'BEGIN EXE' -- x\n'CUTE a; END'", SQL_UNPARSED, OPAQUE, "unparsed"},
+	{"DO 'BEGIN '--\r 'NULL; END'", SQL_UNPARSED, OPAQUE, "unparsed"},
+	{"SELECT 1; DO 'BEGIN '\n-- '\n\t-- y\n'NULL; END'", SQL_UNPARSED, OPAQUE, "unparsed"},
+	{"DO 'BEGIN NULL; END' -- x\n LANGUAGE plpgsql", SQL_DATA, OPAQUE | ENDS, NULL},
+	{"DO '--' -- x\n", SQL_DATA, OPAQUE | ENDS, NULL},
 	{"DO $$ BEGIN CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; END $$",
          SQL_DATA, OPAQUE | ENDS, R_NEST},
 	{"DO $$ BEGIN create/**/or\nreplace procedure f() language sql as ''; END $$", SQL_DATA,
@@ -618,6 +623,7 @@ static const struct line lines[] = {
 
 	/* what one parser knows and another does not */
 	{"SELECT 0x1f, 1_000", SINCE(16, 0), NULL},
+	{"SELECT 0x1f; DO 'BEGIN EXE' -- x\n'CUTE a; END'", SQL_UNPARSED, OPAQUE, "unparsed"},
 	{"SELECT\v1", SINCE(16, 0), NULL},
 	{"EXECUTE pgu_a1('2', 0x1f)", SINCE(16, NAMED | OPAQUE), R_PGU},
 	{"SELECT a AT LOCAL FROM t", SINCE(17, 0), NULL},

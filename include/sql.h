@@ -52,17 +52,19 @@ struct sql_stmt {
 	uint32_t start_bytes, len_bytes;
 };
 
-/* Why a statement is refused (42501), static. */
+/* Why a statement is refused. */
 struct sql_refusal {
-	const char *rule;    /* e.g. "tenant_setting" */
-	const char *message; /* for the client */
-	const char *hint;
+	const char *rule;     /* e.g. "tenant_setting" */
+	const char *message;  /* for the client */
+	const char *hint;     /* NULL: none */
+	const char *sqlstate; /* NULL: 42501 */
+	unsigned position;    /* in characters of the text from 1, for the client; 0: none */
 };
 
 struct sql_info {
 	unsigned n_stmts; /* 0: nothing but white space and comments */
 	const struct sql_stmt *stmts;
-	const struct sql_refusal *refusal; /* NULL: allowed */
+	const struct sql_refusal *refusal; /* NULL: allowed; holds as long as stmts does */
 };
 
 /* Longer texts are refused by the session before they get here. */

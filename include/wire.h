@@ -111,6 +111,7 @@ struct wire_error {
 	const char *sqlstate;
 	const char *message;
 	const char *detail, *hint; /* NULL: none */
+	unsigned position;         /* in the client's query, from 1; 0: none */
 };
 
 void wire_put_error(struct buf *b, const struct wire_error *e);

@@ -322,10 +322,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 		return parse_own(c, m, name, text);
 	info = sql_classify(c->env->sql, query, strlen(query));
 	if (info->refusal != NULL) {
-		struct wire_error e = {.severity = "ERROR",
-		                       .sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE,
-		                       .message = info->refusal->message,
-		                       .hint = info->refusal->hint};
+		struct wire_error e = session_refusal_error(info->refusal);
 
 		return batch_refuse(c, &e);
 	}

@@ -28,6 +28,18 @@ void script_free(struct client *c)
 
 /* ---- answers of our own --------------------------------------------------------------------- */
 
+struct wire_error session_refusal_error(const struct sql_refusal *refusal)
+{
+	return (struct wire_error){
+		.severity = "ERROR",
+		.sqlstate = refusal->sqlstate != NULL ? refusal->sqlstate
+	                                              : SQLSTATE_INSUFFICIENT_PRIVILEGE,
+		.message = refusal->message,
+		.hint = refusal->hint,
+		.position = refusal->position,
+	};
+}
+
 enum step query_refuse(struct client *c, const struct wire_error *e)
 {
 	if (c->server == NULL) {
@@ -125,13 +137,19 @@ static bool answer_here(struct client *c, const struct message *m, const struct 
 
 /* Must the context be set in front of stmts[i]? Where no transaction is open, statements that
  * could do without (SHOW, SET TRANSACTION) are in one with the data statements behind them, and
- * cannot be parted from those. */
-static bool needs_context(const struct txn *t, const struct sql_stmt *stmts, unsigned n, unsigned i)
+ * cannot be parted from those. *ahead: how far has been looked, at first i; kept from call to
+ * call while i grows, so that a run of such statements is read once. */
+static bool needs_context(const struct txn *t, const struct sql_stmt *stmts, unsigned n, unsigned i,
+                          unsigned *ahead)
 {
-	while (t->state == TXN_NONE && i + 1 < n &&
-	       (stmts[i].kind == SQL_SHOW || stmts[i].kind == SQL_SET_TRANSACTION))
-		i++;
-	return txn_needs_context(t, &stmts[i]);
+	if (t->state != TXN_NONE)
+		return txn_needs_context(t, &stmts[i]);
+	if (*ahead < i)
+		*ahead = i;
+	while (*ahead + 1 < n &&
+	       (stmts[*ahead].kind == SQL_SHOW || stmts[*ahead].kind == SQL_SET_TRANSACTION))
+		(*ahead)++;
+	return txn_needs_context(t, &stmts[*ahead]);
 }
 
 /* The statements from `from` that can go out together: up to the first that needs the context when
@@ -141,11 +159,12 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 {
 	struct txn t = c->txn;
 	struct sql_stmt sent;
+	unsigned ahead = from;
 
 	if (c->role->tenant == CONF_TENANT_NONE)
 		return n;
 	for (unsigned i = from; i < n; i++) {
-		if (needs_context(&t, stmts, n, i)) {
+		if (needs_context(&t, stmts, n, i, &ahead)) {
 			if (i > from)
 				return i;
 			txn_context_sent(&t);
@@ -164,9 +183,10 @@ static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned
                         const void *arg)
 {
 	struct expect e = {.kind = EXPECT_QUERY, .fate = FATE_PASS, .alone = !c->batch_open};
+	unsigned ahead = from;
 
 	(void)lease_begin(c);
-	if (from < to && needs_context(&c->txn, stmts, n, from))
+	if (from < to && needs_context(&c->txn, stmts, n, from, &ahead))
 		(void)lease_context(c);
 	put(c, arg);
 	server_expect(c->server, &e);
@@ -245,7 +265,7 @@ enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
 	struct sql_own own;
-	struct wire_error e = {.severity = "ERROR", .sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE};
+	struct wire_error e;
 
 	if (!is_one_string(m)) {
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
@@ -258,8 +278,7 @@ enum step query_take(struct client *c, const struct message *m)
 		return identity_query(c, &own);
 	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
-		e.message = info->refusal->message;
-		e.hint = info->refusal->hint;
+		e = session_refusal_error(info->refusal);
 		return query_refuse(c, &e);
 	}
 	if (answer_here(c, m, info))

@@ -260,6 +260,8 @@ bool ready_is_expired(struct client *c, enum sql_kind kind);
 
 /* query.c: the simple protocol */
 enum step query_take(struct client *c, const struct message *m);
+/* As the client gets it; the strings are the refusal's. */
+struct wire_error session_refusal_error(const struct sql_refusal *refusal);
 enum step query_refuse(struct client *c, const struct wire_error *e);
 enum step query_function(struct client *c, const struct message *m);
 void query_go_on(struct client *c);

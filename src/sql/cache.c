@@ -121,7 +121,9 @@ static struct entry *cache_add(struct sql_cache *cache, const struct sql_key *ke
 	size_t size = sizeof(struct entry) + stmts_size + key->len;
 	struct entry *e;
 
-	if (key->len > KEY_KEEP_BYTES || size > cache->max_bytes || cache->max_entries == 0) {
+	/* A syntax error's words are not the entry's to keep. */
+	if (key->len > KEY_KEEP_BYTES || size > cache->max_bytes || cache->max_entries == 0 ||
+	    class->refusal == &class->syntax) {
 		cache->uncached = (struct sql_info){class->n_stmts, class->stmts, class->refusal};
 		return NULL;
 	}

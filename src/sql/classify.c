@@ -267,11 +267,53 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 		class->refusal = walk.refusal;
 }
 
+/* Texts that are not parsed, by why. They are searched for names; but what makes something that
+ * runs later under another name must be understood, not searched. */
+static const struct sql_refusal refusal_long = {
+	.rule = "unparsed",
+	.message = "the statement is too long to be checked",
+	.hint = "Only queries and changes of rows may be longer than 128 kB; send the others one "
+		"by one.",
+};
+static const struct sql_refusal refusal_deep = {
+	.rule = "unparsed",
+	.message = "the statement is nested too deeply to be checked",
+	.hint = "Only queries and changes of rows may be nested so deeply.",
+};
+static const struct sql_refusal refusal_nul = {
+	.rule = "unparsed",
+	.message = "the statement has a zero byte in it",
+	.hint = "Send it as the text that PostgreSQL would take.",
+};
+
+static const struct sql_refusal refusal_split = {
+	.rule = "unparsed",
+	.message = "the statement has a literal with a comment between its parts",
+	.hint = "Write the literal in one piece, or without the comment.",
+};
+
 static void read_unparsed(struct sql_class *class, const struct sql_rules *rules, const char *text,
-                          size_t len)
+                          size_t len, const struct sql_refusal *why)
 {
 	class_add(class, SQL_UNPARSED, SQL_OPAQUE);
 	class->refusal = sql_rules_check_unparsed(rules, text, len);
+	if (class->refusal == NULL && !sql_text_starts_plain(text, len))
+		class->refusal = why;
+}
+
+/* What the parser says of the text, should the server not be asked. */
+static const struct sql_refusal *keep_syntax_error(struct sql_class *class,
+                                                   const PgQueryError *error)
+{
+	class->syntax_message.len = 0;
+	buf_put_cstr(&class->syntax_message, error->message);
+	class->syntax = (struct sql_refusal){
+		.rule = "syntax",
+		.message = (const char *)class->syntax_message.data,
+		.sqlstate = "42601",
+		.position = error->cursorpos > 0 ? (unsigned)error->cursorpos : 0,
+	};
+	return &class->syntax;
 }
 
 void sql_class_read(struct sql_class *class, const struct sql_rules *rules, const char *text,
@@ -279,19 +321,25 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 {
 	PgQueryParseResult result;
 	const char *raw;
+	bool is_split;
 
 	class->n_stmts = 0;
 	class->refusal = NULL;
 	class->is_parse_error = false;
 	/* A NUL would end the text early for the parser, but not for the server. */
 	if (len > PARSE_TEXT_MAX || memchr(text, 0, len) != NULL || sql_text_is_deep(text, len)) {
-		read_unparsed(class, rules, text, len);
+		read_unparsed(class, rules, text, len,
+		              len > PARSE_TEXT_MAX           ? &refusal_long
+		              : memchr(text, 0, len) != NULL ? &refusal_nul
+		                                             : &refusal_deep);
 		return;
 	}
 	result = pg_query_parse(text);
-	class->is_parse_error = result.error != NULL;
+	is_split = sql_text_splits_literals(text, len);
+	class->is_parse_error = result.error != NULL || is_split;
 	if (class->is_parse_error) {
-		read_unparsed(class, rules, text, len);
+		read_unparsed(class, rules, text, len,
+		              is_split ? &refusal_split : keep_syntax_error(class, result.error));
 	} else {
 		raw = sql_json_first(sql_json_get(result.parse_tree, "stmts"));
 		for (; raw != NULL; raw = sql_json_next(raw)) {
@@ -310,5 +358,6 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 void sql_class_fini(struct sql_class *class)
 {
 	MEM_FREE(&class->stmts);
+	buf_fini(&class->syntax_message);
 	class->n_stmts = class->cap = 0;
 }

@@ -9,35 +9,43 @@
 #include "sql_int.h"
 
 const struct sql_refusal sql_refusal_settings_view = {
-	"settings_view",
-	"permission denied to change settings through the view pg_settings",
-	"Use SET.",
+	.rule = "settings_view",
+	.message = "permission denied to change settings through the view pg_settings",
+	.hint = "Use SET.",
 };
 const struct sql_refusal sql_refusal_reserved_name = {
-	"reserved_name",
-	"prepared statement names that begin with \"pgu_\" are reserved",
-	"Choose another name.",
+	.rule = "reserved_name",
+	.message = "prepared statement names that begin with \"pgu_\" are reserved",
+	.hint = "Choose another name.",
 };
 static const struct sql_refusal refusal_hidden_text = {
-	"code_text",
-	"the code names, or may name, a setting that clients may not change",
-	"Code must not mention set_config or the tenant context, nor spell names by escapes.",
+	.rule = "code_text",
+	.message = "the code names, or may name, a setting that clients may not change",
+	.hint = "Code must not mention set_config, pg_settings or the tenant context, nor use "
+		"E'..\\..', "
+		"U&'..' or strings that go on in another line.",
 };
-static const struct sql_refusal refusal_dynamic_sql = {
-	"dynamic_sql",
-	"SQL text made at run time is not allowed here",
-	"Give the text as a constant, or run the statement itself.",
+static const struct sql_refusal refusal_nested_code = {
+	.rule = "nested_code",
+	.message = "code that makes functions, views, rules, operators, casts or other code is not "
+		   "allowed",
+	.hint = "Create each by a statement of its own.",
+};
+const struct sql_refusal sql_refusal_dynamic_sql = {
+	.rule = "dynamic_sql",
+	.message = "SQL text made at run time is not allowed here",
+	.hint = "Give the text as a constant, or run the statement itself.",
 };
 static const struct sql_refusal refusal_language = {
-	"code_language",
-	"functions and DO blocks can be written in SQL and PL/pgSQL only",
-	"Create functions in other languages on a connection to PostgreSQL itself.",
+	.rule = "code_language",
+	.message = "functions and DO blocks can be written in SQL and PL/pgSQL only",
+	.hint = "Create functions in other languages on a connection to PostgreSQL itself.",
 };
 
 const struct sql_refusal sql_refusal_alter_role = {
-	"alter_role",
-	"roles and databases are not altered through this proxy",
-	"All tenants share them: connect to PostgreSQL itself.",
+	.rule = "alter_role",
+	.message = "roles and databases are not altered through this proxy",
+	.hint = "All tenants share them: connect to PostgreSQL itself.",
 };
 
 /* Commands whose words are too common to be refused alone. They count where they stand
@@ -102,33 +110,53 @@ static const struct sql_refusal *check_text(const struct sql_rules *rules,
 	    (sql_text_has_word(text, "role") || sql_text_has_word(text, "user") ||
 	     sql_text_has_word(text, "database")))
 		return &sql_refusal_alter_role;
-	if (sql_text_has(text, "pg_settings") && sql_text_has_word(text, "update"))
+	/* Whatever it is for: a view on it is as good as it, and has another name. */
+	if (sql_text_has(text, "pg_settings"))
 		return &sql_refusal_settings_view;
 	return NULL;
 }
 
-static struct sql_text *text_of_string(const struct sql_json_string *s)
+/* What it may not do, so that its names can be searched for at all. */
+static const struct sql_refusal *check_outline(const char *text, size_t len)
 {
-	struct buf decoded = {0};
-	struct sql_text *text;
-
-	sql_json_decode(s, &decoded);
-	text = sql_text_new((const char *)decoded.data, decoded.len - 1);
-	buf_fini(&decoded);
-	return text;
+	switch (sql_code_check(text, len)) {
+	case SQL_CODE_FINE:
+		break;
+	case SQL_CODE_HIDDEN:
+		return &refusal_hidden_text;
+	case SQL_CODE_NESTED:
+		return &refusal_nested_code;
+	case SQL_CODE_ROLES:
+		return &sql_refusal_alter_role;
+	}
+	return NULL;
 }
 
-/* dynamic: whether code that makes SQL at run time is refused too. */
-static const struct sql_refusal *check_string(const struct sql_rules *rules,
-                                              const struct sql_json_string *s, bool dynamic)
+/* A DO block, a function's body, or an argument that is run. */
+static const struct sql_refusal *check_code(const struct sql_rules *rules, const char *code,
+                                            size_t len)
 {
-	struct sql_text *text = text_of_string(s);
+	struct sql_text *text = sql_text_new(code, len);
 	const struct sql_refusal *refusal = check_text(rules, text);
 
-	if (refusal == NULL && dynamic &&
-	    (sql_text_has_word(text, "execute") || sql_text_runs_sql(text)))
-		refusal = &refusal_dynamic_sql;
+	/* The word anywhere, for what the lexer takes for a string may be run as code later. */
+	if (refusal == NULL && (sql_text_has_word(text, "execute") || sql_text_runs_sql(text)))
+		refusal = &sql_refusal_dynamic_sql;
+	if (refusal == NULL)
+		refusal = check_outline(code, len);
 	sql_text_free(&text);
+	return refusal;
+}
+
+static const struct sql_refusal *check_string(const struct sql_rules *rules,
+                                              const struct sql_json_string *s)
+{
+	struct buf decoded = {0};
+	const struct sql_refusal *refusal;
+
+	sql_json_decode(s, &decoded);
+	refusal = check_code(rules, (const char *)decoded.data, decoded.len - 1);
+	buf_fini(&decoded);
 	return refusal;
 }
 
@@ -144,9 +172,9 @@ const struct sql_refusal *sql_rules_check_do(const struct sql_rules *rules, cons
 		if (!sql_json_string(
 			    sql_json_get(sql_json_get(sql_json_get(elem, "arg"), "String"), "sval"),
 			    &s))
-			refusal = &refusal_dynamic_sql;
+			refusal = &sql_refusal_dynamic_sql;
 		else if (sql_json_is(sql_json_get(elem, "defname"), "as"))
-			refusal = check_string(rules, &s, true);
+			refusal = check_string(rules, &s);
 		else if (!(s.len == 7 && memcmp(s.p, "plpgsql", 7) == 0))
 			refusal = &refusal_language;
 	}
@@ -181,7 +209,7 @@ const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules
 			continue;
 		for (; item != NULL && refusal == NULL; item = sql_json_next(item))
 			if (sql_json_string(sql_json_get(sql_json_get(item, "String"), "sval"), &s))
-				refusal = check_string(rules, &s, true);
+				refusal = check_string(rules, &s);
 	}
 	return refusal;
 }
@@ -199,20 +227,15 @@ const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules
 			return NULL;
 	}
 	if (arg == NULL)
-		return sql_json_get(call, "args") == NULL ? NULL : &refusal_dynamic_sql;
+		return sql_json_get(call, "args") == NULL ? NULL : &sql_refusal_dynamic_sql;
 	for (; arg != NULL && refusal == NULL; arg = sql_json_next(arg)) {
 		const char *constant = sql_json_get(arg, "A_Const");
 		struct buf text = {0};
 
 		if (sql_read_constant(arg, &text)) {
-			struct sql_text *t = sql_text_new((char *)text.data, text.len - 1);
-
-			refusal = check_text(rules, t);
-			if (refusal == NULL && sql_text_runs_sql(t))
-				refusal = &refusal_dynamic_sql;
-			sql_text_free(&t);
+			refusal = check_code(rules, (const char *)text.data, text.len - 1);
 		} else if (constant == NULL) {
-			refusal = &refusal_dynamic_sql;
+			refusal = &sql_refusal_dynamic_sql;
 		}
 		buf_fini(&text);
 	}
@@ -225,9 +248,8 @@ const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules
 	struct sql_text *t = sql_text_new(text, len);
 	const struct sql_refusal *refusal = check_text(rules, t);
 
-	if (refusal == NULL && (sql_text_runs_sql(t) ||
-	                        (sql_text_has_word(t, "do") && sql_text_has_word(t, "execute"))))
-		refusal = &refusal_dynamic_sql;
+	if (refusal == NULL && sql_text_runs_sql(t))
+		refusal = &sql_refusal_dynamic_sql;
 	sql_text_free(&t);
 	return refusal;
 }

@@ -241,12 +241,15 @@ static void lex_string(struct sql_lexer *lexer, struct sql_token *token, uint32_
 	uint32_t at = quote_at, end;
 
 	do {
+		token->is_continued = at != quote_at;
 		end = skip_piece(lexer, at + 1, kind, &has_backslash);
 		if (end == 0) {
 			token_bad(lexer, token);
 			return;
 		}
 		at = find_continuation(lexer, end);
+		if (at != 0 && memmem(lexer->text + end, at - end, "--", 2) != NULL)
+			token->is_split = true;
 	} while (at != 0);
 	if (kind == TOKEN_ESCAPED && !has_backslash)
 		kind = TOKEN_STRING;
@@ -427,6 +430,7 @@ void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token)
 	uint8_t next;
 
 	token->has_gap = start != lexer->pos;
+	token->is_continued = token->is_split = false;
 	token->start = start;
 	if (start >= lexer->len) {
 		/* One past the end: a comment that never ends. */

@@ -11,44 +11,45 @@
 #include "sql_int.h"
 
 static const struct sql_refusal refusal_tenant_setting = {
-	"tenant_setting",
-	"permission denied to set parameter of the tenant context",
-	"The tenant comes from the token; reconnect with another one to change it.",
+	.rule = "tenant_setting",
+	.message = "permission denied to set parameter of the tenant context",
+	.hint = "The tenant comes from the token; reconnect with another one to change it.",
 };
 static const struct sql_refusal refusal_own_setting = {
-	"usher_token",
-	"usher.token must be set by a plain SET statement of its own",
-	"SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the string.",
+	.rule = "usher_token",
+	.message = "usher.token must be set by a plain SET statement of its own",
+	.hint = "SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the "
+		"string.",
 };
 const struct sql_refusal sql_refusal_set_config_name = {
-	"set_config_unreadable",
-	"set_config needs a constant setting name",
-	"Write the name as a plain string, as the first of three unnamed arguments.",
+	.rule = "set_config_unreadable",
+	.message = "set_config needs a constant setting name",
+	.hint = "Write the name as a plain string, as the first of three unnamed arguments.",
 };
 static const struct sql_refusal refusal_role = {
-	"role_change",
-	"permission denied to change the role behind this proxy",
-	"All clients share one database role; RESET ROLE is allowed.",
+	.rule = "role_change",
+	.message = "permission denied to change the role behind this proxy",
+	.hint = "All clients share one database role; RESET ROLE is allowed.",
 };
 static const struct sql_refusal refusal_row_security = {
-	"row_security",
-	"permission denied to set parameter \"row_security\"",
-	"Row-level security keeps tenants apart and stays on.",
+	.rule = "row_security",
+	.message = "permission denied to set parameter \"row_security\"",
+	.hint = "Row-level security keeps tenants apart and stays on.",
 };
 static const struct sql_refusal refusal_replication_role = {
-	"session_replication_role",
-	"permission denied to set parameter \"session_replication_role\"",
-	"It would switch triggers off.",
+	.rule = "session_replication_role",
+	.message = "permission denied to set parameter \"session_replication_role\"",
+	.hint = "It would switch triggers off.",
 };
 static const struct sql_refusal refusal_string_syntax = {
-	"string_syntax",
-	"standard_conforming_strings must stay on behind this proxy",
-	"Write E'...' where backslash escapes are needed.",
+	.rule = "string_syntax",
+	.message = "standard_conforming_strings must stay on behind this proxy",
+	.hint = "Write E'...' where backslash escapes are needed.",
 };
 static const struct sql_refusal refusal_client_encoding = {
-	"client_encoding",
-	"this client_encoding is not allowed behind this proxy",
-	"Use UTF8, or another encoding whose multibyte characters hold no ASCII bytes.",
+	.rule = "client_encoding",
+	.message = "this client_encoding is not allowed behind this proxy",
+	.hint = "Use UTF8, or another encoding whose multibyte characters hold no ASCII bytes.",
 };
 #define OWN_SETTING "usher.token"
 

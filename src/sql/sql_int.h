@@ -12,6 +12,7 @@
  * rules.c      the guard rules about settings: which, in which spelling, are refused
  * code.c       the guard rules about code that comes as text
  * text.c       the search for a name in a text that we do not parse
+ * outline.c    what such a text does, as far as its words tell
  * tree.c       constants in the tree
  * names.c      tables of names
  * cache.c      the cache: sql_classify itself */
@@ -44,7 +45,9 @@ enum sql_token_kind {
 struct sql_token {
 	enum sql_token_kind kind;
 	uint32_t start, end;
-	bool has_gap; /* white space or a comment lies before it */
+	bool has_gap;      /* white space or a comment lies before it */
+	bool is_continued; /* a literal of several pieces, each on a line of its own */
+	bool is_split;     /* and a comment lies between two of them */
 };
 
 struct sql_lexer {
@@ -116,6 +119,24 @@ bool sql_text_has_word(const struct sql_text *text, const char *word);
 bool sql_text_may_hide_words(const struct sql_text *text);
 bool sql_text_runs_sql(const struct sql_text *text);
 
+/* ---- outline.c */
+
+/* True where every statement of a text that is not parsed starts with a word that makes nothing
+ * and runs no code: such a text is safe to send once its names have been searched. */
+bool sql_text_starts_plain(const char *text, size_t len);
+/* True where libpg_query takes for two literals what the server takes for one: white space with a
+ * -- comment and a newline lies between them. */
+bool sql_text_splits_literals(const char *text, size_t len);
+
+enum sql_code_fault {
+	SQL_CODE_FINE,
+	SQL_CODE_HIDDEN, /* spelled so that a search for names may miss one */
+	SQL_CODE_NESTED, /* makes or runs code of its own */
+	SQL_CODE_ROLES,  /* GRANT and REVOKE of roles, DROP OWNED, REASSIGN OWNED */
+};
+/* The first fault of a DO block or of a function's body, SQL or PL/pgSQL. */
+enum sql_code_fault sql_code_check(const char *text, size_t len);
+
 /* ---- json.c: values are pointers into the text that libpg_query wrote */
 
 /* One member of an object or the next element of an array. */
@@ -179,6 +200,7 @@ bool sql_set_config_may_name_temp(const char *call);
 
 /* ---- code.c */
 
+extern const struct sql_refusal sql_refusal_dynamic_sql;
 /* call is a FuncCall of a function that runs an argument as SQL; second: its second one. */
 const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules, const char *call,
                                                    bool second);
@@ -206,9 +228,11 @@ struct sql_walk {
 	const char *judged_name_end;
 	const char *dropped_temp_end;
 	const char *view_end;
+	size_t budget_bytes; /* what handlers may still read of the tree */
 };
 
-/* Looks at every node of one statement, however deep. */
+/* Looks at every node of one statement, however deep. The work is bounded: a statement whose
+ * special calls are nested in each other too often is refused. */
 void sql_walk_statement(struct sql_walk *walk, const char *stmt);
 
 /* ---- classify.c */
@@ -218,6 +242,9 @@ struct sql_class {
 	unsigned n_stmts, cap;
 	const struct sql_refusal *refusal;
 	bool is_parse_error;
+	/* Where refusal is &syntax: the parser's own words. */
+	struct sql_refusal syntax;
+	struct buf syntax_message;
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

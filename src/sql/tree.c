@@ -6,17 +6,30 @@
 
 #include "sql_int.h"
 
-/* Whether the TypeCast leaves its text as it is: 'x'::varchar(1) does not. */
+/* Casts of casts are followed this far: each is a pass over what it casts. */
+#define CASTS_MAX 2
+
+static const char *string_of(const char *node)
+{
+	return sql_json_get(sql_json_get(node, "String"), "sval");
+}
+
+/* Whether the TypeCast leaves its text as it is: 'x'::varchar(1) does not. Nor may 'x'::text: types
+ * in pg_temp come before those of pg_catalog, and anybody can make one there whose cast to
+ * PostgreSQL's text returns what he likes. (The grammar itself writes pg_catalog.varchar.) */
 static bool cast_keeps_text(const char *cast)
 {
-	const char *type = sql_json_get(cast, "typeName"), *last = NULL;
+	const char *type = sql_json_get(cast, "typeName");
+	const char *schema, *name;
 
 	if (sql_json_get(type, "typmods") != NULL || sql_json_get(type, "arrayBounds") != NULL)
 		return false;
-	for (const char *name = sql_json_first(sql_json_get(type, "names")); name != NULL;
-	     name = sql_json_next(name))
-		last = sql_json_get(sql_json_get(name, "String"), "sval");
-	return sql_json_is(last, "text") || sql_json_is(last, "varchar");
+	schema = sql_json_first(sql_json_get(type, "names"));
+	name = schema != NULL ? sql_json_next(schema) : NULL;
+	if (name == NULL || sql_json_next(name) != NULL ||
+	    !sql_json_is(string_of(schema), "pg_catalog"))
+		return false;
+	return sql_json_is(string_of(name), "text") || sql_json_is(string_of(name), "varchar");
 }
 
 bool sql_read_constant(const char *node, struct buf *out)
@@ -24,8 +37,8 @@ bool sql_read_constant(const char *node, struct buf *out)
 	const char *cast, *constant;
 	struct sql_json_string s;
 
-	while ((cast = sql_json_get(node, "TypeCast")) != NULL) {
-		if (!cast_keeps_text(cast))
+	for (int casts = 0; (cast = sql_json_get(node, "TypeCast")) != NULL; casts++) {
+		if (casts == CASTS_MAX || !cast_keeps_text(cast))
 			return false;
 		node = sql_json_get(cast, "arg");
 	}

@@ -12,10 +12,36 @@
 /* DECLARE ... WITH HOLD in DeclareCursorStmt.options (CURSOR_OPT_HOLD). */
 #define CURSOR_OPTION_HOLD 0x20
 
+/* Handlers that look at a whole node may read this many trees' worth in all. */
+#define BUDGET_TREES 2
+#define BUDGET_LEAST_BYTES (64u << 10)
+
+static const struct sql_refusal refusal_complex = {
+	.rule = "too_complex",
+	.message = "statement is too complex to be checked",
+	.hint = "Nest fewer calls of functions that change settings or run SQL.",
+	.sqlstate = "54001",
+};
+
 static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 {
 	if (walk->refusal == NULL)
 		walk->refusal = refusal;
+}
+
+/* A node inside a node inside a node... whose handlers all read it to its end would cost the
+ * square of the text's length. False: no more. */
+static bool may_read(struct sql_walk *walk, const char *node)
+{
+	size_t len = (size_t)(sql_json_end(node) - node);
+
+	if (len > walk->budget_bytes) {
+		walk->budget_bytes = 0;
+		walk->refusal = &refusal_complex;
+		return false;
+	}
+	walk->budget_bytes -= len;
+	return true;
 }
 
 static bool is_temp_schema(const char *value)
@@ -52,7 +78,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 		return;
 	/* The schema is no part of it: whatever is called set_config is treated as such. */
 	bits = sql_function_bits(s.p, s.len);
-	if (bits == 0)
+	if (bits == 0 || !may_read(walk, call))
 		return;
 	walk->judged_name_end = sql_json_end(names);
 	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
@@ -71,14 +97,23 @@ static void on_string(struct sql_walk *walk, const char *string)
 {
 	const char *value = sql_json_get(string, "sval");
 	struct sql_json_string s;
+	unsigned bits;
 
 	if (is_temp_schema(value))
 		walk->bits |= SQL_MAKES_STATE;
 	if (string < walk->judged_name_end || !sql_json_string(value, &s))
 		return;
-	/* set_config by another way than a call of it: CREATE OPERATOR, CREATE AGGREGATE... */
-	if ((sql_function_bits(s.p, s.len) & SQL_FUNC_SET_CONFIG) != 0)
+	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
+	 * CREATE OPERATOR, AGGREGATE, CAST, TRIGGER, TYPE make calls of it that do not name it. */
+	bits = sql_function_bits(s.p, s.len);
+	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
 		refuse(walk, &sql_refusal_set_config_name);
+	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
+		refuse(walk, &sql_refusal_dynamic_sql);
+	if ((bits & SQL_FUNC_OPAQUE) != 0)
+		walk->bits |= SQL_OPAQUE;
+	if ((bits & SQL_FUNC_STATE) != 0)
+		walk->bits |= SQL_MAKES_STATE;
 }
 
 static void on_schema_name(struct sql_walk *walk, const char *name)
@@ -99,7 +134,8 @@ static void on_persistence(struct sql_walk *walk, const char *value)
 /* A temporary table that its transaction drops is no state of the session. */
 static void on_create_table(struct sql_walk *walk, const char *create)
 {
-	if (sql_json_is(sql_json_get(create, "oncommit"), "ONCOMMIT_DROP"))
+	if (may_read(walk, create) &&
+	    sql_json_is(sql_json_get(create, "oncommit"), "ONCOMMIT_DROP"))
 		walk->dropped_temp_end = sql_json_end(sql_json_get(create, "relation"));
 }
 
@@ -126,7 +162,8 @@ static void on_update(struct sql_walk *walk, const char *update)
 /* So does an UPDATE of a view on it. */
 static void on_view(struct sql_walk *walk, const char *view)
 {
-	walk->view_end = sql_json_end(view);
+	if (view >= walk->view_end)
+		walk->view_end = sql_json_end(view);
 }
 
 static void on_range_var(struct sql_walk *walk, const char *range_var)
@@ -145,7 +182,8 @@ static void on_declare(struct sql_walk *walk, const char *declare)
 static void on_do(struct sql_walk *walk, const char *do_stmt)
 {
 	walk->bits |= SQL_OPAQUE | SQL_ENDS_INSIDE;
-	refuse(walk, sql_rules_check_do(walk->rules, do_stmt));
+	if (may_read(walk, do_stmt))
+		refuse(walk, sql_rules_check_do(walk->rules, do_stmt));
 }
 
 static void on_call(struct sql_walk *walk, const char *call)
@@ -156,7 +194,8 @@ static void on_call(struct sql_walk *walk, const char *call)
 
 static void on_create_function(struct sql_walk *walk, const char *create)
 {
-	refuse(walk, sql_rules_check_function(walk->rules, create));
+	if (may_read(walk, create))
+		refuse(walk, sql_rules_check_function(walk->rules, create));
 }
 
 /* The rule on such names in texts that are not parsed is in code.c. */
@@ -221,6 +260,9 @@ static const struct {
 	{KEY("AlterDatabaseSetStmt"), on_alter_role},
 	{KEY("DropOwnedStmt"), on_alter_role},
 	{KEY("ReassignOwnedStmt"), on_alter_role},
+	{KEY("GrantRoleStmt"), on_alter_role},
+	{KEY("CreateRoleStmt"), on_alter_role},
+	{KEY("DropRoleStmt"), on_alter_role},
 	{KEY("UpdateStmt"), on_update},
 	{KEY("MergeStmt"), on_update},
 	{KEY("ViewStmt"), on_view},
@@ -245,7 +287,9 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 	struct sql_json_string key;
 
 	walk->judged_name_end = walk->dropped_temp_end = walk->view_end = stmt;
-	while ((value = sql_json_scan(value, end, &key)) != NULL)
+	walk->budget_bytes = (size_t)(end - stmt) * BUDGET_TREES + BUDGET_LEAST_BYTES;
+	while (walk->refusal != &refusal_complex &&
+	       (value = sql_json_scan(value, end, &key)) != NULL)
 		for (size_t i = 0; i < COUNT_OF(keys); i++)
 			if (keys[i].len == key.len && memcmp(keys[i].name, key.p, key.len) == 0) {
 				keys[i].fn(walk, value);

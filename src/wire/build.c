@@ -1,6 +1,7 @@
 /* Building messages. Each begins with its type and a length word that is filled in at the end. */
 #include "wire.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -51,6 +52,12 @@ static void put_report(struct buf *b, uint8_t type, const struct wire_error *e)
 	put_field(b, 'M', e->message);
 	put_field(b, 'D', e->detail);
 	put_field(b, 'H', e->hint);
+	if (e->position > 0) {
+		char digits[16];
+
+		snprintf(digits, sizeof(digits), "%u", e->position);
+		put_field(b, 'P', digits);
+	}
 	buf_put_u8(b, 0);
 	message_end(b, at);
 }

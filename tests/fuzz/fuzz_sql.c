@@ -41,7 +41,8 @@ static bool may_continue_past_comment(const char *text)
 
 static bool classes_equal(const struct sql_info *info)
 {
-	if (info->n_stmts != alone.n_stmts || info->refusal != alone.refusal)
+	if (info->n_stmts != alone.n_stmts || (info->refusal == NULL) != (alone.refusal == NULL) ||
+	    (info->refusal != NULL && strcmp(info->refusal->rule, alone.refusal->rule) != 0))
 		return false;
 	for (unsigned i = 0; i < alone.n_stmts; i++)
 		if (info->stmts[i].kind != alone.stmts[i].kind ||

@@ -174,10 +174,11 @@ static void context_around_unknown_statements(struct replay *t)
 	struct actor *c, *s;
 
 	replay_warm(t, &c, &s);
-	client_sends(c, PARSE("", "frobnicate"), BIND("", ""), EXECUTE(""), PARSE("", "select 1"),
-	             BIND("", ""), EXECUTE(""), SYNC);
-	server_gets(s, PARSE("", "frobnicate"), CONTEXT("123"), BIND("", ""), EXECUTE(""),
-	            PARSE("", "select 1"), CONTEXT("123"), BIND("", ""), EXECUTE(""), SYNC);
+	client_sends(c, PARSE("", "select frob frob frob"), BIND("", ""), EXECUTE(""),
+	             PARSE("", "select 1"), BIND("", ""), EXECUTE(""), SYNC);
+	server_gets(s, PARSE("", "select frob frob frob"), CONTEXT("123"), BIND("", ""),
+	            EXECUTE(""), PARSE("", "select 1"), CONTEXT("123"), BIND("", ""), EXECUTE(""),
+	            SYNC);
 }
 
 /* A portal that is executed later than it was bound. */

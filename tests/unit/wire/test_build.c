@@ -55,6 +55,17 @@ static void test_error(void **state)
 	          "Dwhy\0"
 	          "H\0"
 	          "\0");
+	e = (struct wire_error){
+		.severity = "ERROR", .sqlstate = "42601", .message = "no", .position = 12};
+	begin(&b);
+	wire_put_error(&b, &e);
+	CHECK(&b, "E\0\0\0\x22"
+	          "SERROR\0"
+	          "VERROR\0"
+	          "C42601\0"
+	          "Mno\0"
+	          "P12\0"
+	          "\0");
 }
 
 static void test_close_reason(void **state)

@@ -23,6 +23,7 @@ struct conf {
 	const char *path; /* the ini file, as it was named */
 	struct conf_pgusher pgusher;
 	struct conf_context context;
+	struct conf_tenants tenants;
 	struct conf_jwt *jwts; /* at least one of each, in the file's order */
 	size_t n_jwts;
 	struct conf_node *nodes;
@@ -31,6 +32,8 @@ struct conf {
 	size_t n_databases;
 	struct conf_role *roles;
 	size_t n_roles;
+	struct conf_tenant *tenant; /* may be none */
+	size_t n_tenant;
 	struct conf_peer *peers; /* may be none */
 	size_t n_peers;
 	struct conf_memory *memory;
@@ -64,6 +67,8 @@ const struct conf_database *conf_find_database(const struct conf *conf, const ch
  * which is empty in a [database *] without one only, else name. */
 const char *conf_database_dbname(const struct conf_database *db, const char *name);
 const struct conf_role *conf_find_role(const struct conf *conf, const char *name);
+/* The tenant's own section. */
+const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *tenant);
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
 

@@ -1,5 +1,6 @@
 /* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_node, conf_database, conf_role, conf_peer. A field
+ * conf_pgusher, conf_jwt, conf_context, conf_node, conf_database, conf_role, conf_tenants,
+ * conf_tenant, conf_peer. A field
  * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
@@ -91,6 +92,8 @@ enum conf_alg {
 #define CONF_TAIL_context
 #define CONF_TAIL_node
 #define CONF_TAIL_database
+#define CONF_TAIL_tenants
+#define CONF_TAIL_tenant
 #define CONF_TAIL_peer int id;               /* its name */
 #define CONF_TAIL_role const char *password; /* "" without password_file */
 

@@ -57,6 +57,13 @@ const char *pool_parameters(struct pool *pool, size_t *len);
 bool pool_knows_text(const struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 
+/* ---- limits on clients ------------------------------------------------------------------- */
+
+enum limit_kind { LIMIT_TENANT, LIMIT_DATABASE, LIMIT_ROLE };
+/* One more client of this name, over all workers; false: there are max already (0: no limit). */
+bool limit_enter(struct pools *pools, enum limit_kind kind, const char *name, int max);
+void limit_leave(struct pools *pools, enum limit_kind kind, const char *name);
+
 /* ---- leases ---------------------------------------------------------------------------------- */
 
 /* Embedded in who waits. */

@@ -204,6 +204,9 @@ OPTION(database, nodes, NODE_LIST, REQUIRED("primary-a"), LIVE,
 OPTION(database, consistency, CONSISTENCY, DEFAULT("bounded"), LIVE,
        "Default of its sessions for usher.consistency. In this version every statement goes to "
        "the primary, whatever this says.")
+OPTION(database, max_client_conn, INT, DEFAULT("0"), LIVE,
+       "Client connections to it, for [database *] to all of its databases together; more are "
+       "refused with 53300; 0: no limit.")
 SECTION_END(database)
 
 SECTION(role, NAMED, "app",
@@ -213,7 +216,19 @@ OPTION(role, password_file, FILE, EXAMPLE("/etc/pgusher/app.password"), LIVE,
        "is sent.")
 OPTION(role, tenant, TENANT_MODE, DEFAULT("required"), LIVE,
        "required: a token must name a tenant; none: a service role that works without one.")
+OPTION(role, max_client_conn, INT, DEFAULT("0"), LIVE,
+       "Client connections that logged in as it; more are refused with 53300; 0: no limit.")
 SECTION_END(role)
+
+SECTION(tenants, ONCE, "", "Defaults for every tenant; a [tenant 123] overrides them.")
+OPTION(tenants, max_client_conn, INT, DEFAULT("0"), LIVE,
+       "Client connections that logged in as one tenant; more are refused with 53300; 0: no limit.")
+SECTION_END(tenants)
+
+SECTION(tenant, OPTIONAL, "123", "One section for each tenant that is unlike the others.")
+OPTION(tenant, max_client_conn, INT, REQUIRED("1000"), LIVE,
+       "As in [tenants], for this one; 0: no limit.")
+SECTION_END(tenant)
 
 SECTION(peer, OPTIONAL, "2",
         "One section for each PgUsher that this one shares its clients with; the name is that "

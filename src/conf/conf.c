@@ -62,6 +62,7 @@ static void fill_names(struct conf_doc *doc)
 	conf->nodes = sections_alloc(doc, CONF_SECTION_node, &conf->n_nodes);
 	conf->databases = sections_alloc(doc, CONF_SECTION_database, &conf->n_databases);
 	conf->roles = sections_alloc(doc, CONF_SECTION_role, &conf->n_roles);
+	conf->tenant = sections_alloc(doc, CONF_SECTION_tenant, &conf->n_tenant);
 	conf->peers = sections_alloc(doc, CONF_SECTION_peer, &conf->n_peers);
 	if (conf->n_jwts == 0) { /* [jwt] need not be there: its keys have defaults */
 		conf->n_jwts = 1;
@@ -76,6 +77,8 @@ static void fill_names(struct conf_doc *doc)
 		conf->databases[i].name = name_copy(doc, CONF_SECTION_database, i);
 	for (size_t i = 0; i < conf->n_roles; i++)
 		conf->roles[i].name = name_copy(doc, CONF_SECTION_role, i);
+	for (size_t i = 0; i < conf->n_tenant; i++)
+		conf->tenant[i].name = name_copy(doc, CONF_SECTION_tenant, i);
 	for (size_t i = 0; i < conf->n_peers; i++)
 		conf->peers[i].name = name_copy(doc, CONF_SECTION_peer, i);
 }
@@ -210,6 +213,20 @@ static bool fill_peer_id(const struct conf_doc *doc, size_t i, struct conf_error
 	                 "a peer's name is its peer_id, a number from 1 to 127");
 }
 
+/* As tokens name it, or it would never be found. */
+static bool check_tenant_name(const struct conf_doc *doc, size_t i, struct conf_error *err)
+{
+	const char *name = doc->conf->tenant[i].name;
+	size_t len = strlen(name);
+	char label[CONF_MAX_NAME_BYTES + 16];
+
+	if (len <= 19 && strspn(name, "0123456789") == len && (name[0] != '0' || len == 1))
+		return true;
+	snprintf(label, sizeof(label), "[tenant %s]", name);
+	return conf_fail(err, doc->file, doc_section(doc, CONF_SECTION_tenant, i)->line, label,
+	                 "a tenant's name is a number without leading zeroes");
+}
+
 static void fill_lines(struct conf_doc *doc)
 {
 	int *lines = conf_memory_alloc(doc->conf, conf_n_options * sizeof(lines[0]));
@@ -248,6 +265,10 @@ static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 
 		if (strcmp(db->name, "*") != 0 && !db->dbname[0])
 			db->dbname = db->name;
+	}
+	for (size_t i = 0; i < conf->n_tenant; i++) {
+		if (!check_tenant_name(doc, i, err))
+			return false;
 	}
 	for (size_t i = 0; i < conf->n_peers; i++) {
 		if (!fill_peer_id(doc, i, err))
@@ -351,6 +372,16 @@ const struct conf_role *conf_find_role(const struct conf *conf, const char *name
 	for (size_t i = 0; i < conf->n_roles; i++) {
 		if (strcmp(conf->roles[i].name, name) == 0)
 			return &conf->roles[i];
+	}
+	return NULL;
+}
+
+const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *tenant)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	for (size_t i = 0; i < conf->n_tenant; i++) {
+		if (strcmp(conf->tenant[i].name, tenant) == 0)
+			return &conf->tenant[i];
 	}
 	return NULL;
 }

@@ -187,6 +187,8 @@ size_t conf_section_count(const struct conf *conf, enum conf_section_id section)
 		return conf->n_databases;
 	case CONF_SECTION_role:
 		return conf->n_roles;
+	case CONF_SECTION_tenant:
+		return conf->n_tenant;
 	case CONF_SECTION_peer:
 		return conf->n_peers;
 	default:
@@ -210,6 +212,10 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->databases[i];
 	case CONF_SECTION_role:
 		return &conf->roles[i];
+	case CONF_SECTION_tenants:
+		return &conf->tenants;
+	case CONF_SECTION_tenant:
+		return &conf->tenant[i];
 	case CONF_SECTION_peer:
 		return &conf->peers[i];
 	case CONF_N_SECTIONS:
@@ -229,6 +235,8 @@ const char *conf_section_name(const struct conf *conf, enum conf_section_id sect
 		return conf->databases[i].name;
 	case CONF_SECTION_role:
 		return conf->roles[i].name;
+	case CONF_SECTION_tenant:
+		return conf->tenant[i].name;
 	case CONF_SECTION_peer:
 		return conf->peers[i].name;
 	default:

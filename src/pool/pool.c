@@ -27,6 +27,8 @@ struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_worker
 	shared->node_servers = mem_zalloc(conf->n_nodes * sizeof(shared->node_servers[0]));
 	shared->node_starving = mem_zalloc(conf->n_nodes * sizeof(shared->node_starving[0]));
 	MUST(pthread_mutex_init(&shared->lock, NULL) == 0);
+	MUST(pthread_mutex_init(&shared->counts_lock, NULL) == 0);
+	map_init(&shared->counts);
 	return shared;
 }
 
@@ -41,6 +43,9 @@ void pools_shared_free(struct pools_shared **sharedp)
 		mem_free(shared->pools[i]);
 	}
 	pthread_mutex_destroy(&shared->lock);
+	pthread_mutex_destroy(&shared->counts_lock);
+	MUST(shared->counts.count == 0);
+	map_fini(&shared->counts);
 	mem_free(shared->node_servers);
 	mem_free(shared->node_starving);
 	mem_free(shared);

@@ -49,6 +49,8 @@ struct pools_shared {
 	pthread_mutex_t lock;                /* making a pool; its parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
+	pthread_mutex_t counts_lock;
+	struct map counts; /* limit.c */
 };
 
 struct tenant_queue {

@@ -50,6 +50,11 @@ static struct identity *identity_of(struct client *c)
 	return c->identity;
 }
 
+const struct auth_ticket *identity_login(const struct client *c)
+{
+	return c->identity != NULL ? c->identity->login : c->ticket;
+}
+
 void identity_free(struct client *c)
 {
 	if (c->identity != NULL) {

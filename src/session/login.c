@@ -426,6 +426,7 @@ static enum step admit(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
 	const struct conf_database *database = conf_find_database(conf, c->database);
+	const char *refusal;
 
 	if (database == NULL)
 		return refuse_name(c, SQLSTATE_UNKNOWN_DATABASE, "database", c->database, NULL);
@@ -439,6 +440,10 @@ static enum step admit(struct client *c)
 		              "too many pools (databases times roles)", NULL);
 	pool_count_client(c->pool, 1);
 	c->counters = pool_counters(c->pool);
+	refusal = client_limit_enter(c);
+	if (refusal != NULL)
+		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS, refusal,
+		              "The limit is max_client_conn of its section.");
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,

@@ -518,6 +518,7 @@ void session_settle(struct client *c)
 			client_put(c, env->backend->scratch);
 		client_flush(c);
 	}
+	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
 	timer_cancel(env->timers, &c->wait_timer);
 	timer_cancel(env->timers, &c->deadline_timer);

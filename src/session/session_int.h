@@ -117,6 +117,7 @@ struct client {
 	struct pool *pool;
 	uint64_t parse_scope;       /* stands for the settings that statements are parsed under */
 	struct admin *admin;        /* of an admin client */
+	bool is_counted;            /* among those that limits are for */
 	struct auth_ticket *ticket; /* whose tenant the next statement has */
 	struct identity *identity;  /* NULL: usher.token was never set */
 	char *startup_token;        /* usher.token among the startup options, until it is checked */
@@ -219,7 +220,13 @@ void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
 void deadline_ready(struct client *c);
 
+/* limit.c: limits on clients. NULL: it is in and counted; else why not. */
+const char *client_limit_enter(struct client *c);
+void client_limit_leave(struct client *c);
+
 /* identity.c: usher.token */
+/* The token that it logged in with. */
+const struct auth_ticket *identity_login(const struct client *c);
 void identity_free(struct client *c);
 /* The token of the startup options. False: the login is refused. */
 bool identity_begin(struct client *c, const char *token, size_t len);

@@ -126,6 +126,24 @@ static void test_listen(void **state)
 	            "listen on");
 }
 
+static void test_tenants(void **state)
+{
+	struct conf *conf = fixture_good(REST "[tenants]\nmax_client_conn = 5\n"
+	                                      "[tenant 123]\nmax_client_conn = 0\n");
+
+	(void)state;
+	assert_int_equal(conf->tenants.max_client_conn, 5);
+	assert_int_equal(conf_find_tenant(conf, "123")->max_client_conn, 0);
+	assert_null(conf_find_tenant(conf, "12"));
+	conf_put(&conf);
+	fixture_bad(REST "[tenant 0123]\nmax_client_conn = 1\n",
+	            "t.ini:8: [tenant 0123]: a tenant's name is a number without leading zeroes");
+	fixture_bad(REST "[tenant x]\nmax_client_conn = 1\n",
+	            "t.ini:8: [tenant x]: a tenant's name is a number without leading zeroes");
+	fixture_bad(REST "[tenant 1]\n", "t.ini:8: max_client_conn: required");
+	fixture_bad(REST "[tenants 1]\n", "t.ini:8: [tenants 1]: this section takes no name");
+}
+
 static void test_peers(void **state)
 {
 	struct conf *conf = fixture_good("[pgusher]\npeer_id = 127\n" REST
@@ -313,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_client_tls),
 		cmocka_unit_test(test_server_tls),
 		cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_tenants),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_database_without_primary),
 		cmocka_unit_test(test_passwords),

@@ -76,8 +76,11 @@ static const struct {
 	{"database d", "dbname", "d", "", true},
 	{"database d", "nodes", "a", NULL, true},
 	{"database d", "consistency", "bounded", "bounded", true},
+	{"database d", "max_client_conn", "0", "0", true},
 	{"role app", "password_file", "", "", true},
 	{"role app", "tenant", "required", "required", true},
+	{"role app", "max_client_conn", "0", "0", true},
+	{"tenants", "max_client_conn", "0", "0", true},
 };
 
 static void on_promised(void *arg, const struct conf_option *option)

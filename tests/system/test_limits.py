@@ -1,0 +1,66 @@
+"""Limits on clients: of a tenant, a database, a role; each refuses its own and nobody else's."""
+
+import contextlib
+
+import pytest
+
+from cluster import wait_until
+from conftest import TENANT_A, TENANT_B
+from pgproto import LoginError
+
+
+def fill(stack, proxy, tenant, count):
+    return [stack.enter_context(proxy.raw(tenant)) for _ in range(count)]
+
+
+def refused(proxy, tenant, words):
+    with pytest.raises(LoginError) as caught:
+        proxy.raw(tenant)
+    assert (caught.value.code, words in str(caught.value)) == ("53300", True), caught.value
+
+
+@pytest.mark.parametrize("section", ["tenants", f"tenant {TENANT_A}"])
+def test_a_tenant_fills_its_own_places_only(make_proxy, section):
+    proxy = make_proxy({"pgusher": {"workers": 2}, section: {"max_client_conn": 3}})
+    with contextlib.ExitStack() as stack:
+        clients = fill(stack, proxy, TENANT_A, 3)
+        refused(proxy, TENANT_A, "of this tenant")
+        fill(stack, proxy, TENANT_B, 3)
+        clients[0].terminate()
+        wait_until(lambda: can_log_in(proxy, TENANT_A), "the place is free again")
+
+
+def can_log_in(proxy, tenant):
+    with contextlib.suppress(LoginError):
+        proxy.raw(tenant).terminate()
+        return True
+    return False
+
+
+def test_a_tenants_own_section_counts(make_proxy):
+    proxy = make_proxy({"tenants": {"max_client_conn": 1},
+                        f"tenant {TENANT_B}": {"max_client_conn": 0}})
+    with contextlib.ExitStack() as stack:
+        fill(stack, proxy, TENANT_A, 1)
+        refused(proxy, TENANT_A, "of this tenant")
+        fill(stack, proxy, TENANT_B, 5)
+
+
+@pytest.mark.parametrize("section, words", [("database eav", "to this database"),
+                                            ("role app", "of this role")])
+def test_databases_and_roles(make_proxy, section, words):
+    proxy = make_proxy({section: {"max_client_conn": 2}})
+    with contextlib.ExitStack() as stack:
+        fill(stack, proxy, TENANT_A, 1)
+        fill(stack, proxy, TENANT_B, 1)
+        refused(proxy, TENANT_A, words)
+
+
+def test_a_change_of_token_moves_no_count(make_proxy, keys):
+    """A client counts as the tenant that it logged in as, to its end."""
+    proxy = make_proxy({"tenants": {"max_client_conn": 1}})
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple(f"SET usher.token = '{keys.token(TENANT_B)}'")
+        refused(proxy, TENANT_A, "of this tenant")
+        proxy.raw(TENANT_B).terminate()
+    wait_until(lambda: can_log_in(proxy, TENANT_A), "the place is free again")

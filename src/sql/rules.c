@@ -13,7 +13,7 @@
 static const struct sql_refusal refusal_tenant_setting = {
 	.rule = "tenant_setting",
 	.message = "permission denied to set parameter of the tenant context",
-	.hint = "The tenant comes from the token; reconnect with another one to change it.",
+	.hint = "The tenant comes from the token; SET usher.token changes it.",
 };
 static const struct sql_refusal refusal_own_setting = {
 	.rule = "usher_token",

@@ -67,6 +67,9 @@ const struct conf_database *conf_find_database(const struct conf *conf, const ch
  * which is empty in a [database *] without one only, else name. */
 const char *conf_database_dbname(const struct conf_database *db, const char *name);
 const struct conf_role *conf_find_role(const struct conf *conf, const char *name);
+/* CONF_POOL_TRANSACTION or CONF_POOL_SESSION, and its name. */
+enum conf_pool_mode conf_pool_mode_of(const struct conf *conf, const struct conf_database *db);
+const char *conf_pool_mode_name(enum conf_pool_mode mode);
 /* The tenant's own section. */
 const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *tenant);
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id);

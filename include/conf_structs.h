@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION };
+/* CONF_POOL_DEFAULT: a database's, that of [pgusher]. */
+enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION, CONF_POOL_DEFAULT };
 enum conf_tls_client_mode {
 	CONF_TLS_CLIENT_DISABLE,
 	CONF_TLS_CLIENT_ALLOW,
@@ -65,6 +66,7 @@ enum conf_alg {
 #define CONF_FIELD_URL(key) const char *key;
 #define CONF_FIELD_GUC(key) const char *key;
 #define CONF_FIELD_POOL_MODE(key) enum conf_pool_mode key;
+#define CONF_FIELD_DATABASE_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_TLS_CLIENT_MODE(key) enum conf_tls_client_mode key;
 #define CONF_FIELD_TLS_SERVER_MODE(key) enum conf_tls_server_mode key;
 #define CONF_FIELD_TLS_PROTOCOLS(key) uint32_t key;

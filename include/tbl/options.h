@@ -11,6 +11,7 @@
  * DURATION (int64_t, microseconds), STRING, FILE, DIR and GUC (const char *, "" when empty; a
  * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
  * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
+ * DATABASE_POOL_MODE,
  * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
  * CONTEXT_MODE (enum conf_...), ALGS and TLS_PROTOCOLS (uint32_t, bits of enum conf_alg,
  * conf_tls_protocol), NODE_LIST (key: const struct conf_node **, and n_key).
@@ -39,8 +40,8 @@ OPTION(pgusher, max_client_conn, COUNT, DEFAULT("20000"), LIVE,
 OPTION(pgusher, max_server_conn, COUNT, DEFAULT("200"), LIVE,
        "Server connections per node, all pools and workers together.")
 OPTION(pgusher, pool_mode, POOL_MODE, DEFAULT("transaction"), RESTART,
-       "When a server connection goes back to its pool: at the end of each transaction. "
-       "PgBouncer's session mode is not supported yet.")
+       "When a server connection goes back to its pool: at the end of each transaction, or when "
+       "the client disconnects (session), after a DISCARD ALL.")
 OPTION(pgusher, query_wait_timeout, DURATION, DEFAULT("120"), LIVE,
        "How long a client waits for a server connection before it gets 57014; 0: no limit.")
 OPTION(pgusher, query_timeout, DURATION, DEFAULT("0"), LIVE,
@@ -204,6 +205,8 @@ OPTION(database, nodes, NODE_LIST, REQUIRED("primary-a"), LIVE,
 OPTION(database, consistency, CONSISTENCY, DEFAULT("bounded"), LIVE,
        "Default of its sessions for usher.consistency. In this version every statement goes to "
        "the primary, whatever this says.")
+OPTION(database, pool_mode, DATABASE_POOL_MODE, DEFAULT("default"), LIVE,
+       "transaction or session for this database; default: pool_mode of [pgusher].")
 OPTION(database, max_client_conn, INT, DEFAULT("0"), LIVE,
        "Client connections to it, for [database *] to all of its databases together; more are "
        "refused with 53300; 0: no limit.")

@@ -376,6 +376,16 @@ const struct conf_role *conf_find_role(const struct conf *conf, const char *name
 	return NULL;
 }
 
+enum conf_pool_mode conf_pool_mode_of(const struct conf *conf, const struct conf_database *db)
+{
+	return db->pool_mode == CONF_POOL_DEFAULT ? conf->pgusher.pool_mode : db->pool_mode;
+}
+
+const char *conf_pool_mode_name(enum conf_pool_mode mode)
+{
+	return mode == CONF_POOL_SESSION ? "session" : "transaction";
+}
+
 const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *tenant)
 {
 	OBJ_CHECK(conf, CONF_MAGIC);

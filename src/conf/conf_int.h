@@ -76,6 +76,7 @@ struct conf_type {
 	TYPE(URL)                                                                                  \
 	TYPE(GUC)                                                                                  \
 	TYPE(POOL_MODE)                                                                            \
+	TYPE(DATABASE_POOL_MODE)                                                                   \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
 	TYPE(TLS_SERVER_MODE)                                                                      \
 	TYPE(TLS_PROTOCOLS)                                                                        \

@@ -58,7 +58,15 @@ static const struct conf_word bool_words[] = {
 
 static const struct conf_word pool_mode_words[] = {
 	{"transaction", CONF_POOL_TRANSACTION, NULL},
-	{"session", CONF_POOL_SESSION, "is not supported yet"},
+	{"session", CONF_POOL_SESSION, NULL},
+	{"statement", 0, "is not supported"},
+	{NULL, 0, NULL},
+};
+
+static const struct conf_word database_pool_mode_words[] = {
+	{"default", CONF_POOL_DEFAULT, NULL},
+	{"transaction", CONF_POOL_TRANSACTION, NULL},
+	{"session", CONF_POOL_SESSION, NULL},
 	{"statement", 0, "is not supported"},
 	{NULL, 0, NULL},
 };
@@ -442,6 +450,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_URL] = TEXT("URL", conf_url_parse),
 	[CONF_TYPE_GUC] = TEXT("setting's name", guc_parse),
 	[CONF_TYPE_POOL_MODE] = ENUM(pool_mode_words),
+	[CONF_TYPE_DATABASE_POOL_MODE] = ENUM(database_pool_mode_words),
 	[CONF_TYPE_TLS_CLIENT_MODE] = ENUM(tls_client_words),
 	[CONF_TYPE_TLS_SERVER_MODE] = ENUM(tls_server_words),
 	[CONF_TYPE_TLS_PROTOCOLS] = {.doc = "list of secure, all, tlsv1.0 to tlsv1.3",

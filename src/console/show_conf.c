@@ -94,6 +94,7 @@ static void put_conf_database(struct console *console, struct round *r,
 	struct database d = {.name = conf->name,
 	                     .host = conf->nodes[0]->host,
 	                     .port = conf->nodes[0]->port,
+	                     .mode = conf_pool_mode_name(conf_pool_mode_of(session->conf, conf)),
 	                     .dbname = conf->dbname[0] != '\0' ? conf->dbname : NULL,
 	                     .pool_size = session->conf->pgusher.max_server_conn};
 

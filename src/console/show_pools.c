@@ -62,14 +62,20 @@ static void put_pool(struct buf *b, const char *database, const char *user,
 	row_end(&r);
 }
 
+static const char *mode_of(const struct conf *conf, const char *name)
+{
+	const struct conf_database *database = conf_find_database(conf, name);
+
+	return database != NULL ? conf_pool_mode_name(conf_pool_mode_of(conf, database)) : NULL;
+}
+
 static bool finish_pools(struct console *console, struct round *r)
 {
 	struct pool_info own = {.n_clients = (unsigned)r->totals.n_consoles};
 
-	(void)console;
 	for (size_t i = 0; i < r->n_sums; i++)
 		put_pool(&r->rows, r->sums[i].database, r->sums[i].user, &r->sums[i].info,
-		         "transaction");
+		         mode_of(console->env.session->conf, r->sums[i].database));
 	put_pool(&r->rows, "pgusher", "pgusher", &own, "statement");
 	return true;
 }

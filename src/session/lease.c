@@ -8,6 +8,8 @@ static void attach(struct client *c, struct server *server)
 	c->lease++;
 	c->alterations = 0;
 	c->is_fresh = true;
+	if (c->is_for_session)
+		server_note(server)->taint |= TAINT_SCRUB;
 	server_set_sink(server, &session_sink, c);
 }
 

@@ -433,6 +433,7 @@ static enum step admit(struct client *c)
 	if (c->role == NULL)
 		return refuse_name(c, SQLSTATE_INVALID_AUTHORIZATION, "role", c->user,
 		                   "PgUsher needs a [role] section for it.");
+	c->is_for_session = conf_pool_mode_of(conf, database) == CONF_POOL_SESSION;
 	c->pool = pool_find(c->env->pools, database, conf_database_dbname(database, c->database),
 	                    c->role);
 	if (c->pool == NULL)

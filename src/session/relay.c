@@ -206,7 +206,7 @@ bool relay_end_batch(struct client *c)
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)
 		return true;
-	if (!(server_note(c->server)->taint & TAINT_PIN))
+	if (!(server_note(c->server)->taint & TAINT_PIN) && !c->is_for_session)
 		lease_give_back(c);
 	if (c->env->is_draining)
 		session_fail(c, CLOSE_SHUTDOWN);

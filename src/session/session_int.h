@@ -135,9 +135,10 @@ struct client {
 	struct server *server;
 	struct pool_waiter waiter;
 	struct timer wait_timer;
-	uint32_t lease; /* counts leases, so that what was on an earlier one is not believed */
-	bool is_fresh;  /* nothing was sent on it yet */
-	bool sending;   /* between server_begin and server_end */
+	uint32_t lease;      /* counts leases, so that what was on an earlier one is not believed */
+	bool is_fresh;       /* nothing was sent on it yet */
+	bool is_for_session; /* pool_mode = session: it ends with the client */
+	bool sending;        /* between server_begin and server_end */
 
 	/* The transaction and the batch at hand. */
 	struct txn txn;

@@ -76,6 +76,7 @@ static const struct {
 	{"database d", "dbname", "d", "", true},
 	{"database d", "nodes", "a", NULL, true},
 	{"database d", "consistency", "bounded", "bounded", true},
+	{"database d", "pool_mode", "default", "default", true},
 	{"database d", "max_client_conn", "0", "0", true},
 	{"role app", "password_file", "", "", true},
 	{"role app", "tenant", "required", "required", true},

@@ -177,12 +177,11 @@ static void test_modes(void **state)
 {
 	(void)state;
 	assert_int_equal(pgusher_of("pool_mode = transaction").pool_mode, CONF_POOL_TRANSACTION);
-	fixture_bad(PGUSHER("pool_mode = session"),
-	            "t.ini:2: pool_mode: \"session\" is not supported yet");
+	assert_int_equal(pgusher_of("pool_mode = session").pool_mode, CONF_POOL_SESSION);
 	fixture_bad(PGUSHER("pool_mode = statement"),
 	            "t.ini:2: pool_mode: \"statement\" is not supported");
 	fixture_bad(PGUSHER("pool_mode = pooled"),
-	            "t.ini:2: pool_mode: \"pooled\" is none of transaction");
+	            "t.ini:2: pool_mode: \"pooled\" is none of transaction, session");
 	fixture_bad(REST "[context]\nmode = signed\n",
 	            "t.ini:9: mode: \"signed\" is not supported yet");
 	fixture_bad(REST "[context]\nmode = crypted\n",

@@ -5,12 +5,6 @@
 
 #include "sql_int.h"
 
-static bool is_word(const struct sql_lexer *lexer, const struct sql_token *t, const char *word)
-{
-	return t->kind == TOKEN_IDENT && t->end - t->start == strlen(word) &&
-	       strncasecmp((const char *)lexer->text + t->start, word, strlen(word)) == 0;
-}
-
 /* Unquoted names are folded to lower case (ASCII, as PostgreSQL does in UTF8), "" in a quoted one
  * stands for ". */
 static bool take_name(const struct sql_lexer *lexer, const struct sql_token *t, char *name,
@@ -44,18 +38,18 @@ bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size)
 
 	sql_lexer_init(&lexer, text, len);
 	sql_lexer_next(&lexer, &first);
-	if (!is_word(&lexer, &first, "deallocate"))
+	if (!sql_token_is(text, &first, "deallocate"))
 		return false;
 	sql_lexer_next(&lexer, &second);
 	sql_lexer_next(&lexer, &third);
 	/* PREPARE is noise before a name, and a name itself. */
-	if (is_word(&lexer, &second, "prepare") &&
+	if (sql_token_is(text, &second, "prepare") &&
 	    (third.kind == TOKEN_IDENT || third.kind == TOKEN_QUOTED)) {
 		second = third;
 		sql_lexer_next(&lexer, &third);
 	}
 	while (third.kind == TOKEN_SELF && text[third.start] == ';')
 		sql_lexer_next(&lexer, &third);
-	return third.kind == TOKEN_END && !is_word(&lexer, &second, "all") &&
+	return third.kind == TOKEN_END && !sql_token_is(text, &second, "all") &&
 	       take_name(&lexer, &second, name, size);
 }

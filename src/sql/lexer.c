@@ -12,6 +12,7 @@
  * tests/unit/sql/test_lexer.c compares it with libpg_query's own scanner, which is that of
  * one version only. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "sql_int.h"
@@ -482,4 +483,16 @@ void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token)
 		return;
 	}
 	MUST_NOT_REACH();
+}
+
+bool sql_token_is(const char *text, const struct sql_token *t, const char *word)
+{
+	return t->kind == TOKEN_IDENT && t->end - t->start == strlen(word) &&
+	       strncasecmp(text + t->start, word, strlen(word)) == 0;
+}
+
+bool sql_token_is_char(const char *text, const struct sql_token *t, char c)
+{
+	return (t->kind == TOKEN_SELF || t->kind == TOKEN_OP) && t->end - t->start == 1 &&
+	       text[t->start] == c;
 }

@@ -10,23 +10,12 @@
 #include "base/mem.h"
 #include "sql_int.h"
 
-static bool token_is(const char *text, const struct sql_token *t, const char *word)
-{
-	return t->kind == TOKEN_IDENT && t->end - t->start == strlen(word) &&
-	       strncasecmp(text + t->start, word, strlen(word)) == 0;
-}
-
 static bool token_is_any(const char *text, const struct sql_token *t, const char *const *words)
 {
 	for (; *words != NULL; words++)
-		if (token_is(text, t, *words))
+		if (sql_token_is(text, t, *words))
 			return true;
 	return false;
-}
-
-static bool token_is_char(const char *text, const struct sql_token *t, char c)
-{
-	return t->kind == TOKEN_SELF && text[t->start] == c;
 }
 
 /* ---- statements */
@@ -41,7 +30,7 @@ static bool may_start(const char *text, const struct sql_token *t)
 		"notify", "close",    "listen",    "unlisten", NULL,
 	};
 
-	if (token_is_char(text, t, '('))
+	if (sql_token_is_char(text, t, '('))
 		return true;
 	return t->kind == TOKEN_IDENT &&
 	       (sql_word_is_plain_start(text + t->start, t->end - t->start) ||
@@ -62,7 +51,7 @@ bool sql_text_starts_plain(const char *text, size_t len)
 		/* From here on servers may cut the text in ways that we do not know. */
 		if (t.kind == TOKEN_BAD)
 			return !at_start && memchr(text + t.start, ';', len - t.start) == NULL;
-		if (token_is_char(text, &t, ';'))
+		if (sql_token_is_char(text, &t, ';'))
 			at_start = true;
 		else if (at_start && !may_start(text, &t))
 			return false;
@@ -129,13 +118,13 @@ static bool changes_roles(const char *text, const struct sql_token *t, bool *in_
 	static const char *const targets[] = {"to", "from", NULL};
 	bool was_owned = *is_owned;
 
-	*is_owned = token_is(text, t, "owned");
+	*is_owned = sql_token_is(text, t, "owned");
 	if (token_is_any(text, t, starts))
 		*in_grant = true;
-	else if (token_is(text, t, "on") || token_is_char(text, t, ';'))
+	else if (sql_token_is(text, t, "on") || sql_token_is_char(text, t, ';'))
 		*in_grant = false;
 	return (*in_grant && token_is_any(text, t, targets)) ||
-	       (was_owned && token_is(text, t, "by"));
+	       (was_owned && sql_token_is(text, t, "by"));
 }
 
 enum sql_code_fault sql_code_check(const char *text, size_t len)
@@ -156,7 +145,7 @@ enum sql_code_fault sql_code_check(const char *text, size_t len)
 			return SQL_CODE_HIDDEN;
 		if (changes_roles(text, &t, &in_grant, &is_owned))
 			return SQL_CODE_ROLES;
-		is_create = token_is(text, &t, "create");
-		is_do = token_is(text, &t, "do");
+		is_create = sql_token_is(text, &t, "create");
+		is_do = sql_token_is(text, &t, "do");
 	}
 }

@@ -6,16 +6,9 @@
 
 #include "sql_int.h"
 
-static bool is_word(const struct sql_lexer *lexer, const struct sql_token *t, const char *word)
+static const char *text_of(const struct sql_lexer *lexer)
 {
-	return t->kind == TOKEN_IDENT && t->end - t->start == strlen(word) &&
-	       strncasecmp((const char *)lexer->text + t->start, word, strlen(word)) == 0;
-}
-
-static bool is_char(const struct sql_lexer *lexer, const struct sql_token *t, char c)
-{
-	return (t->kind == TOKEN_SELF || t->kind == TOKEN_OP) && t->end - t->start == 1 &&
-	       lexer->text[t->start] == (uint8_t)c;
+	return (const char *)lexer->text;
 }
 
 /* usher.token at t, which then is what follows. */
@@ -24,7 +17,8 @@ static bool take_name(struct sql_lexer *lexer, struct sql_token *t)
 	static const char *const words[] = {"usher", ".", "token"};
 
 	for (size_t i = 0; i < 3; i++) {
-		if (i == 1 ? !is_char(lexer, t, '.') : !is_word(lexer, t, words[i]))
+		if (i == 1 ? !sql_token_is_char(text_of(lexer), t, '.')
+		           : !sql_token_is(text_of(lexer), t, words[i]))
 			return false;
 		sql_lexer_next(lexer, t);
 	}
@@ -37,7 +31,7 @@ static bool take_value(struct sql_lexer *lexer, struct sql_token *t, struct sql_
 	const char *p = (const char *)lexer->text + t->start;
 	size_t len = t->end - t->start;
 
-	if (is_word(lexer, t, "default")) {
+	if (sql_token_is(text_of(lexer), t, "default")) {
 		own->value = NULL;
 	} else if (t->kind == TOKEN_STRING && len >= 2 && p[0] == '\'' && p[len - 1] == '\'' &&
 	           memchr(p + 1, '\'', len - 2) == NULL && memchr(p + 1, '\\', len - 2) == NULL) {
@@ -58,25 +52,25 @@ bool sql_read_own(const char *text, size_t len, struct sql_own *own)
 	*own = (struct sql_own){0};
 	sql_lexer_init(&lexer, text, len);
 	sql_lexer_next(&lexer, &t);
-	own->is_reset = is_word(&lexer, &t, "reset");
-	if (!own->is_reset && !is_word(&lexer, &t, "set"))
+	own->is_reset = sql_token_is(text, &t, "reset");
+	if (!own->is_reset && !sql_token_is(text, &t, "set"))
 		return false;
 	sql_lexer_next(&lexer, &t);
 	if (!own->is_reset) {
-		own->is_local = is_word(&lexer, &t, "local");
-		if (own->is_local || is_word(&lexer, &t, "session"))
+		own->is_local = sql_token_is(text, &t, "local");
+		if (own->is_local || sql_token_is(text, &t, "session"))
 			sql_lexer_next(&lexer, &t);
 	}
 	if (!take_name(&lexer, &t))
 		return false;
 	if (!own->is_reset) {
-		if (!is_char(&lexer, &t, '=') && !is_word(&lexer, &t, "to"))
+		if (!sql_token_is_char(text, &t, '=') && !sql_token_is(text, &t, "to"))
 			return false;
 		sql_lexer_next(&lexer, &t);
 		if (!take_value(&lexer, &t, own))
 			return false;
 	}
-	while (is_char(&lexer, &t, ';'))
+	while (sql_token_is_char(text, &t, ';'))
 		sql_lexer_next(&lexer, &t);
 	return t.kind == TOKEN_END;
 }

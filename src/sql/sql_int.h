@@ -58,6 +58,9 @@ struct sql_lexer {
 /* The text must be shorter than SQL_TEXT_MAX. */
 void sql_lexer_init(struct sql_lexer *lexer, const char *text, size_t len);
 void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token);
+/* An unquoted word (given in lower case), a character that is a token of its own. */
+bool sql_token_is(const char *text, const struct sql_token *t, const char *word);
+bool sql_token_is_char(const char *text, const struct sql_token *t, char c);
 
 /* ---- depth.c */
 

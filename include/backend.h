@@ -38,6 +38,7 @@ enum expect_mark {
 	MARK_NONE,
 	MARK_ENDS_TXN, /* EXPECT_EXECUTE of COMMIT, ROLLBACK and the like */
 	MARK_PORTAL,   /* EXPECT_BIND of the client's unnamed portal */
+	MARK_UNNAMED,  /* FATE_REFUSE of a Parse of the unnamed statement */
 };
 
 struct expect {
@@ -200,7 +201,7 @@ void server_put_close_portal(struct server *s);
  * connection is given up, for nobody's statements may run under another's settings. */
 void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */
-void server_put_refusal(struct server *s, struct buf *error);
+void server_put_refusal(struct server *s, struct buf *error, enum expect_mark mark);
 /* A simple query of ours. FATE_PASS: on_ready is called at its end. */
 void server_put_query(struct server *s, const char *text, enum expect_fate fate);
 void server_put_sync(struct server *s, enum expect_fate fate);

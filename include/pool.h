@@ -84,6 +84,8 @@ void pool_waiter_init(struct pool_waiter *w);
 struct server *pool_acquire(struct pool *pool, struct pool_waiter *w);
 /* True while no connection can be opened: then why, in error. */
 bool pool_is_failing(const struct pool *pool, struct wire_error *error);
+/* By the console's PAUSE. */
+bool pool_is_paused(const struct pool *pool);
 bool pool_is_waiting(const struct pool_waiter *w);
 void pool_wait_end(struct pool_waiter *w);
 

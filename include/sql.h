@@ -85,8 +85,9 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
  * other text, ALL included, and for a name that does not fit. */
 bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size);
 
-/* True where the text may hold a date that hangs on when it is parsed: 'now', 'today'. */
-bool sql_is_dated(const char *text, size_t len);
+/* True where the same text may mean something else to each session that parses it: it holds a date
+ * that hangs on when that is ('now', 'today'), or names a cursor or an SQL PREPARE. */
+bool sql_is_personal(const char *text, size_t len);
 /* False for settings that change neither what statements mean nor how they are planned. */
 bool sql_setting_alters(const char *name);
 

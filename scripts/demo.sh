@@ -76,6 +76,7 @@ write_ini() {
 [pgusher]
 listen_addr = 127.0.0.1
 listen_port = $PORT
+unix_socket_dir = $SOCKET_DIR
 max_server_conn = 4
 shutdown_timeout = 5s
 
@@ -205,11 +206,23 @@ tour_sharing() {
 	must_say idle
 }
 
+tour_console() {
+	bold "5. The console, for operators: PgBouncer's commands and columns. Over the unix socket, the
+   user that PgUsher runs as needs no token."
+	try "psql -h $SOCKET_DIR -p $PORT pgusher -c 'SHOW POOLS'"
+	must_succeed
+	must_say '^ *eav .*transaction'
+}
+
 farewell() {
 	bold "All is left running. Be either tenant:"
 	say ""
 	say "  $(as 123)"
 	say "  $(as 456)"
+	say ""
+	say "Or its operator, with SHOW HELP:"
+	say ""
+	say "  psql -h $SOCKET_DIR -p $PORT pgusher"
 	say ""
 	say "  The proxy's log: $DIR/pgusher.log   its configuration: $DIR/pgusher.ini"
 	say "  To end it all:   make demo-stop"
@@ -237,6 +250,7 @@ cmd_start() {
 	tour_spoof
 	tour_transactions
 	tour_sharing
+	tour_console
 	farewell
 	trap - INT TERM HUP EXIT
 }

@@ -207,9 +207,10 @@ void server_put_failure(struct server *s)
 	server_put_sync(s, FATE_OURS);
 }
 
-void server_put_refusal(struct server *s, struct buf *error)
+void server_put_refusal(struct server *s, struct buf *error, enum expect_mark mark)
 {
-	struct expect e = {.kind = EXPECT_BIND, .fate = FATE_REFUSE, .obj = error};
+	struct expect e = {
+		.kind = EXPECT_BIND, .fate = FATE_REFUSE, .mark = (uint8_t)mark, .obj = error};
 
 	put_unknown_bind(s);
 	server_expect(s, &e);

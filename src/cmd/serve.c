@@ -60,8 +60,8 @@ static int usage(FILE *out, int status)
 	      "  -c FILE  the configuration (see etc/pgusher.ini)\n"
 	      "  -d       run in the background (needs logfile)\n"
 	      "  -v       log more\n"
-	      "SIGTERM lets transactions finish, SIGINT ends at once, SIGHUP opens the log "
-	      "again,\nSIGUSR1 pauses, SIGUSR2 resumes.\n",
+	      "SIGTERM lets transactions finish, SIGINT ends at once, SIGHUP reads keys and\n"
+	      "certificates again and opens the log again, SIGUSR1 is PAUSE, SIGUSR2 RESUME.\n",
 	      out);
 	return status;
 }

@@ -94,7 +94,7 @@ static void query(void *arg, const struct session_asker *asker, const char *user
 	} else {
 		if (command.is_admins)
 			log_info("console: %s %s by user=%s", r->action->tag,
-			         command.id == COMMAND_REVOKE ? "(a token)" : command.arg, user);
+			         LOG_QUOTE(command.arg), LOG_QUOTE(user));
 		if (with_columns && (r->action->columns != NULL || command.id == COMMAND_PARAM))
 			(void)describe(NULL, text, &r->rows);
 	}

@@ -127,3 +127,9 @@ void pools_reconnect(struct pools *pools, const char *database)
 		close_idle(pools->pools[i], CLOSE_SERVER_RECONNECT);
 	}
 }
+
+bool pool_is_paused(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool->is_paused;
+}

@@ -12,21 +12,28 @@
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
-enum step batch_refuse(struct client *c, const struct wire_error *e)
+static enum step refuse(struct client *c, const struct wire_error *e, enum expect_mark mark)
 {
 	c->batch_open = true;
 	c->batch_failed = true;
 	if (c->server == NULL) {
 		txn_failed_here(&c->txn);
 		client_put_error(c, e);
+		if (mark == MARK_UNNAMED)
+			text_put(c->env, &c->unnamed);
 		return STEP_MORE;
 	}
 	(void)lease_begin(c);
 	(void)lease_send(c);
 	c->refusal.len = 0;
 	wire_put_error(&c->refusal, e);
-	server_put_refusal(c->server, &c->refusal);
+	server_put_refusal(c->server, &c->refusal, mark);
 	return STEP_MORE;
+}
+
+enum step batch_refuse(struct client *c, const struct wire_error *e)
+{
+	return refuse(c, e, MARK_NONE);
 }
 
 static enum step refuse_named(struct client *c, const char *sqlstate, const char *fmt,
@@ -324,7 +331,8 @@ enum step batch_parse(struct client *c, const struct message *m)
 	if (info->refusal != NULL) {
 		struct wire_error e = session_refusal_error(info->refusal);
 
-		return batch_refuse(c, &e);
+		/* A Parse that fails has closed the unnamed statement before (55.2.3). */
+		return refuse(c, &e, name[0] == '\0' ? MARK_UNNAMED : MARK_NONE);
 	}
 	stmt = single_stmt(info);
 	if (name[0] != '\0')

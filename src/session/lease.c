@@ -95,6 +95,8 @@ void lease_timeout(struct timer *timer)
 		.message = "no server connection became free in time (query_wait_timeout)",
 		.hint = "All server connections are in use: see max_server_conn."};
 
+	if (pool_is_paused(c->pool))
+		error.hint = "The database is paused: an operator must RESUME it.";
 	(void)pool_is_failing(c->pool, &error);
 	lease_end_wait(c, &error);
 }

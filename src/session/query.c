@@ -53,7 +53,7 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 	(void)lease_send(c);
 	c->refusal.len = 0;
 	wire_put_error(&c->refusal, e);
-	server_put_refusal(c->server, &c->refusal);
+	server_put_refusal(c->server, &c->refusal, MARK_NONE);
 	server_put_sync(c->server, FATE_PASS);
 	c->flow = FLOW_WAIT_READY;
 	return STEP_MORE;

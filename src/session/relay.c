@@ -73,6 +73,8 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		named_outcome(c, e, outcome);
 	if (e->mark == MARK_PORTAL)
 		portal_outcome(c, outcome);
+	if (e->mark == MARK_UNNAMED && outcome == EXPECT_FAILED)
+		text_put(c->env, &c->unnamed);
 	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN)
 		identity_ended(c);
 	else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)

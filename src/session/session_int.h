@@ -64,7 +64,7 @@ struct client_stmt {
 	uint32_t refs;
 	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
 	bool is_private;
-	bool is_dated; /* sql_is_dated: private everywhere */
+	bool is_personal; /* sql_is_personal: private everywhere */
 	struct map_node node;
 	struct text *text;
 	bool is_listed;  /* in client.stmts */

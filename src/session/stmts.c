@@ -129,7 +129,8 @@ struct client_stmt *stmt_add(struct client *c, const char *name, struct text *te
 	s->refs = 1;
 	s->text = text;
 	s->is_listed = true;
-	s->is_dated = sql_is_dated((const char *)text->body, strlen((const char *)text->body));
+	s->is_personal =
+		sql_is_personal((const char *)text->body, strlen((const char *)text->body));
 	s->is_private = c->alterations > 0;
 	s->lease = c->lease;
 	s->alterations = c->alterations;
@@ -147,7 +148,7 @@ void stmts_alter(struct client *c, uint32_t bits)
 
 bool stmt_is_shared(const struct client *c, const struct client_stmt *s)
 {
-	return c->alterations == 0 && !s->is_dated;
+	return c->alterations == 0 && !s->is_personal;
 }
 
 /* PostgreSQL works out a statement's names, types and constants when it parses it, and plans it

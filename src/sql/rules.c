@@ -21,6 +21,12 @@ static const struct sql_refusal refusal_own_setting = {
 	.hint = "SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the "
 		"string.",
 };
+static const struct sql_refusal refusal_unknown_own = {
+	.rule = "usher_setting",
+	.message = "unrecognized configuration parameter of PgUsher",
+	.hint = "In this version there is usher.token only.",
+	.sqlstate = "42704",
+};
 const struct sql_refusal sql_refusal_set_config_name = {
 	.rule = "set_config_unreadable",
 	.message = "set_config needs a constant setting name",
@@ -190,6 +196,8 @@ static const struct sql_refusal *check_setting(const struct sql_rules *rules,
 
 	if (setting_is(s, OWN_SETTING))
 		return &refusal_own_setting;
+	if (strncasecmp((const char *)s->name.data, "usher.", 6) == 0)
+		return &refusal_unknown_own;
 	if (!is_client_setting(rules, (const char *)s->name.data))
 		return &refusal_tenant_setting;
 	if (s->kind == VALUE_DEFAULT)

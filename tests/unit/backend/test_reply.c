@@ -371,7 +371,7 @@ static void test_refuse(void **state)
 	kit_open(&k);
 	wire_put_error(&error, &meant);
 	(void)server_begin(k.server);
-	server_put_refusal(k.server, &error);
+	server_put_refusal(k.server, &error, MARK_NONE);
 	assert_true(server_end(k.server));
 	assert_sent(&k, "B");
 	kit_expect(&k, EXPECT_EXECUTE, FATE_PASS);
@@ -399,7 +399,7 @@ static void test_refuse_skipped(void **state)
 	buf_put_cstr(&error, "must not be seen");
 	kit_expect(&k, EXPECT_BIND, FATE_PASS);
 	(void)server_begin(k.server);
-	server_put_refusal(k.server, &error);
+	server_put_refusal(k.server, &error, MARK_NONE);
 	assert_true(server_end(k.server));
 	kit_expect(&k, EXPECT_SYNC, FATE_PASS);
 	say_error(&k, "first");

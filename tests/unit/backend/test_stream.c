@@ -22,7 +22,7 @@ static void ask_all(struct kit *k, struct buf *refusal)
 	kit_expect_full(k, &answer);
 	kit_expect(k, EXPECT_SYNC, FATE_PASS);
 	(void)server_begin(k->server);
-	server_put_refusal(k->server, refusal);
+	server_put_refusal(k->server, refusal, MARK_NONE);
 	(void)server_end(k->server);
 	kit_expect(k, EXPECT_EXECUTE, FATE_PASS);
 	kit_expect(k, EXPECT_SYNC, FATE_PASS);

@@ -442,6 +442,8 @@ static const struct line lines[] = {
          SQL_DATA, 0, R_CODE},
 	{"SELECT query_to_xml('SELECT set_config(''a'', ''b'', true)', true, true, '')", SQL_DATA,
          OPAQUE, R_CODE},
+	{"SET usher.consistency = 'strong'", SQL_DATA, SETS, "usher_setting"},
+	{"SELECT set_config('usher.x', '1', true)", SQL_DATA, 0, "usher_setting"},
 	{"SELECT * FROM connectby(a, b, c, d, 0) AS t(e int)", SQL_DATA, OPAQUE, R_DYN},
 	{"SELECT * FROM connectby('t', 'a', 'b', '1', 0) AS t(e int)", SQL_DATA, OPAQUE, NULL},
 	{"SELECT query_to_xml($1, true, true, '')", SQL_DATA, OPAQUE, R_DYN},

@@ -387,9 +387,15 @@ static void test_alters(void **state)
 static void test_dated(void **state)
 {
 	static const char *const dated[] = {
-		"SELECT 'now'::timestamptz", "SELECT date ' TODAY'",      "SELECT E'now'",
-		"SELECT $a$yesterday$a$",    "SELECT $$Tomorrow 10:00$$", "SELECT E'\\156ow'",
+		"SELECT 'now'::timestamptz",
+		"SELECT date ' TODAY'",
+		"SELECT E'now'",
+		"SELECT $a$yesterday$a$",
+		"SELECT $$Tomorrow 10:00$$",
+		"SELECT E'\\156ow'",
 		"SELECT U&'\\006eow'",
+		"FETCH 3 FROM c",
+		"/* x */ Execute p(1)",
 	};
 	static const char *const plain[] = {
 		"SELECT 1",    "SELECT 'no'",     "SELECT now()", "SELECT ''",
@@ -398,10 +404,10 @@ static void test_dated(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(dated); i++)
-		if (!sql_is_dated(dated[i], strlen(dated[i])))
+		if (!sql_is_personal(dated[i], strlen(dated[i])))
 			fail_msg("%s", dated[i]);
 	for (size_t i = 0; i < COUNT_OF(plain); i++)
-		if (sql_is_dated(plain[i], strlen(plain[i])))
+		if (sql_is_personal(plain[i], strlen(plain[i])))
 			fail_msg("%s", plain[i]);
 }
 

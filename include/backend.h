@@ -37,6 +37,7 @@ enum expect_fate {
 enum expect_mark {
 	MARK_NONE,
 	MARK_ENDS_TXN, /* EXPECT_EXECUTE of COMMIT, ROLLBACK and the like */
+	MARK_STAYS,    /* the same, but its command tag said otherwise */
 	MARK_PORTAL,   /* EXPECT_BIND of the client's unnamed portal */
 	MARK_UNNAMED,  /* FATE_REFUSE of a Parse of the unnamed statement */
 };
@@ -167,7 +168,6 @@ enum server_taint {
 	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */
 	TAINT_PIN = 2,   /* session state of its client lives on it: stays with the client */
 	TAINT_DOUBT = 4, /* nobody else may get it at all */
-	TAINT_STATE = 8, /* with TAINT_PIN: more than settings, so not for another tenant either */
 };
 struct server_note *server_note(struct server *s);
 void server_tell_cancelled(struct server *s);

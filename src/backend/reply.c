@@ -194,6 +194,7 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 	bool passes = frame_passes(e, f->type);
 	bool whole = f->type == 'Z' || f->type == 'S' ||
 	             (f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
+	             (f->type == 'C' && e != NULL && e->mark == MARK_ENDS_TXN) ||
 	             (f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
@@ -292,6 +293,17 @@ static void frame_done(struct server *s, uint8_t type)
 	}
 }
 
+/* By the command tag. */
+static bool ends_transaction(const uint8_t *body, uint32_t len)
+{
+	static const char *const tags[] = {"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"};
+
+	for (size_t i = 0; i < COUNT_OF(tags); i++)
+		if (len == strlen(tags[i]) + 1 && memcmp(body, tags[i], len) == 0)
+			return true;
+	return false;
+}
+
 /* Looks into a message that is here whole. True: the client gets it. */
 static bool frame_look(struct server *s, const struct wire_frame *f, const uint8_t *body,
                        bool passes)
@@ -301,6 +313,10 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		return on_ready_is_passed(s, body, f->body_len);
 	case 'S':
 		on_parameter(s, body, f->body_len);
+		return passes;
+	case 'C':
+		if (!ends_transaction(body, f->body_len))
+			expect_head(s)->mark = MARK_STAYS;
 		return passes;
 	case 'D':
 		s->echoed = context_is_right(expect_head(s), body, f->body_len);

@@ -393,6 +393,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
+	identity_leaves(c, text->stmt.bits);
 	stmts_alter(c, text->stmt.bits);
 	return STEP_MORE;
 }

@@ -65,6 +65,7 @@ void identity_free(struct client *c)
 		MEM_FREE(&c->identity);
 	}
 	text_put(c->env, &c->own_portal);
+	auth_ticket_put(&c->state_of);
 	auth_ticket_put(&c->ticket);
 }
 
@@ -95,20 +96,20 @@ void identity_sent(struct client *c, const struct sql_stmt *stmt)
 {
 	struct identity *id = c->identity;
 
-	if (c->end != TXN_END_NONE) {
-		c->end_is_last = false;
+	bool is_end = identity_is_end(stmt->kind);
+
+	c->end_is_last = is_end && c->end == TXN_END_NONE;
+	if (!is_end)
 		return;
-	}
-	if (!identity_is_end(stmt->kind))
+	c->given_before_end = c->given_before_end || c->context_given;
+	c->context_given = false;
+	if (c->end != TXN_END_NONE)
 		return;
 	c->end = stmt->kind != SQL_ROLLBACK && stmt->kind != SQL_ROLLBACK_CHAIN &&
-	                         c->txn.state == TXN_BLOCK
+	                         c->txn.state != TXN_FAILED
 	                 ? TXN_END_COMMIT
 	                 : TXN_END_ROLLBACK;
-	c->end_is_last = true;
 	c->end_is_told = false;
-	c->given_before_end = c->context_given;
-	c->context_given = false;
 	/* What follows in the batch runs only if this succeeds. */
 	if (id != NULL && id->txn != NULL)
 		assign(&c->ticket,
@@ -123,10 +124,12 @@ static void resolve(struct client *c, bool ended)
 	c->end = TXN_END_NONE;
 	if (ended) {
 		identity_end(c, committed);
+		c->given_before_end = false;
 		c->context_given = given;
 		return;
 	}
 	c->context_given = given || c->given_before_end;
+	c->given_before_end = false;
 	if (id != NULL && id->txn != NULL)
 		assign(&c->ticket, id->txn);
 }
@@ -136,6 +139,13 @@ void identity_ended(struct client *c)
 {
 	if (c->end != TXN_END_NONE)
 		resolve(c, true);
+}
+
+/* The same, but it was something else: which statement a portal holds is the server's to know. */
+void identity_stays(struct client *c)
+{
+	if (c->end != TXN_END_NONE)
+		resolve(c, false);
 }
 
 /* ReadyForQuery: c->batch_failed says whether anything in the batch did. */
@@ -157,19 +167,22 @@ void identity_ready(struct client *c, char status)
 			c->end = TXN_END_ROLLBACK;
 		resolve(c, status == 'I');
 	}
-	if (status == 'I')
-		c->context_given = false;
+	/* Of several transactions in the batch, which one failed? */
+	c->context_given = status != 'I' && (c->context_given || c->batch_failed);
 }
 
-/* RESET ALL, DISCARD ALL. */
+/* RESET ALL, DISCARD ALL; in a block it takes hold, or not, with its end. */
 void identity_reset(struct client *c)
 {
-	if (c->identity == NULL)
+	struct identity *id = c->identity;
+
+	if (id == NULL)
 		return;
-	auth_ticket_put(&c->identity->txn);
-	auth_ticket_put(&c->identity->pending);
-	assign(&c->identity->session, c->identity->login);
-	assign(&c->ticket, c->identity->login);
+	assign(&id->pending, id->login);
+	if (id->txn == NULL)
+		assign(&id->txn, c->ticket);
+	if (c->txn.state == TXN_NONE)
+		identity_end(c, true);
 }
 
 /* ---- the change ----------------------------------------------------------------------------- */
@@ -183,8 +196,31 @@ static struct wire_error error(const char *sqlstate, const char *message, const 
 /* What one tenant's statements left on the server must not meet another's. */
 static bool leaves_state(const struct client *c, const struct auth_ticket *ticket)
 {
-	return c->server != NULL && (server_note(c->server)->taint & TAINT_STATE) &&
-	       strcmp(ticket->tenant, c->ticket->tenant) != 0;
+	return c->state_of != NULL && strcmp(ticket->tenant, c->state_of->tenant) != 0;
+}
+
+/* A statement is sent that may leave something in the server's session. */
+void identity_leaves(struct client *c, uint32_t bits)
+{
+	if (!(bits & (SQL_MAKES_STATE | SQL_OPAQUE)))
+		return;
+	c->state_is_mixed = c->state_is_mixed || leaves_state(c, c->ticket);
+	if (c->state_of == NULL)
+		c->state_of = auth_ticket_get(c->ticket);
+}
+
+/* The tenant has changed by itself since (SET LOCAL ended, RESET ALL): the server must be cleaned
+ * before its next statement. */
+bool identity_left(const struct client *c)
+{
+	return c->state_is_mixed || leaves_state(c, c->ticket);
+}
+
+/* Another server, or none: nothing is left on it. */
+void identity_forget_left(struct client *c)
+{
+	auth_ticket_put(&c->state_of);
+	c->state_is_mixed = false;
 }
 
 static enum own place(struct client *c, const struct sql_own *own, struct auth_ticket *ticket,

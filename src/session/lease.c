@@ -181,6 +181,7 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 		server_forget_prepared(c->server);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
+	identity_leaves(c, stmt->bits);
 	stmts_alter(c, stmt->bits);
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */
 	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN ||
@@ -195,5 +196,6 @@ void lease_give_back(struct client *c)
 
 	c->server = NULL;
 	portals_forget(c);
+	identity_forget_left(c);
 	pool_release(server);
 }

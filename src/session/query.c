@@ -44,6 +44,8 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 {
 	if (c->server == NULL) {
 		txn_failed_here(&c->txn);
+		if (c->txn.state == TXN_NONE)
+			identity_end(c, false);
 		client_put_error(c, e);
 		client_put_ready(c);
 		c->batch_open = false;

@@ -75,6 +75,8 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		portal_outcome(c, outcome);
 	if (e->mark == MARK_UNNAMED && outcome == EXPECT_FAILED)
 		text_put(c->env, &c->unnamed);
+	if (outcome == EXPECT_DONE && e->mark == MARK_STAYS)
+		identity_stays(c);
 	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN)
 		identity_ended(c);
 	else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
@@ -111,8 +113,6 @@ static void note_taint(struct client *c)
 	c->batch_bits = 0;
 	if (bits & (SQL_MAKES_STATE | SQL_SETS_SESSION))
 		note->taint |= TAINT_PIN | TAINT_SCRUB;
-	if (bits & SQL_MAKES_STATE)
-		note->taint |= TAINT_STATE;
 	if (bits & (SQL_OPAQUE | SQL_RESETS_ALL))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
@@ -131,7 +131,9 @@ static void note_taint(struct client *c)
 	}
 	stmts_forget(c);
 	if (bits & SQL_RESETS_ALL)
-		note->taint &= (uint8_t) ~(TAINT_PIN | TAINT_STATE);
+		identity_forget_left(c);
+	if (bits & SQL_RESETS_ALL)
+		note->taint &= (uint8_t)~TAINT_PIN;
 }
 
 /* All counting costs 0.2 to 0.4 % of a transaction's instructions (callgrind, SELECT 1). */
@@ -155,6 +157,8 @@ static bool on_ready(void *owner, char status)
 
 	txn_ready(&c->txn, status);
 	if (c->txn.state == TXN_NONE) {
+		/* What SET LOCAL changed is as it was. */
+		c->alterations += c->alterations > 0;
 		c->is_chained = false;
 		portals_forget(c);
 	}
@@ -208,7 +212,10 @@ bool relay_end_batch(struct client *c)
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)
 		return true;
-	if (!(server_note(c->server)->taint & TAINT_PIN) && !c->is_for_session)
+	if (identity_left(c))
+		server_note(c->server)->taint |= TAINT_SCRUB;
+	if (identity_left(c) ||
+	    (!(server_note(c->server)->taint & TAINT_PIN) && !c->is_for_session))
 		lease_give_back(c);
 	if (c->env->is_draining)
 		session_fail(c, CLOSE_SHUTDOWN);

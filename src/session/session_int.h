@@ -120,8 +120,12 @@ struct client {
 	bool is_counted;            /* among those that limits are for */
 	struct auth_ticket *ticket; /* whose tenant the next statement has */
 	struct identity *identity;  /* NULL: usher.token was never set */
-	char *startup_token;        /* usher.token among the startup options, until it is checked */
-	char *settings;             /* startup settings, made on every server: "name\0value\0"... */
+	/* Whose statements left something in the session of the server at hand; NULL: nobody's.
+	 * And whether another tenant's did so, too. */
+	struct auth_ticket *state_of;
+	bool state_is_mixed;
+	char *startup_token; /* usher.token among the startup options, until it is checked */
+	char *settings;      /* startup settings, made on every server: "name\0value\0"... */
 	size_t settings_len;
 	bool settings_linger;      /* a server that had them is scrubbed before the next client */
 	struct timer finish_timer; /* the client has said all it will say */
@@ -240,6 +244,10 @@ enum step identity_describe(struct client *c, bool is_statement);
 enum step identity_execute(struct client *c);
 void identity_sent(struct client *c, const struct sql_stmt *stmt);
 void identity_ended(struct client *c);
+void identity_stays(struct client *c);
+void identity_leaves(struct client *c, uint32_t bits);
+bool identity_left(const struct client *c);
+void identity_forget_left(struct client *c);
 void identity_ready(struct client *c, char status);
 bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);

@@ -399,22 +399,77 @@ static bool op_may_end_in_sign(const uint8_t *op, uint32_t len)
 	return false;
 }
 
+/* A run of + and - is as many operators, each found by looking at the whole rest of the run, here
+ * as in scan.l: seconds for 20,000 of them. No operator is as long as this (NAMEDATALEN). */
+#define OPERATOR_RUN_MAX 64
+
 static void lex_operator(struct sql_lexer *lexer, struct sql_token *token)
 {
 	const uint8_t *op = lexer->text + lexer->pos;
 	uint32_t max = lexer->len - lexer->pos, len = 1;
 
-	for (; len < max && char_classes[op[len]] == CC_OP; len++)
+	for (; len < max && len <= OPERATOR_RUN_MAX && char_classes[op[len]] == CC_OP; len++)
 		if ((op[len - 1] == '/' && op[len] == '*') ||
 		    (op[len - 1] == '-' && op[len] == '-')) {
 			len--; /* a comment starts inside */
 			break;
 		}
+	if (len > OPERATOR_RUN_MAX) {
+		token_bad(lexer, token);
+		return;
+	}
 	if (len > 1 && (op[len - 1] == '+' || op[len - 1] == '-') &&
 	    !op_may_end_in_sign(op, len - 1))
 		while (len > 1 && (op[len - 1] == '+' || op[len - 1] == '-'))
 			len--;
 	token_set(lexer, token, TOKEN_OP, lexer->pos + len);
+}
+
+bool sql_has_operator_run(const char *text, size_t len)
+{
+	struct sql_lexer lexer;
+	struct sql_token token = {0};
+	uint32_t run = 0;
+
+	/* Most texts have none, not even in a literal or comment. */
+	for (size_t i = 0; i < len && run <= OPERATOR_RUN_MAX; i++)
+		run = char_classes[(uint8_t)text[i]] == CC_OP ? run + 1 : 0;
+	if (run <= OPERATOR_RUN_MAX)
+		return false;
+	sql_lexer_init(&lexer, text, len);
+	while (token.kind != TOKEN_BAD) {
+		sql_lexer_next(&lexer, &token);
+		if (token.kind == TOKEN_END)
+			return false;
+	}
+	return token.start < len && char_classes[(uint8_t)text[token.start]] == CC_OP;
+}
+
+void sql_blank_comments(const char *text, size_t len, struct buf *out)
+{
+	struct sql_lexer lexer;
+	struct sql_token token;
+	uint32_t at = 0;
+
+	out->len = 0;
+	buf_put(out, text, len);
+	buf_put_u8(out, 0);
+	sql_lexer_init(&lexer, text, len);
+	do {
+		sql_lexer_next(&lexer, &token);
+		while (at < token.start) {
+			uint32_t end = at + 1;
+
+			if (char_classes[lexer.text[at]] != CC_SPACE) {
+				end = lexer.text[at] == '-' ? skip_line_comment(&lexer, at)
+				                            : skip_block_comment(&lexer, at);
+				end = end < token.start ? end : token.start;
+				memset(out->data + at, ' ', end - at);
+			}
+			at = end;
+		}
+		at = token.end;
+	} while (token.kind != TOKEN_END && token.kind != TOKEN_BAD);
 }
 
 void sql_lexer_init(struct sql_lexer *lexer, const char *text, size_t len)

@@ -1,33 +1,33 @@
 /* Statements that one client must not have parsed for another. Constants like 'now'::timestamptz
  * are worked out when a statement is parsed; FETCH and EXECUTE get their columns from the cursor
  * or the statement that the session has at that time. Read with the lexer: any literal that
- * begins with such a word, for its type is not known here. */
+ * has such a word in it, for its type is not known here. */
 #include <string.h>
 #include <strings.h>
 
 #include "base/mem.h"
 #include "sql_int.h"
 
-static bool is_space(uint8_t c)
+static bool is_word_byte(uint8_t c)
 {
-	return c == ' ' || (c >= '\t' && c <= '\r');
+	return c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 }
 
-/* A literal with its quotes: 'x', E'x', $tag$x$tag$. */
+/* A literal, with its quotes, that has such a word anywhere in it: '{now}' is an array's. */
 static bool is_date(const uint8_t *p, const uint8_t *end)
 {
 	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
-	const uint8_t *quote = memchr(p + 1, *p == '$' ? '$' : '\'', (size_t)(end - p - 1));
+	const uint8_t *start;
 
-	if (*p != '\'')
-		p = quote != NULL ? quote : end - 1;
-	for (p++; p < end && is_space(*p);)
-		p++;
-	for (size_t i = 0; i < COUNT_OF(words); i++) {
-		size_t len = strlen(words[i]);
-
-		if ((size_t)(end - p) >= len && strncasecmp((const char *)p, words[i], len) == 0)
-			return true;
+	while (p < end) {
+		while (p < end && !is_word_byte(*p))
+			p++;
+		for (start = p; p < end && is_word_byte(*p);)
+			p++;
+		for (size_t i = 0; i < COUNT_OF(words); i++)
+			if ((size_t)(p - start) == strlen(words[i]) &&
+			    strncasecmp((const char *)start, words[i], strlen(words[i])) == 0)
+				return true;
 	}
 	return false;
 }

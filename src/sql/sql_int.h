@@ -62,6 +62,11 @@ void sql_lexer_next(struct sql_lexer *lexer, struct sql_token *token);
 bool sql_token_is(const char *text, const struct sql_token *t, const char *word);
 bool sql_token_is_char(const char *text, const struct sql_token *t, char c);
 
+/* True where an operator, or a run of signs, is longer than any operator may be. */
+bool sql_has_operator_run(const char *text, size_t len);
+/* The text with blanks for its comments, and a NUL, into out: every byte else stays in its place. */
+void sql_blank_comments(const char *text, size_t len, struct buf *out);
+
 /* ---- depth.c */
 
 /* True where the parse tree of the text might nest deeper than libpg_query's recursion may
@@ -244,6 +249,7 @@ struct sql_class {
 	struct sql_stmt *stmts; /* grows: kept from call to call */
 	unsigned n_stmts, cap;
 	const struct sql_refusal *refusal;
+	struct buf blanked; /* kept from call to call */
 	bool is_parse_error;
 	/* Where refusal is &syntax: the parser's own words. */
 	struct sql_refusal syntax;

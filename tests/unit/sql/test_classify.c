@@ -329,6 +329,9 @@ static void test_long_statements(void **state)
 		{"SELECT ARRAY[0", ", 1", "]", 300000, SQL_DATA},
 		{"SELECT 0", ",a", " FROM t", 60000, SQL_DATA},
 		{"SELECT 0", ",a", " FROM t", 70000, SQL_UNPARSED},
+		{"SELECT ", "+", "1", 3000, SQL_UNPARSED},
+		{"SET x.y = 1 ", "/**/", "", 30000, SQL_DATA},
+		{"BEGIN /* \n */", "/**/", "-- x\n", 30000, SQL_BEGIN},
 		{"SELECT '", "x", "'", 300000, SQL_DATA},
 		{"SELECT 1 -- ", "x", "\n", 300000, SQL_DATA},
 	};
@@ -346,7 +349,7 @@ static void test_long_statements(void **state)
 		mem_free(text);
 	}
 	sql_cache_stats(cache, &stats);
-	assert_int_equal(stats.entries, 6); /* the long lists of columns are not kept */
+	assert_int_equal(stats.entries, 7); /* the long lists of columns are not kept */
 	sql_cache_free(&cache);
 }
 
@@ -393,14 +396,26 @@ static void test_dated(void **state)
 		"SELECT $a$yesterday$a$",
 		"SELECT $$Tomorrow 10:00$$",
 		"SELECT E'\\156ow'",
+		"SELECT '{now}'",
+		"SELECT '04:05 today'",
+		"SELECT '[now,infinity)'",
+		"SELECT ',NOW'",
 		"SELECT U&'\\006eow'",
 		"FETCH 3 FROM c",
 		"/* x */ Execute p(1)",
 	};
-	static const char *const plain[] = {
-		"SELECT 1",    "SELECT 'no'",     "SELECT now()", "SELECT ''",
-		"SELECT $$$$", "SELECT 'to day'", "SELECT 'a",    "",
-		"SELECT E''",  "SELECT $1",       "SELECT B'0'"};
+	static const char *const plain[] = {"SELECT 1",
+	                                    "SELECT 'no'",
+	                                    "SELECT now()",
+	                                    "SELECT ''",
+	                                    "SELECT $$$$",
+	                                    "SELECT 'to day'",
+	                                    "SELECT 'know nowhere now_'",
+	                                    "SELECT 'a",
+	                                    "",
+	                                    "SELECT E''",
+	                                    "SELECT $1",
+	                                    "SELECT B'0'"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(dated); i++)

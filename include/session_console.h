@@ -43,8 +43,7 @@ size_t session_client_bytes(void);
 struct session_info {
 	const char *user, *database;
 	const char *pool_database; /* NULL: the console's */
-	const char *application_name, *tenant, *jti;
-	int64_t token_exp_s;
+	const char *application_name, *tenant;
 	const char *state; /* PgBouncer's word */
 	const char *peer;  /* "127.0.0.1:40312" */
 	const struct stream *stream;
@@ -55,6 +54,8 @@ struct session_info {
 };
 /* False: there is no client with this process id. Valid until the next event. */
 bool session_look(struct session_env *env, uint32_t pid, struct session_info *info);
+/* Whether the client uses a token with this jti, or can go back to one; its expiry then. */
+bool session_has_token(struct session_env *env, uint32_t pid, const char *jti, int64_t *exp_s);
 /* The process id of the client that has the server, 0: none has. */
 uint32_t session_of_server(const struct server *server);
 

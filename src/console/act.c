@@ -208,7 +208,7 @@ static enum visit visit_revoke(struct console *console, struct round *r)
 {
 	struct session_env *session = console->env.session;
 	const char *jti = r->command.arg;
-	struct session_info info;
+	int64_t exp_s;
 	unsigned n = 0;
 	uint32_t pid;
 
@@ -217,9 +217,9 @@ static enum visit visit_revoke(struct console *console, struct round *r)
 		return VISIT_STOP;
 	}
 	while ((pid = round_next_pid(console, r, &n)) != 0) {
-		if (!session_look(session, pid, &info) || strcmp(info.jti, jti) != 0)
+		if (!session_has_token(session, pid, jti, &exp_s))
 			continue;
-		(void)auth_revoked_add(session->revoked, jti, info.token_exp_s, clock_wall_s());
+		(void)auth_revoked_add(session->revoked, jti, exp_s, clock_wall_s());
 		(void)session_kill(session, pid, CLOSE_CLIENT_REVOKED);
 	}
 	return round_slice_ends(r);

@@ -55,6 +55,26 @@ const struct auth_ticket *identity_login(const struct client *c)
 	return c->identity != NULL ? c->identity->login : c->ticket;
 }
 
+const struct auth_ticket *identity_find(const struct client *c, const char *jti)
+{
+	const struct identity *id = c->identity;
+	const struct auth_ticket *all[] = {
+		c->ticket, id != NULL ? id->login : NULL, id != NULL ? id->session : NULL,
+		id != NULL ? id->txn : NULL, id != NULL ? id->pending : NULL};
+
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		if (all[i] != NULL && strcmp(all[i]->jti, jti) == 0)
+			return all[i];
+	}
+	return NULL;
+}
+
+bool identity_is_revoked(const struct client *c)
+{
+	return c->env->revoked != NULL && c->ticket != NULL &&
+	       auth_revoked_has(c->env->revoked, c->ticket);
+}
+
 void identity_free(struct client *c)
 {
 	if (c->identity != NULL) {

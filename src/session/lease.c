@@ -186,8 +186,10 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */
 	if (stmt->kind == SQL_COMMIT_CHAIN || stmt->kind == SQL_ROLLBACK_CHAIN ||
 	    stmt->kind == SQL_COMMIT || stmt->kind == SQL_ROLLBACK ||
-	    stmt->kind == SQL_PREPARE_TRANSACTION)
+	    stmt->kind == SQL_PREPARE_TRANSACTION) {
 		c->is_chained = true;
+		c->in_txn_us = 0;
+	}
 }
 
 void lease_give_back(struct client *c)

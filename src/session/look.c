@@ -65,8 +65,6 @@ bool session_look(struct session_env *env, uint32_t pid, struct session_info *in
 		.pool_database = c->pool != NULL ? pool_database(c->pool) : NULL,
 		.application_name = name != NULL ? name : "",
 		.tenant = c->ticket != NULL && c->pool != NULL ? c->ticket->tenant : "",
-		.jti = c->ticket != NULL ? c->ticket->jti : "",
-		.token_exp_s = c->ticket != NULL ? c->ticket->exp_s : 0,
 		.state = state_of(c),
 		.peer = c->peer.text,
 		.stream = &c->stream,
@@ -76,6 +74,17 @@ bool session_look(struct session_env *env, uint32_t pid, struct session_info *in
 		.server_pid = c->server != NULL ? server_pid(c->server) : 0,
 		.n_statements = c->stmts.count,
 	};
+	return true;
+}
+
+bool session_has_token(struct session_env *env, uint32_t pid, const char *jti, int64_t *exp_s)
+{
+	struct client *c = find(env, pid);
+	const struct auth_ticket *ticket = c != NULL ? identity_find(c, jti) : NULL;
+
+	if (ticket == NULL)
+		return false;
+	*exp_s = ticket->exp_s;
 	return true;
 }
 

@@ -11,6 +11,10 @@ bool ready_is_expired(struct client *c, enum sql_kind kind)
 	                         ? c->txn.state != TXN_NONE || c->batch_open
 	                         : c->context_given;
 
+	if (identity_is_revoked(c)) {
+		session_fail(c, CLOSE_CLIENT_REVOKED);
+		return true;
+	}
 	/* What is under way may finish; AND CHAIN does not prolong it. */
 	if ((under_way && !c->is_chained) || kind == SQL_BEGIN || kind == SQL_OWN ||
 	    c->txn.state == TXN_FAILED)

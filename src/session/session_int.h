@@ -232,6 +232,10 @@ void client_limit_leave(struct client *c);
 /* identity.c: usher.token */
 /* The token that it logged in with. */
 const struct auth_ticket *identity_login(const struct client *c);
+/* Whichever of its tokens has this jti: the one that counts now, or one that it can go back to. */
+const struct auth_ticket *identity_find(const struct client *c, const char *jti);
+/* The token that counts now. */
+bool identity_is_revoked(const struct client *c);
 void identity_free(struct client *c);
 /* The token of the startup options. False: the login is refused. */
 bool identity_begin(struct client *c, const char *token, size_t len);

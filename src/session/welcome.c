@@ -139,6 +139,11 @@ static void welcome(struct client *c, const struct server *server)
 {
 	struct buf *b = c->env->backend->scratch;
 
+	/* Since it waited for a server. */
+	if (identity_is_revoked(c)) {
+		session_fail(c, CLOSE_CLIENT_REVOKED);
+		return;
+	}
 	if (!welcome_draw_key(c))
 		return;
 	wire_put_auth(b, 0);

@@ -64,7 +64,8 @@ bool sql_token_is_char(const char *text, const struct sql_token *t, char c);
 
 /* True where an operator, or a run of signs, is longer than any operator may be. */
 bool sql_has_operator_run(const char *text, size_t len);
-/* The text with blanks for its comments, and a NUL, into out: every byte else stays in its place. */
+/* The text with blanks for its comments, and a NUL, into out: every byte else stays in its place.
+ * */
 void sql_blank_comments(const char *text, size_t len, struct buf *out);
 
 /* ---- depth.c */

@@ -48,6 +48,27 @@ static void transaction_timeout(struct replay *t)
 	server_gets(s, QUERY("ROLLBACK"));
 }
 
+/* AND CHAIN begins another one. */
+static void transaction_timeout_of_a_chain(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_start(t, INI "transaction_timeout = 5");
+	replay_warm(t, &c, &s);
+	replay_open_block(c, s);
+	for (int i = 0; i < 4; i++) {
+		replay_sleep(t, 3 * US_PER_S);
+		client_sends(c, QUERY("commit and chain"));
+		server_gets(s, QUERY("commit and chain"));
+		server_says(s, COMPLETE("COMMIT"), READY('T'));
+		client_gets(c, COMPLETE("COMMIT"), READY('T'));
+		is_open(c);
+	}
+	replay_sleep(t, 6 * US_PER_S);
+	client_gets(c, FATAL("57014", "transaction_timeout"));
+	is_closed(c);
+}
+
 static void idle_transaction_timeout(struct replay *t)
 {
 	struct actor *c, *s;
@@ -124,6 +145,7 @@ static void client_idle_timeout(struct replay *t)
 static const struct scenario scenarios[] = {
 	SCENARIO(query_timeout),
 	SCENARIO(transaction_timeout),
+	SCENARIO(transaction_timeout_of_a_chain),
 	SCENARIO(idle_transaction_timeout),
 	SCENARIO(idle_in_deferred_begin),
 	SCENARIO(client_idle_timeout),

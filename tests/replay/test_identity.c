@@ -339,6 +339,127 @@ static void state_stays_with_its_tenant(struct replay *t)
 	set_token_simply(c, "SET", "456", 'I');
 }
 
+/* SET LOCAL ends by itself: what the other tenant left is cleaned away before the next statement. */
+static void state_ends_with_the_tenant(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("begin"));
+	client_gets(c, COMPLETE("BEGIN"), READY('T'));
+	set_token_simply(c, "SET LOCAL", "456", 'T');
+	client_sends(c, QUERY("create temp table loot (a int)"));
+	server_gets(s, FIRST_DEFERRED_BEGIN, CONTEXT("456"),
+	            QUERY("create temp table loot (a int)"));
+	server_says(s, FIRST_DEFERRED_BEGIN_DONE, CONTEXT_DONE("456"), COMPLETE("CREATE TABLE"),
+	            READY('T'));
+	client_gets(c, COMPLETE("CREATE TABLE"), READY('T'));
+	client_sends(c, QUERY("commit"));
+	server_gets(s, QUERY("commit"));
+	server_says(s, COMPLETE("COMMIT"), READY('I'));
+	client_gets(c, COMPLETE("COMMIT"), READY('I'));
+	server_gets(s, QUERY("DISCARD ALL"));
+	server_says(s, COMPLETE("DISCARD ALL"), READY('I'));
+	client_sends(c, QUERY("select 1"));
+	server_gets(s, FIRST_CONTEXT("123"), QUERY("select 1"));
+}
+
+/* Also inside the batch that made it, before anybody was told. */
+static void state_of_the_batch(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, PARSE("", "create temp table loot (a int)"), BIND("", ""), EXECUTE(""),
+	             PARSE("", "commit"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_gets(s, PARSE("", "create temp table loot (a int)"), CONTEXT("123"), BIND("", ""),
+	            EXECUTE(""), PARSE("", "commit"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("CREATE TABLE"),
+	            PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("COMMIT"));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("CREATE TABLE"), PARSE_COMPLETE,
+	            BIND_COMPLETE, COMPLETE("COMMIT"));
+	client_sends(c, PARSE("", set(t, "SET", "456")), BIND("", ""), EXECUTE(""));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE);
+	server_gets(s, REFUSAL);
+	server_says(s, REFUSAL_FAILS);
+	client_gets(c, REFUSED("55006", "present tenant"));
+}
+
+/* A portal is not what we take it for: its command tag says that no transaction ended. */
+static void end_that_was_none(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	replay_open_block(c, s);
+	client_sends(c, PARSE("", "commit"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_gets(s, PARSE("", "commit"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_says(s, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SELECT 1"));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SELECT 1"));
+	client_sends(c, PARSE("", set(t, "SET", "456")), BIND("", ""), EXECUTE(""));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE);
+	server_gets(s, REFUSAL);
+	server_says(s, REFUSAL_FAILS);
+	client_gets(c, REFUSED("25001", "before any query"));
+}
+
+/* A Query that is refused here ends the batch's own transaction, and what was set in it. */
+static void undone_by_a_refused_query(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, PARSE("", set(t, "SET", "456")), BIND("", ""), EXECUTE(""),
+	             QUERY("set role x"));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SET"), REFUSED("42501", ""),
+	            READY('I'));
+	round_trip(c, s, "123");
+}
+
+/* A COMMIT ends the batch's own transaction, too. */
+static void kept_by_a_bare_commit(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, PARSE("", set(t, "SET", "456")), BIND("", ""), EXECUTE(""),
+	             PARSE("", "commit"), BIND("", ""), EXECUTE(""), SYNC);
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SET"));
+	server_gets(s, PARSE("", "commit"), BIND("", ""), EXECUTE(""), SYNC);
+	server_says(s, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("COMMIT"), READY('I'));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("COMMIT"), READY('I'));
+	round_trip(c, s, "456");
+}
+
+/* RESET ALL in a block takes hold, or not, with its end. */
+static void reset_all_in_a_block(struct replay *t)
+{
+	static const char *const ends[] = {"rollback", "commit"}, *const after[] = {"456", "123"};
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_token_simply(c, "SET", "456", 'I');
+	for (int i = 0; i < 2; i++) {
+		client_sends(c, QUERY("begin isolation level serializable"));
+		server_gets(s, QUERY("begin isolation level serializable"));
+		server_says(s, COMPLETE("BEGIN"), READY('T'));
+		client_gets(c, COMPLETE("BEGIN"), READY('T'));
+		client_sends(c, QUERY("reset all"));
+		server_gets(s, CONTEXT("456"), QUERY("reset all"));
+		server_says(s, CONTEXT_DONE("456"), COMPLETE("RESET"), READY('T'));
+		client_gets(c, COMPLETE("RESET"), READY('T'));
+		client_sends(c, QUERY("select 1"));
+		server_gets(s, CONTEXT("456"), QUERY("select 1"));
+		server_says(s, CONTEXT_DONE("456"), COMPLETE("SELECT 1"), READY('T'));
+		client_gets(c, COMPLETE("SELECT 1"), READY('T'));
+		client_sends(c, QUERY(ends[i]));
+		server_gets(s, QUERY(ends[i]));
+		server_says(s, COMPLETE(i == 0 ? "ROLLBACK" : "COMMIT"), READY('I'));
+		client_gets(c, COMPLETE(i == 0 ? "ROLLBACK" : "COMMIT"), READY('I'));
+		round_trip(c, s, after[i]);
+	}
+}
+
 static void discarded(struct replay *t)
 {
 	struct actor *c, *s;
@@ -424,6 +545,12 @@ static const struct scenario scenarios[] = {
 	SCENARIO(extended_malformed),
 	SCENARIO(refused_spellings),
 	SCENARIO(state_stays_with_its_tenant),
+	SCENARIO(state_ends_with_the_tenant),
+	SCENARIO(state_of_the_batch),
+	SCENARIO(end_that_was_none),
+	SCENARIO(undone_by_a_refused_query),
+	SCENARIO(kept_by_a_bare_commit),
+	SCENARIO(reset_all_in_a_block),
 	SCENARIO(discarded),
 	SCENARIO(goes_on_after_expiry),
 	SCENARIO(at_startup),

@@ -136,7 +136,7 @@ class Grammar:
     def batched(self):
         """A statement of an extended batch. A Parse that is answered by PgUsher takes no snapshot, and
         a Describe that prepares its statement again takes one, so whether an isolation level can be
-        set behind them differs (docs/deviations.md 12)."""
+        set behind them differs (docs/deviations.md 13)."""
         sql = self.statement()
         if sql.startswith("SET TRANSACTION ISO"):
             return "SHOW work_mem"
@@ -196,7 +196,7 @@ class Grammar:
         if kind == "whole":
             sql = self.batched()
             self._parse(step, "", sql)
-            # Some rows only of what writes nothing (docs/deviations.md 12).
+            # Some rows only of what writes nothing (docs/deviations.md 13).
             self._run(step, "", "", rows=rng.choice([0, 1, 4]) if sql.startswith("SELECT") else 0)
         elif kind == "parse":
             self._parse(step, name, self.batched())
@@ -216,7 +216,7 @@ class Grammar:
     def _describe(self, step, name, portal):
         """Of a portal with a name: a failed Query may have left the unnamed one (docs/deviations.md 2).
         Of a statement that this server has just parsed: to prepare it again takes a snapshot, and
-        an isolation level cannot be set any more (12)."""
+        an isolation level cannot be set any more (13)."""
         if portal and self.rng.random() < 0.5:
             step.add(p.describe("P", portal), "DP", f"Describe P {portal!r}")
             return

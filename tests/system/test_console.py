@@ -744,6 +744,30 @@ def test_revoked_before_it_was_used(own, keys):
     assert caught.value.code == "28000"
 
 
+def test_revoked_while_another_token_counts(own, keys):
+    """The session was opened with it, and could go back to it."""
+    proxy, console = own()
+    login = keys.token(TENANT_A, extra=("--claim", "jti=of-the-login"))
+    conn = proxy.raw(TENANT_A, secret=login)
+    conn.simple(f"SET usher.token = '{keys.token(TENANT_B)}'")
+    assert conn.scalar("SELECT DISTINCT tenant_id FROM entities") == str(TENANT_B)
+    console.do("REVOKE of-the-login")
+    assert codes_of(conn.read_to_end()) == ["28000"]
+
+
+def test_revoked_while_it_waits_for_its_first_server(own, keys):
+    proxy, console = own()
+    token = keys.token(TENANT_A, extra=("--claim", "jti=in-the-door"))
+    console.do("PAUSE")
+    conn = Connection((proxy.address[0], proxy.address[1]))
+    conn.send(pgproto.startup({"user": "app", "database": "eav", "TimeZone": "UTC"})
+              + pgproto.password(token))
+    wait_until(lambda: [r for r in console.show("POOLS") if r["cl_waiting"] != "0"], "it waits")
+    console.do("REVOKE in-the-door")
+    console.do("RESUME")
+    assert codes_of(conn.read_to_end()) == ["28000"]
+
+
 # ---- RELOAD, SHUTDOWN, signals ------------------------------------------------------------------
 
 

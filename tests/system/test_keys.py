@@ -534,3 +534,26 @@ def test_a_key_file_that_cannot_be_read_is_tried_again(make_proxy, keys, tmp_pat
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     wait_until(lambda: not try_login(proxy, keys, "ES256"), "the new keys")
     assert proxy.log().count("not valid JSON") == 1
+
+
+def test_logins_that_wait_for_keys_leave_with_their_clients(make_proxy, keys, idp,
+                                                            tmp_path_factory):
+    """They hold no place until the issuer, which hangs, has answered; and count as logins."""
+    idp.keys = [named_key(keys, "known")[1]]
+    folder = tmp_path_factory.mktemp("sock")
+    proxy = make_proxy({"jwt": jwt(idp, jwks_min_refresh="1h"),
+                        "pgusher": {"unix_socket_dir": folder}})
+    proxy.wait_log("keys fetched")
+    console = Connection.connect(f"{folder}/.s.PGSQL.{proxy.port}", "me", "pgusher", None)
+
+    def lists():
+        rows = pgproto.rows_of(console.simple("SHOW LISTS"))
+        return {row[0]: row[1] for row in rows}
+
+    stranger = token(keys, named_key(keys, "gone")[0])
+    waiting = [send_login(proxy, stranger) for _ in range(5)]
+    wait_until(lambda: lists()["login_clients"] == "5", "five logins")
+    for conn in waiting:
+        conn.sock.close()
+    wait_until(lambda: lists()["used_clients"] == "1", "only the console is left")
+    assert lists()["login_clients"] == "0"

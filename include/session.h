@@ -43,6 +43,7 @@ struct session_env {
 	_Atomic int *n_clients;       /* of all workers */
 	int client_room;              /* as many may be connected, logged in or not; 0: no limit */
 	size_t n_here;                /* of this one */
+	size_t n_ready;               /* of these, in PHASE_READY */
 	size_t n_consoles;            /* of these, admin clients */
 	_Atomic int *n_all_consoles;  /* of n_clients; needed where there is a console */
 	struct counters nobody;       /* what clients do that have no pool */

@@ -3,8 +3,11 @@
  * out with a line in the log, as the RFC wants; a set without any usable key is an error, and so
  * are two usable keys with one kid, because the token would then choose between them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "auth_int.h"
 #include "base/assert.h"
@@ -14,15 +17,34 @@
 
 #define JWKS_MAGIC 0xa07c3a5eu
 
-char *auth_jwks_read_file(const char *path, size_t *len, char *err, size_t err_size)
+/* A regular one: without O_NONBLOCK the open of a named pipe that nobody writes to waits for good,
+ * and the probe's thread, which polls this, with it. */
+static FILE *key_file_open(const char *path, char *err, size_t err_size)
 {
-	FILE *file = fopen(path, "re");
-	char *text;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	FILE *file = NULL;
 
-	if (file == NULL) {
+	if (fd < 0) {
 		snprintf(err, err_size, "%s: %s", path, strerror(errno));
 		return NULL;
 	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		snprintf(err, err_size, "%s: not a regular file", path);
+	else if ((file = fdopen(fd, "r")) == NULL)
+		snprintf(err, err_size, "%s: %s", path, strerror(errno));
+	if (file == NULL)
+		close(fd);
+	return file;
+}
+
+char *auth_jwks_read_file(const char *path, size_t *len, char *err, size_t err_size)
+{
+	FILE *file = key_file_open(path, err, err_size);
+	char *text;
+
+	if (file == NULL)
+		return NULL;
 	/* The byte over the limit tells a file of exactly that size from a longer one. */
 	text = mem_alloc(AUTH_KEY_FILE_MAX + 1);
 	*len = fread(text, 1, AUTH_KEY_FILE_MAX + 1, file);

@@ -48,7 +48,7 @@ struct server_process {
 	unsigned n_events;
 	struct mailbox *mailbox;
 	unsigned n_ended;
-	bool is_draining;
+	bool is_draining; /* after a signal: the next one ends at once */
 	int ready_fd;        /* of -d: who waits for us to be ready; 0: nobody */
 	char unix_path[256]; /* "": none, or no longer ours */
 	struct stat unix_stat;
@@ -104,13 +104,14 @@ static bool make_tls(struct server_process *p, struct tls_error *err)
 }
 
 /* Reads the files of client_tls_* again, for handshakes to come; one that is no good changes
- * nothing. */
-static void reload_tls(struct server_process *p)
+ * nothing, and is in why. */
+static void reload_tls(struct server_process *p, char *why, size_t why_size)
 {
 	struct tls_error err;
 
 	if (!make_tls(p, &err)) {
 		log_error("TLS stays as it was: %s: %s", err.key, err.text);
+		snprintf(why, why_size, "TLS stays as it was: %s: %.440s", err.key, err.text);
 		return;
 	}
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
@@ -190,7 +191,7 @@ static void reload(struct server_process *p, char *err, size_t err_size)
 		log_error("%s", err);
 	}
 	probe_refresh_keys(p->probe);
-	reload_tls(p);
+	reload_tls(p, err, err_size);
 }
 
 static void on_hangup(evutil_socket_t sig, short what, void *arg)
@@ -227,10 +228,10 @@ static void hold_signals(int how)
 
 /* ---- the console's orders -------------------------------------------------------------------- */
 
-/* The answer is posted before the drain, so the client gets it first. */
+/* The answer is posted before the drain, so the client gets it first. A SIGTERM that comes behind
+ * WAIT_FOR_* is the first one: transactions have shutdown_timeout from then on. */
 static void shut_down(struct server_process *p, enum console_order_kind kind)
 {
-	p->is_draining = true;
 	for (unsigned i = 0; i < p->shared.n_workers; i++) {
 		if (kind == ORDER_SHUTDOWN_CLIENTS)
 			worker_wait_clients(p->shared.workers[i]);

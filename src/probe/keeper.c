@@ -35,7 +35,8 @@
 struct source {
 	struct keeper *keeper;
 	const struct conf_jwt *conf;
-	struct stat seen; /* the file, when it was last read */
+	struct stat seen; /* the file, when it was last read with success */
+	char file_error[512]; /* why it cannot be read now; "": it can */
 	struct auth_jwks *file, *url;
 	uint8_t digest[SHA256_BYTES]; /* of the text that `url` was made from */
 	struct fetch *fetch;          /* under way */
@@ -117,10 +118,13 @@ static void answer_all(struct keeper *k, struct list *orders, bool is_final)
 static bool same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* True: there are new keys. False with err "" where there is nothing new. */
+/* True: there are new keys. False with err "" where there is nothing new. What could not be read is
+ * tried again at the next poll: it may have been half a copy, or not ours to read yet. */
 static bool source_load(struct source *s, bool force, char *err, size_t err_size)
 {
 	const char *path = s->conf->jwks_file;
@@ -131,14 +135,22 @@ static bool source_load(struct source *s, bool force, char *err, size_t err_size
 	if (path[0] == '\0' || (stat(path, &now) != 0 && !force) ||
 	    (!force && same_file(&now, &s->seen)))
 		return false;
-	s->seen = now;
 	fresh = auth_jwks_load(path, err, err_size);
 	count(fresh != NULL ? &s->keeper->file_reads : &s->keeper->file_failures);
 	if (fresh == NULL)
 		return false;
 	auth_jwks_put(&s->file);
 	s->file = fresh;
+	s->seen = now;
 	return true;
+}
+
+/* Says so once a reason; at an order (RELOAD) every time. */
+static void source_note_file(struct source *s, const char *err, bool force)
+{
+	if (err[0] != '\0' && (force || strcmp(err, s->file_error) != 0))
+		log_error("the old keys stay: %s", err);
+	snprintf(s->file_error, sizeof(s->file_error), "%s", err);
 }
 
 static void read_files(struct keeper *k, bool force)
@@ -153,9 +165,9 @@ static void read_files(struct keeper *k, bool force)
 			log_info("keys read from %s: %zu", s->conf->jwks_file,
 			         auth_jwks_count(s->file));
 			changed = true;
-		} else if (err[0] != '\0') {
-			log_error("the old keys stay: %s", err);
+			err[0] = '\0';
 		}
+		source_note_file(s, err, force);
 	}
 	if (changed)
 		publish(k);

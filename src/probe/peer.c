@@ -5,9 +5,9 @@
  *   peers_add ─► waiting ─► job_start: connect ─► job_send ─► the peer closes: answered
  *
  * What must hold: nobody can make many of one. A request is passed on once at most (its process
- * id is marked, see include/session.h), costs one connection to the peer, and its asker holds one
- * to us meanwhile. Not more than PEER_JOBS_MAX are under way to a peer, so that one that is dead
- * keeps no other from its cancels. Whatever fails is dropped: the key may have been made up. */
+ * id is marked, see include/session.h), costs one connection to the peer. Not more than PEER_JOBS_MAX
+ * are under way to a peer, so that one that is dead keeps no other from its cancels, and not more
+ * than PEER_WAITING_MAX wait for it, for their askers may have gone. Whatever fails is dropped: the key may have been made up. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -30,6 +30,7 @@
 
 #define PEER_IDS 128
 #define PEER_JOBS_MAX 64 /* under way to one peer; more wait */
+#define PEER_WAITING_MAX 10000
 #define PEER_TIMEOUT_US (60 * US_PER_S)
 #define PEER_RETRY_MS 20 /* a unix socket's queue is full: nothing tells when it is not */
 #define PEER_LOG_US (10 * US_PER_S)
@@ -39,7 +40,7 @@ struct peers {
 	bool is_closed;
 	struct event_base *base;
 	struct list waiting[PEER_IDS], sent[PEER_IDS];
-	unsigned n_sent[PEER_IDS];
+	unsigned n_sent[PEER_IDS], n_waiting[PEER_IDS];
 	/* Once in a while the log has the newest failure and the number of those before it. */
 	int64_t logged_us;
 	unsigned n_unlogged;
@@ -84,6 +85,7 @@ static void job_end(struct peer_job *job, const char *why)
 	if (job->fd >= 0)
 		close(job->fd);
 	list_remove(&job->link);
+	job->peers->n_waiting[job->id] -= job->is_waiting;
 	mem_free(job);
 	order->ok = why == NULL;
 	mailbox_post(order->reply_to, &order->mail);
@@ -200,6 +202,7 @@ static void peers_send(struct peers *peers, int id)
 	       (link = list_pop_front(&peers->waiting[id])) != NULL) {
 		list_push_back(&peers->sent[id], link);
 		peers->n_sent[id]++;
+		peers->n_waiting[id]--;
 		LIST_MEMBER(link, struct peer_job, link)->is_waiting = false;
 		job_start(LIST_MEMBER(link, struct peer_job, link));
 	}
@@ -247,18 +250,19 @@ void peers_add(struct peers *peers, struct peer_cancel *order)
 	struct peer_job *job;
 
 	OBJ_CHECK(peers, PEERS_MAGIC);
-	if (peers->is_closed) {
+	MUST(order->peer->id > 0 && order->peer->id < PEER_IDS);
+	if (peers->is_closed || peers->n_waiting[order->peer->id] >= PEER_WAITING_MAX) {
 		order->ok = false;
 		mailbox_post(order->reply_to, &order->mail);
 		return;
 	}
-	MUST(order->peer->id > 0 && order->peer->id < PEER_IDS);
 	job = mem_zalloc(sizeof(*job));
 	job->peers = peers;
 	job->order = order;
 	job->id = order->peer->id;
 	job->fd = -1;
 	job->is_waiting = true;
+	peers->n_waiting[job->id]++;
 	list_push_back(&peers->waiting[job->id], &job->link);
 	MUST(evtimer_assign(&job->io, peers->base, on_job_io, job) == 0);
 	MUST(evtimer_assign(&job->timeout, peers->base, on_job_timeout, job) == 0);

@@ -36,7 +36,7 @@ uint32_t *session_pids(struct session_env *env, size_t *n)
 
 size_t session_n_logins(const struct session_env *env)
 {
-	return env->n_here - env->by_pid.count;
+	return env->n_here - env->n_ready - env->n_consoles;
 }
 
 size_t session_client_bytes(void)

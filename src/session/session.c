@@ -322,8 +322,10 @@ static void look_at_peer(struct client *c)
 		break;
 	case STREAM_PEER_FINISHED:
 		/* During the login it is no half-closed client that wants its reply: it has given
-		 * up, and would hold its place until client_login_timeout. */
-		if (c->phase == PHASE_WELCOME)
+		 * up, and would hold its place until client_login_timeout, or until the issuer has
+		 * answered. */
+		if (c->phase == PHASE_WELCOME || c->phase == PHASE_KEYS ||
+		    c->phase == PHASE_CANCEL)
 			session_close(c, CLOSE_CLIENT_EOF);
 		else if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
 		         !timer_is_armed(&c->finish_timer))
@@ -344,7 +346,7 @@ static void on_readable(void *owner)
 	struct client *c = owner;
 
 	/* Blocked already: this is not a message, or not one that is wanted now. */
-	if ((c->phase != PHASE_READY && c->phase != PHASE_CONSOLE && c->phase != PHASE_WELCOME) ||
+	if (c->phase == PHASE_STARTUP || c->phase == PHASE_PASSWORD || c->phase == PHASE_CLOSED ||
 	    can_take(c)) {
 		session_run(c);
 		return;
@@ -510,6 +512,7 @@ void session_settle(struct client *c)
 
 	if (c->closing == CLOSE_NONE || c->phase == PHASE_CLOSED || c->is_running)
 		return;
+	env->n_ready -= c->phase == PHASE_READY;
 	c->phase = PHASE_CLOSED;
 	log_end(c);
 	if (!c->is_told && (c->server == NULL || !server_is_mid_message(c->server))) {

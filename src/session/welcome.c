@@ -158,6 +158,7 @@ static void welcome(struct client *c, const struct server *server)
 	c->waiter.on_granted = lease_granted;
 	c->waiter.on_refused = lease_refused;
 	c->phase = PHASE_READY;
+	c->env->n_ready++;
 	deadline_ready(c);
 }
 

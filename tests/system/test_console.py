@@ -18,6 +18,7 @@ import pytest
 import pgproto
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
+from idp import make_ca
 from pgproto import Connection, ConnectionClosed, LoginError, PgError, codes_of, errors_of, rows_of
 from proxy import free_port
 
@@ -782,6 +783,16 @@ def test_reload(own, keys, tmp_path):
     assert "cannot open" in error_of(console.run, "RELOAD")["M"]
 
 
+def test_reload_says_when_tls_stays(own, tmp_path):
+    _, cert, key = make_ca(tmp_path)
+    proxy, console = own(client_tls_sslmode="allow", client_tls_cert_file=cert,
+                         client_tls_key_file=key)
+    assert console.do("RELOAD") == "RELOAD"
+    with open(cert, "w") as file:
+        file.write("no certificate")
+    assert "TLS stays as it was" in error_of(console.run, "RELOAD")["M"]
+
+
 def ends(proxy, status=0):
     assert proxy.process.wait(30) == status
     proxy.process = None
@@ -833,6 +844,24 @@ def test_shutdown_when_clients_have_gone(own):
         assert str(conn.pid) in [row["id"] for row in console.show("CLIENTS")]
         time.sleep(0.1)  # two polls of a worker's
     conn.terminate()
+    ends(proxy)
+
+
+@pytest.mark.parametrize("what", ["CLIENTS", "SERVERS"])
+def test_sigterm_while_shutdown_waits(own, what):
+    """It is the first one: transactions have shutdown_timeout; the second ends at once."""
+    proxy, console = own()
+    conn = proxy.raw(TENANT_A)
+    conn.simple("BEGIN")
+    conn.simple("SELECT 1")
+    console.conn.send(pgproto.query(f"SHUTDOWN WAIT_FOR_{what}"))
+    assert pgproto.tags_of(console.conn.read_until_ready()) == ["SHUTDOWN"]
+    proxy.process.send_signal(signal.SIGTERM)
+    proxy.wait_log("SIGTERM: waiting for transactions to end")
+    assert conn.scalar("SELECT 5") == "5"
+    proxy.process.send_signal(signal.SIGTERM)
+    proxy.wait_log("SIGTERM: ending")
+    assert codes_of(conn.read_to_end()) == ["57P01"]
     ends(proxy)
 
 

@@ -482,3 +482,78 @@ def test_check_reads_every_sections_files(keys, make_proxy, tmp_path, certificat
         checked = run_binary("check", "-c", good.ini)
         assert checked.returncode == 1 and key in checked.stderr and "bad.json" in checked.stderr
         good.sections[section][key] = keys.jwks_file if key == "jwks_file" else certificate[0]
+
+
+def algorithms(keys, *names):
+    with open(keys.jwks_file) as f:
+        text = f.read()
+    kept = [k for k in json.loads(text)["keys"] if k["kty"] in names]
+    return text, json.dumps({"keys": kept})
+
+
+def replace(path, text):
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    os.rename(path + ".new", path)
+
+
+def try_login(proxy, keys, alg):
+    try:
+        Connection.connect(proxy.address, "app", "eav", keys.token(TENANT_A, alg=alg)).close()
+        return True
+    except LoginError:
+        return False
+
+
+def test_a_key_file_that_is_a_pipe_for_a_moment(make_proxy, keys, tmp_path):
+    path = str(tmp_path / "jwks.json")
+    both, rsa = algorithms(keys, "RSA")
+    replace(path, both)
+    proxy = make_proxy({"jwt": {"jwks_file": path}})
+    os.unlink(path)
+    os.mkfifo(path)
+    proxy.wait_log("not a regular file")
+    replace(path, rsa)
+    wait_until(lambda: not try_login(proxy, keys, "ES256"), "the new keys")
+    assert try_login(proxy, keys, "RS256")
+
+
+def test_a_key_file_that_cannot_be_read_is_tried_again(make_proxy, keys, tmp_path):
+    """Same inode, size and mtime: only the change time tells, and that not of a failed read."""
+    path = str(tmp_path / "jwks.json")
+    both, rsa = algorithms(keys, "RSA")
+    replace(path, both)
+    proxy = make_proxy({"jwt": {"jwks_file": path}})
+    before = os.stat(path)
+    with open(path, "r+") as f:
+        f.write("x" * len(both))
+    proxy.wait_log("not valid JSON")
+    assert try_login(proxy, keys, "ES256")
+    with open(path, "r+") as f:
+        f.write(rsa.ljust(len(both)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    wait_until(lambda: not try_login(proxy, keys, "ES256"), "the new keys")
+    assert proxy.log().count("not valid JSON") == 1
+
+
+def test_logins_that_wait_for_keys_leave_with_their_clients(make_proxy, keys, idp,
+                                                            tmp_path_factory):
+    """They hold no place until the issuer, which hangs, has answered; and count as logins."""
+    idp.keys = [named_key(keys, "known")[1]]
+    folder = tmp_path_factory.mktemp("sock")
+    proxy = make_proxy({"jwt": jwt(idp, jwks_min_refresh="1h"),
+                        "pgusher": {"unix_socket_dir": folder}})
+    proxy.wait_log("keys fetched")
+    console = Connection.connect(f"{folder}/.s.PGSQL.{proxy.port}", "me", "pgusher", None)
+
+    def lists():
+        rows = pgproto.rows_of(console.simple("SHOW LISTS"))
+        return {row[0]: row[1] for row in rows}
+
+    stranger = token(keys, named_key(keys, "gone")[0])
+    waiting = [send_login(proxy, stranger) for _ in range(5)]
+    wait_until(lambda: lists()["login_clients"] == "5", "five logins")
+    for conn in waiting:
+        conn.sock.close()
+    wait_until(lambda: lists()["used_clients"] == "1", "only the console is left")
+    assert lists()["login_clients"] == "0"

@@ -5,9 +5,10 @@
  *   peers_add ─► waiting ─► job_start: connect ─► job_send ─► the peer closes: answered
  *
  * What must hold: nobody can make many of one. A request is passed on once at most (its process
- * id is marked, see include/session.h), costs one connection to the peer. Not more than PEER_JOBS_MAX
- * are under way to a peer, so that one that is dead keeps no other from its cancels, and not more
- * than PEER_WAITING_MAX wait for it, for their askers may have gone. Whatever fails is dropped: the key may have been made up. */
+ * id is marked, see include/session.h), costs one connection to the peer. Not more than
+ * PEER_JOBS_MAX are under way to a peer, so that one that is dead keeps no other from its
+ * cancels, and not more than PEER_WAITING_MAX wait for it, for their askers may have gone.
+ * Whatever fails is dropped: the key may have been made up. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event_struct.h>

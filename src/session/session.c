@@ -324,8 +324,7 @@ static void look_at_peer(struct client *c)
 		/* During the login it is no half-closed client that wants its reply: it has given
 		 * up, and would hold its place until client_login_timeout, or until the issuer has
 		 * answered. */
-		if (c->phase == PHASE_WELCOME || c->phase == PHASE_KEYS ||
-		    c->phase == PHASE_CANCEL)
+		if (c->phase == PHASE_WELCOME || c->phase == PHASE_KEYS || c->phase == PHASE_CANCEL)
 			session_close(c, CLOSE_CLIENT_EOF);
 		else if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
 		         !timer_is_armed(&c->finish_timer))

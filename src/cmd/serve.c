@@ -48,7 +48,7 @@ struct server_process {
 	unsigned n_events;
 	struct mailbox *mailbox;
 	unsigned n_ended;
-	bool is_draining; /* after a signal: the next one ends at once */
+	bool is_draining;    /* after a signal: the next one ends at once */
 	int ready_fd;        /* of -d: who waits for us to be ready; 0: nobody */
 	char unix_path[256]; /* "": none, or no longer ours */
 	struct stat unix_stat;

@@ -35,7 +35,7 @@
 struct source {
 	struct keeper *keeper;
 	const struct conf_jwt *conf;
-	struct stat seen; /* the file, when it was last read with success */
+	struct stat seen;     /* the file, when it was last read with success */
 	char file_error[512]; /* why it cannot be read now; "": it can */
 	struct auth_jwks *file, *url;
 	uint8_t digest[SHA256_BYTES]; /* of the text that `url` was made from */
@@ -118,8 +118,7 @@ static void answer_all(struct keeper *k, struct list *orders, bool is_final)
 static bool same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
 	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 

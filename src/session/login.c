@@ -469,12 +469,29 @@ static struct auth_request request_for(const struct client *c, const char *token
 	};
 }
 
+/* A statement cannot wait for the issuer's keys, but the next try may find them. One order a
+ * client: he can make as many tokens up as he likes. */
+static const char *order_keys(struct client *c, const struct auth_request *request,
+                              enum auth_reason reason)
+{
+	int section = auth_refetch(request, reason);
+
+	if (section < 0)
+		return NULL;
+	if (!c->keys_ordered)
+		c->env->await_keys(c->env->worker, c->pid, (unsigned)section);
+	c->keys_ordered = c->pid != 0;
+	return "The issuer's keys are being fetched: try again.";
+}
+
 enum auth_reason login_verify(struct client *c, const char *token, size_t len,
-                              struct auth_ticket **ticket)
+                              struct auth_ticket **ticket, const char **hint)
 {
 	struct auth_request request = request_for(c, token, len);
+	enum auth_reason reason = auth_verify(c->env->auth, &request, ticket);
 
-	return auth_verify(c->env->auth, &request, ticket);
+	*hint = reason == AUTH_UNKNOWN_KEY ? order_keys(c, &request, reason) : NULL;
+	return reason;
 }
 
 /* The issuer may have the key by now: the login waits for the next fetch of its keys. The token
@@ -496,6 +513,8 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
 {
 	struct client *c = welcome_find(env, asker);
 
+	if (c != NULL)
+		c->keys_ordered = false;
 	if (c == NULL || c->phase != PHASE_KEYS)
 		return;
 	map_remove(&env->by_pid, &c->by_pid);

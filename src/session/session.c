@@ -80,6 +80,9 @@ void client_put_ready(struct client *c)
 	c->counters->xact_count += c->txn.state == TXN_NONE;
 	wire_put_ready(c->env->backend->scratch, txn_status(&c->txn));
 	client_put(c, c->env->backend->scratch);
+	/* As relay_end_batch. */
+	if (c->env->is_draining && session_is_idle(c))
+		session_fail(c, CLOSE_SHUTDOWN);
 }
 
 void client_put_error(struct client *c, const struct wire_error *e)
@@ -324,8 +327,7 @@ static void look_at_peer(struct client *c)
 		/* During the login it is no half-closed client that wants its reply: it has given
 		 * up, and would hold its place until client_login_timeout, or until the issuer has
 		 * answered. */
-		if (c->phase == PHASE_WELCOME || c->phase == PHASE_KEYS ||
-		    c->phase == PHASE_CANCEL)
+		if (c->phase == PHASE_WELCOME || c->phase == PHASE_KEYS || c->phase == PHASE_CANCEL)
 			session_close(c, CLOSE_CLIENT_EOF);
 		else if ((c->phase == PHASE_READY || c->phase == PHASE_CONSOLE) &&
 		         !timer_is_armed(&c->finish_timer))

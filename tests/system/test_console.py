@@ -800,6 +800,32 @@ def test_shutdown_when_servers_are_free(own):
     ends(proxy)
 
 
+@pytest.mark.parametrize("how", ["simple", "extended", "deferred"])
+def test_shutdown_when_the_last_answer_is_ours(own, how):
+    """Clients whose transaction ends without a server leave like the others."""
+    proxy, console = own(query_wait_timeout="2s", max_server_conn=1, workers=1)
+    conn = proxy.raw(TENANT_A)
+    if how == "deferred":
+        conn.simple("BEGIN")
+    else:
+        busy = proxy.raw(TENANT_B)
+        busy.simple("BEGIN")
+        busy.simple("SELECT 1")
+        conn.send(pgproto.query("SELECT 2") if how == "simple" else
+                  pgproto.one_shot("SELECT 2"))
+        wait_until(lambda: console.pool()["cl_waiting"] == "1", "it waits")
+    console.conn.send(pgproto.query("SHUTDOWN WAIT_FOR_SERVERS"))
+    console.conn.read_to_end()
+    if how == "deferred":
+        assert pgproto.tags_of(conn.simple("COMMIT")) == ["COMMIT"]
+        assert codes_of(conn.read_to_end()) == ["57P01"]
+    else:
+        codes = codes_of(conn.read_to_end())
+        assert len(codes) == 2 and codes[1] == "57P01", codes
+        busy.simple("COMMIT")
+    ends(proxy)
+
+
 def test_shutdown_when_clients_have_gone(own):
     proxy, console = own()
     conn, other = proxy.raw(TENANT_A), proxy.raw(TENANT_B)

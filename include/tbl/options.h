@@ -237,6 +237,7 @@ SECTION(peer, OPTIONAL, "2",
         "One section for each PgUsher that this one shares its clients with; the name is that "
         "one's peer_id. Our own may be among them, so that all can have the same list.")
 OPTION(peer, host, STRING, REQUIRED("/run/pgusher2"), LIVE,
-       "Directory of that process's unix socket (its unix_socket_dir), or its own address.")
+       "Directory of that process's unix socket (its unix_socket_dir), or its own IP address; names "
+       "are not looked up.")
 OPTION(peer, port, PORT, DEFAULT("6432"), LIVE, "Its listen_port.")
 SECTION_END(peer)

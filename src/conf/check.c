@@ -1,5 +1,6 @@
 /* Checks that concern more than one key, after every value by itself was found good. The error
  * points at the line that asks for what is missing. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,11 +149,23 @@ static bool check_nodes(const struct check *c)
 	return true;
 }
 
+static bool is_address(const char *host)
+{
+	uint8_t bytes[sizeof(struct in6_addr)];
+
+	return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* A name would be looked up on the dialer's thread, where all connections to servers begin. */
 static bool check_peers(const struct check *c)
 {
 	for (size_t i = 0; i < c->conf->n_peers; i++) {
-		if (!c->conf->peers[i].host[0])
-			return check_fail(c, CONF_SECTION_peer, i, "host", "empty");
+		const char *host = c->conf->peers[i].host;
+
+		if (host[0] != '/' && !is_address(host))
+			return check_fail(c, CONF_SECTION_peer, i, "host",
+			                  "neither a directory (/...) nor an address: names are "
+			                  "not looked up");
 	}
 	return true;
 }

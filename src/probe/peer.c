@@ -1,14 +1,14 @@
 /* Cancel requests for the clients of another PgUsher (its peer), which came to us because the
  * kernel, or a load balancer, deals connections out and knows nothing of whose they are. On the
- * dialer's thread only, non-blocking but for the look-up of a host name.
+ * dialer's thread only, and non-blocking: a host is an address or a directory, no name.
  *
  *   peers_add ─► waiting ─► job_start: connect ─► job_send ─► the peer closes: answered
  *
  * What must hold: nobody can make many of one. A request is passed on once at most (its process
- * id is marked, see include/session.h), costs one connection to the peer. Not more than
- * PEER_JOBS_MAX are under way to a peer, so that one that is dead keeps no other from its
- * cancels, and not more than PEER_WAITING_MAX wait for it, for their askers may have gone.
- * Whatever fails is dropped: the key may have been made up. */
+ * id is marked, see include/session.h), and costs one connection to the peer. Not more than
+ * PEER_JOBS_MAX are under way to a peer, so that one that is dead keeps no other from its cancels,
+ * and not more than PEER_WAITING_MAX wait for it, for their askers may have gone. Whatever fails is
+ * dropped: the key may have been made up. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -121,7 +121,8 @@ static int connect_unix(struct peer_job *job)
 static int connect_tcp(struct peer_job *job)
 {
 	const struct conf_peer *peer = job->order->peer;
-	struct addrinfo hints = {.ai_flags = AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = {.ai_flags = AI_NUMERICSERV | AI_NUMERICHOST,
+	                         .ai_socktype = SOCK_STREAM};
 	struct addrinfo *list = NULL;
 	char service[8];
 	int code = 0;

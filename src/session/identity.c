@@ -263,6 +263,7 @@ static enum own change(struct client *c, const struct sql_own *own, bool in_txn,
 {
 	struct auth_ticket *ticket = NULL;
 	enum auth_reason reason = AUTH_OK;
+	const char *hint = NULL;
 	enum own done = OWN_ERROR;
 
 	/* Every reply has come, and none was an error: an end on its way has come true. */
@@ -282,11 +283,11 @@ static enum own change(struct client *c, const struct sql_own *own, bool in_txn,
 		return OWN_ERROR;
 	}
 	if (own->value != NULL)
-		reason = login_verify(c, own->value, own->len, &ticket);
+		reason = login_verify(c, own->value, own->len, &ticket, &hint);
 	else
 		ticket = auth_ticket_get(identity_of(c)->login);
 	if (reason != AUTH_OK)
-		*e = error(SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
+		*e = error(SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), hint);
 	else if (leaves_state(c, ticket))
 		*e = error(SQLSTATE_OBJECT_IN_USE,
 		           "the session holds state of its present tenant on the server",

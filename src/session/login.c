@@ -7,7 +7,8 @@
 #include "pool_look.h"
 #include "session_int.h"
 
-/* Admin clients get in when max_client_conn is reached: so many more. */
+/* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is one
+ * and fill these, so the one whom the kernel vouches for is not counted. */
 #define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
@@ -349,7 +350,7 @@ static enum step check_admission(struct client *c)
 	}
 	if (admin_is_wanted(c))
 		limit += CONSOLE_RESERVE;
-	if (atomic_load(c->env->n_clients) > limit) {
+	if (atomic_load(c->env->n_clients) > limit && !admin_is_local(c)) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
 		return STEP_DONE;
 	}
@@ -469,12 +470,29 @@ static struct auth_request request_for(const struct client *c, const char *token
 	};
 }
 
+/* A statement cannot wait for the issuer's keys, but the next try may find them. One order a
+ * client: he can make as many tokens up as he likes. */
+static const char *order_keys(struct client *c, const struct auth_request *request,
+                              enum auth_reason reason)
+{
+	int section = auth_refetch(request, reason);
+
+	if (section < 0)
+		return NULL;
+	if (!c->keys_ordered)
+		c->env->await_keys(c->env->worker, c->pid, (unsigned)section);
+	c->keys_ordered = c->pid != 0;
+	return "The issuer's keys are being fetched: try again.";
+}
+
 enum auth_reason login_verify(struct client *c, const char *token, size_t len,
-                              struct auth_ticket **ticket)
+                              struct auth_ticket **ticket, const char **hint)
 {
 	struct auth_request request = request_for(c, token, len);
+	enum auth_reason reason = auth_verify(c->env->auth, &request, ticket);
 
-	return auth_verify(c->env->auth, &request, ticket);
+	*hint = reason == AUTH_UNKNOWN_KEY ? order_keys(c, &request, reason) : NULL;
+	return reason;
 }
 
 /* The issuer may have the key by now: the login waits for the next fetch of its keys. The token
@@ -496,6 +514,8 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final)
 {
 	struct client *c = welcome_find(env, asker);
 
+	if (c != NULL)
+		c->keys_ordered = false;
 	if (c == NULL || c->phase != PHASE_KEYS)
 		return;
 	map_remove(&env->by_pid, &c->by_pid);

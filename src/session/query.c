@@ -46,9 +46,9 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 		txn_failed_here(&c->txn);
 		if (c->txn.state == TXN_NONE)
 			identity_end(c, false);
+		c->batch_open = false;
 		client_put_error(c, e);
 		client_put_ready(c);
-		c->batch_open = false;
 		return STEP_MORE;
 	}
 	/* The server's transaction must fail too. */

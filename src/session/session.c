@@ -80,6 +80,9 @@ void client_put_ready(struct client *c)
 	c->counters->xact_count += c->txn.state == TXN_NONE;
 	wire_put_ready(c->env->backend->scratch, txn_status(&c->txn));
 	client_put(c, c->env->backend->scratch);
+	/* As relay_end_batch. */
+	if (c->env->is_draining && session_is_idle(c))
+		session_fail(c, CLOSE_SHUTDOWN);
 }
 
 void client_put_error(struct client *c, const struct wire_error *e)

@@ -111,6 +111,7 @@ struct client {
 	/* Login. */
 	bool tls_asked, gss_asked, is_encrypted;
 	bool keys_are_final; /* fetched since the token came: no reason to wait for others */
+	bool keys_ordered;   /* of a token that was refused; no answer yet */
 	uint32_t pid, secret;
 	char *database, *user;
 	const struct conf_role *role;
@@ -213,8 +214,9 @@ void client_put_error(struct client *c, const struct wire_error *e);
 void client_flush(struct client *c);
 
 /* login.c: steps before PHASE_READY */
+/* *hint: what the client may do about a refusal, or NULL. */
 enum auth_reason login_verify(struct client *c, const char *token, size_t len,
-                              struct auth_ticket **ticket);
+                              struct auth_ticket **ticket, const char **hint);
 enum step session_step_startup(struct client *c, const uint8_t *p, size_t n, size_t *used);
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used);
 
@@ -267,6 +269,8 @@ void client_put_application_name(struct buf *b, const char *value);
 
 /* admin.c: the console's clients */
 bool admin_is_wanted(const struct client *c);
+/* The user that we run as, over the unix socket: he needs no token. */
+bool admin_is_local(const struct client *c);
 bool admin_enter(struct client *c);
 bool admin_admit(struct client *c);
 void admin_leave(struct client *c);

@@ -824,6 +824,32 @@ def test_shutdown_when_servers_are_free(own):
     ends(proxy)
 
 
+@pytest.mark.parametrize("how", ["simple", "extended", "deferred"])
+def test_shutdown_when_the_last_answer_is_ours(own, how):
+    """Clients whose transaction ends without a server leave like the others."""
+    proxy, console = own(query_wait_timeout="2s", max_server_conn=1, workers=1)
+    conn = proxy.raw(TENANT_A)
+    if how == "deferred":
+        conn.simple("BEGIN")
+    else:
+        busy = proxy.raw(TENANT_B)
+        busy.simple("BEGIN")
+        busy.simple("SELECT 1")
+        conn.send(pgproto.query("SELECT 2") if how == "simple" else
+                  pgproto.one_shot("SELECT 2"))
+        wait_until(lambda: console.pool()["cl_waiting"] == "1", "it waits")
+    console.conn.send(pgproto.query("SHUTDOWN WAIT_FOR_SERVERS"))
+    console.conn.read_to_end()
+    if how == "deferred":
+        assert pgproto.tags_of(conn.simple("COMMIT")) == ["COMMIT"]
+        assert codes_of(conn.read_to_end()) == ["57P01"]
+    else:
+        codes = codes_of(conn.read_to_end())
+        assert len(codes) == 2 and codes[1] == "57P01", codes
+        busy.simple("COMMIT")
+    ends(proxy)
+
+
 def test_shutdown_when_clients_have_gone(own):
     proxy, console = own()
     conn, other = proxy.raw(TENANT_A), proxy.raw(TENANT_B)
@@ -907,6 +933,19 @@ def test_admin_gets_in_when_it_is_full(own):
     assert caught.value.code == "53300"
     assert Console(proxy).show("CLIENTS")
     assert held and console.show("POOLS")
+
+
+def test_strangers_do_not_keep_the_local_admin_out(own, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sock")
+    proxy, console = own(max_client_conn=3, unix_socket_dir=folder)
+    strangers = [Connection(proxy.address) for _ in range(30)]
+    wait_until(lambda: console.show("LISTS")[4]["items"] == "31", "all are there")
+    path = f"{folder}/.s.PGSQL.{proxy.port}"
+    with Connection.connect(path, "whoever", "pgusher", None) as conn:
+        assert conn.rows("SHOW VERSION")
+    with pytest.raises(LoginError):
+        Console(proxy)
+    assert len(strangers) == 30
 
 
 def test_admins_ask_at_the_same_time(own):

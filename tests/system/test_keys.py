@@ -557,3 +557,19 @@ def test_logins_that_wait_for_keys_leave_with_their_clients(make_proxy, keys, id
         conn.sock.close()
     wait_until(lambda: lists()["used_clients"] == "1", "only the console is left")
     assert lists()["login_clients"] == "0"
+
+
+def test_set_token_with_a_new_key_orders_a_fetch(make_proxy, keys, idp):
+    path, public = named_key(keys, "now")
+    idp.keys = [public]
+    proxy = make_proxy({"jwt": jwt(idp)})
+    conn = Connection.connect(proxy.address, "app", "eav", token(keys, path))
+    seen = idp.requests
+    next_path, next_public = named_key(keys, "next")
+    idp.keys = [public, next_public]
+    change = f"SET usher.token = '{token(keys, next_path, TENANT_B)}'"
+    fields = pgproto.errors_of(conn.simple(change))[0]
+    assert fields["C"] == REFUSED and "being fetched" in fields["H"]
+    idp.wait_requests(seen + 1)
+    wait_until(lambda: not pgproto.errors_of(conn.simple(change)), "the new key is known")
+    assert conn.scalar("SELECT current_setting('app.current_tenant_id')") == str(TENANT_B)

@@ -272,6 +272,8 @@ def test_configuration(group, cluster, keys, tmp_path):
         ({"pgusher": {"peer_id": 1}, "peer two": {"host": "/tmp"}}, "a number from 1 to 127"),
         ({"pgusher": {"peer_id": 1}, "peer 007": {"host": "/tmp"}}, "a number from 1 to 127"),
         ({"pgusher": {"peer_id": 1}, "peer 2": {"port": 1}}, "host: required"),
+        ({"pgusher": {"peer_id": 1}, "peer 2": {"host": "localhost"}}, "names are not looked up"),
+        ({"pgusher": {"peer_id": 1}, "peer 2": {"host": "run/x"}}, "names are not looked up"),
     ):
         with pytest.raises(AssertionError, match=said):
             Proxy(cluster, keys, tmp_path, sections).start()

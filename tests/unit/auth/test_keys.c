@@ -270,7 +270,7 @@ static void test_load(void **state)
 	assert_null(auth_jwks_load(path, err, sizeof(err)));
 	assert_non_null(strstr(err, "No such file"));
 	assert_null(auth_jwks_load("/tmp", err, sizeof(err)));
-	assert_non_null(strstr(err, "regular file"));
+	assert_non_null(strstr(err, "not a regular file"));
 }
 
 int main(void)

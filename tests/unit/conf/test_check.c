@@ -147,7 +147,7 @@ static void test_tenants(void **state)
 static void test_peers(void **state)
 {
 	struct conf *conf = fixture_good("[pgusher]\npeer_id = 127\n" REST
-	                                 "[peer 2]\nhost = @\n[peer 1]\nhost = b\nport = 7\n");
+	                                 "[peer 2]\nhost = @\n[peer 1]\nhost = ::1\nport = 7\n");
 
 	(void)state;
 	assert_int_equal(conf->pgusher.peer_id, 127);
@@ -158,7 +158,12 @@ static void test_peers(void **state)
 	assert_null(conf_find_peer(conf, 3));
 	conf_put(&conf);
 	fixture_bad(REST "[peer 2]\nport = 1\n", "t.ini:8: host: required");
-	fixture_bad(REST "[peer 2]\nhost =\n", "t.ini:9: host: empty");
+	fixture_bad(REST "[peer 2]\nhost =\n",
+	            "t.ini:9: host: neither a directory (/...) nor an address: names "
+	            "are not looked up");
+	fixture_bad(REST "[peer 2]\nhost = localhost\n",
+	            "t.ini:9: host: neither a directory (/...) nor an address: names "
+	            "are not looked up");
 	fixture_bad(REST "[peer]\nhost = a\n",
 	            "t.ini:8: [peer]: the section needs a name behind its kind");
 	fixture_bad(REST "[peer 0]\nhost = a\n",

@@ -79,9 +79,14 @@ static void enter(struct client *c, bool is_admin)
 	         is_admin ? "admin" : "stats");
 }
 
+bool admin_is_local(const struct client *c)
+{
+	return admin_is_wanted(c) && c->peer.is_unix && c->peer.uid == (int64_t)geteuid();
+}
+
 bool admin_enter(struct client *c)
 {
-	if (!admin_is_wanted(c) || !c->peer.is_unix || c->peer.uid != (int64_t)geteuid())
+	if (!admin_is_local(c))
 		return false;
 	enter(c, true);
 	return true;

@@ -7,7 +7,8 @@
 #include "pool_look.h"
 #include "session_int.h"
 
-/* Admin clients get in when max_client_conn is reached: so many more. */
+/* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is
+ * one and fill these, so the one whom the kernel vouches for is not counted. */
 #define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
@@ -349,7 +350,7 @@ static enum step check_admission(struct client *c)
 	}
 	if (admin_is_wanted(c))
 		limit += CONSOLE_RESERVE;
-	if (atomic_load(c->env->n_clients) > limit) {
+	if (atomic_load(c->env->n_clients) > limit && !admin_is_local(c)) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
 		return STEP_DONE;
 	}

@@ -265,6 +265,8 @@ void client_put_application_name(struct buf *b, const char *value);
 
 /* admin.c: the console's clients */
 bool admin_is_wanted(const struct client *c);
+/* The user that we run as, over the unix socket: he needs no token. */
+bool admin_is_local(const struct client *c);
 bool admin_enter(struct client *c);
 bool admin_admit(struct client *c);
 void admin_leave(struct client *c);

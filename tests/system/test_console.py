@@ -911,6 +911,19 @@ def test_admin_gets_in_when_it_is_full(own):
     assert held and console.show("POOLS")
 
 
+def test_strangers_do_not_keep_the_local_admin_out(own, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sock")
+    proxy, console = own(max_client_conn=3, unix_socket_dir=folder)
+    strangers = [Connection(proxy.address) for _ in range(30)]
+    wait_until(lambda: console.show("LISTS")[4]["items"] == "31", "all are there")
+    path = f"{folder}/.s.PGSQL.{proxy.port}"
+    with Connection.connect(path, "whoever", "pgusher", None) as conn:
+        assert conn.rows("SHOW VERSION")
+    with pytest.raises(LoginError):
+        Console(proxy)
+    assert len(strangers) == 30
+
+
 def test_admins_ask_at_the_same_time(own):
     """Rounds of all kinds cross; whoever leaves in the middle is missed by nobody."""
     proxy, console = own()

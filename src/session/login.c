@@ -7,8 +7,8 @@
 #include "pool_look.h"
 #include "session_int.h"
 
-/* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is one
- * and fill these, so the one whom the kernel vouches for is not counted. */
+/* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is
+ * one and fill these, so the one whom the kernel vouches for is not counted. */
 #define CONSOLE_RESERVE 16
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16

@@ -457,6 +457,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
 	struct expect e = {.kind = EXPECT_EXECUTE, .fate = FATE_PASS};
 	const struct sql_stmt *stmt;
+	bool may_copy;
 	enum step step;
 
 	if (portal == NULL || cur.end - cur.at != 4)
@@ -464,6 +465,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	stmt = portal_find(c, portal);
 	if (stmt->kind == SQL_OWN)
 		return identity_execute(c);
+	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, stmt->kind);
 	if (step != STEP_MORE)
 		return not_started(c, step);
@@ -472,11 +474,11 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return refuse_no_portal(c);
 	pass_whole(c, m);
 	e.mark = identity_is_end(stmt->kind) ? MARK_ENDS_TXN : MARK_NONE;
-	e.tell = stmt->kind == SQL_COPY_IN || e.mark == MARK_ENDS_TXN;
+	e.tell = may_copy || e.mark == MARK_ENDS_TXN;
 	server_expect(c->server, &e);
 	lease_after(c, stmt);
 	c->end_is_told = e.mark == MARK_ENDS_TXN || c->end_is_told;
-	if (stmt->kind == SQL_COPY_IN) {
+	if (may_copy) {
 		/* A Sync that follows would be ignored by the server if COPY starts, and not
 		 * if it fails: what comes next waits until we know. */
 		outvec_copy(lease_send(c), flush, sizeof(flush));

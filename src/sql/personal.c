@@ -8,9 +8,10 @@
 #include "base/mem.h"
 #include "sql_int.h"
 
-static bool is_word_byte(uint8_t c)
+/* PostgreSQL's date reader takes anything else for a delimiter: 'now_', 'today00:00'. */
+static bool is_letter(uint8_t c)
 {
-	return c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+	return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 }
 
 /* A literal, with its quotes, that has such a word anywhere in it: '{now}' is an array's. */
@@ -20,9 +21,9 @@ static bool is_date(const uint8_t *p, const uint8_t *end)
 	const uint8_t *start;
 
 	while (p < end) {
-		while (p < end && !is_word_byte(*p))
+		while (p < end && !is_letter(*p))
 			p++;
-		for (start = p; p < end && is_word_byte(*p);)
+		for (start = p; p < end && is_letter(*p);)
 			p++;
 		for (size_t i = 0; i < COUNT_OF(words); i++)
 			if ((size_t)(p - start) == strlen(words[i]) &&
@@ -44,7 +45,7 @@ bool sql_is_personal(const char *text, size_t len)
 		if (sql_token_is(text, &t, starts[i]))
 			return true;
 	for (; t.kind != TOKEN_END && t.kind != TOKEN_BAD; sql_lexer_next(&lexer, &t)) {
-		if (t.kind == TOKEN_ESCAPED || t.kind == TOKEN_USTRING)
+		if (t.kind == TOKEN_ESCAPED || t.kind == TOKEN_USTRING || t.is_continued)
 			return true; /* what it says is not read here */
 		if (t.kind == TOKEN_STRING && is_date(lexer.text + t.start, lexer.text + t.end))
 			return true;

@@ -168,7 +168,7 @@ static void commit_in_a_batch_fails(struct replay *t)
 }
 
 /* What the parser does not know may do anything: the context is set in front of it, and again
- * behind it. */
+ * behind it, and what follows waits until it is known to be no COPY. */
 static void context_around_unknown_statements(struct replay *t)
 {
 	struct actor *c, *s;
@@ -177,8 +177,28 @@ static void context_around_unknown_statements(struct replay *t)
 	client_sends(c, PARSE("", "select frob frob frob"), BIND("", ""), EXECUTE(""),
 	             PARSE("", "select 1"), BIND("", ""), EXECUTE(""), SYNC);
 	server_gets(s, PARSE("", "select frob frob frob"), CONTEXT("123"), BIND("", ""),
-	            EXECUTE(""), PARSE("", "select 1"), CONTEXT("123"), BIND("", ""), EXECUTE(""),
-	            SYNC);
+	            EXECUTE(""), FLUSH);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("SELECT 1"));
+	server_gets(s, PARSE("", "select 1"), CONTEXT("123"), BIND("", ""), EXECUTE(""), SYNC);
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SELECT 1"));
+}
+
+/* If it was one, the Sync behind its data is the client's, and is answered. */
+static void unknown_statement_is_a_copy(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, PARSE("", "copy frob frob frob"), BIND("", ""), EXECUTE(""), SYNC);
+	server_gets(s, PARSE("", "copy frob frob frob"), CONTEXT("123"), BIND("", ""), EXECUTE(""),
+	            FLUSH);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COPY_IN);
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COPY_IN);
+	gets_nothing(s);
+	client_sends(c, COPY_DATA("1\n"), COPY_DONE, SYNC);
+	server_gets(s, COPY_DATA("1\n"), COPY_DONE, SYNC);
+	server_says(s, COMPLETE("COPY 1"), READY('I'));
+	client_gets(c, COMPLETE("COPY 1"), READY('I'));
 }
 
 /* A portal that is executed later than it was bound. */
@@ -257,6 +277,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(context_after_a_failed_batch),
 	SCENARIO(commit_in_a_batch_fails),
 	SCENARIO(context_around_unknown_statements),
+	SCENARIO(unknown_statement_is_a_copy),
 	SCENARIO(portal_bound_before_a_commit),
 	SCENARIO(names_of_ours_are_not_to_be_guessed),
 	SCENARIO(service_role_has_no_context),

@@ -18,7 +18,7 @@ IDLE_KINDS = (("plain", False, False), ("plain, own tokens", False, True), ("TLS
 MANY, SERVERS = 20000, 200
 LOGIN_CLIENTS = 32
 # A second, more than can be: so many tokens are made, so that none comes twice.
-LOGINS_MAX = {"HS256": 30000, "RS256": 15000}
+LOGINS_MAX = {"HS256": 40000, "RS256": 40000}
 WHO = ("usher", "bouncer")
 SELECT = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"
 LOGIN_KINDS = {"repeated": "the same token", "HS256": "distinct tokens, HS256",

@@ -104,9 +104,12 @@ static bool take_behind_torn(struct walk *w, const char *line, size_t len, const
 	return true;
 }
 
-/* A whole line ends with its newline, and its object with a bracket. */
+/* A whole line is an object in printable ASCII, and a newline. */
 static bool is_whole_line(const char *line, size_t len)
 {
+	for (size_t i = 0; i + 1 < len; i++)
+		if (line[i] < ' ' || line[i] > '~')
+			return false;
 	return len >= 2 && line[len - 2] == '}' && audit_line_prev(line, len) != NULL;
 }
 

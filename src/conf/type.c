@@ -120,7 +120,7 @@ static const struct conf_word tenant_mode_words[] = {
 
 static const struct conf_word context_mode_words[] = {
 	{"plain", CONF_CONTEXT_PLAIN, NULL},
-	{"signed", 0, "is not supported yet"},
+	{"signed", CONF_CONTEXT_SIGNED, NULL},
 	{NULL, 0, NULL},
 };
 

@@ -67,8 +67,10 @@ ALTER FUNCTION pgusher.proven_tenant_id() OWNER TO eav_owner;
 -- Policies call it as who queries. It tells nobody more than he has proven.
 GRANT EXECUTE ON FUNCTION pgusher.proven_tenant_id() TO PUBLIC;
 
--- Adds a key (hex or base64, as in PgUsher's proof_key_file), or makes an old one valid again.
-CREATE OR REPLACE FUNCTION pgusher.proof_key_add(key_text text) RETURNS bigint
+-- Adds a key (hex or base64, as in PgUsher's proof_key_file), or makes an old one valid again;
+-- is_only: and expires all others.
+CREATE OR REPLACE FUNCTION pgusher.proof_key_add(key_text text, is_only boolean DEFAULT false)
+    RETURNS bigint
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -104,6 +106,10 @@ BEGIN
     INSERT INTO pgusher.proof_keys AS k (inner_pad, outer_pad) VALUES (inner_key, outer_key)
         ON CONFLICT (inner_pad) DO UPDATE SET valid_until = 'infinity'
         RETURNING k.key_id INTO id;
+    IF is_only THEN
+        UPDATE pgusher.proof_keys k SET valid_until = now()
+         WHERE k.key_id <> id AND valid_until > now();
+    END IF;
     DELETE FROM pgusher.proof_keys WHERE valid_until < now() - interval '1 day';
     IF (SELECT count(*) FROM pgusher.proof_keys WHERE valid_until > now()) > 2 THEN
         RAISE object_not_in_prerequisite_state
@@ -113,8 +119,8 @@ BEGIN
     RETURN id;
 END
 $$;
-ALTER FUNCTION pgusher.proof_key_add(text) OWNER TO eav_owner;
-REVOKE ALL ON FUNCTION pgusher.proof_key_add(text) FROM PUBLIC, app;
+ALTER FUNCTION pgusher.proof_key_add(text, boolean) OWNER TO eav_owner;
+REVOKE ALL ON FUNCTION pgusher.proof_key_add(text, boolean) FROM PUBLIC, app;
 
 -- The row must be the tenant's that was proven, not of whatever the setting says by then: SQL may
 -- change the setting between the proof and the row.

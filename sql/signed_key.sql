@@ -15,6 +15,10 @@
 \else
     DO $$ BEGIN RAISE 'signed_key.sql: -v key_file=FILE is missing'; END $$;
 \endif
+\if :{?only}
+\else
+    \set only 0
+\endif
 \set proof_key `cat :'key_file'`
 
 BEGIN;
@@ -24,12 +28,8 @@ SET LOCAL log_min_duration_sample = -1;
 SET LOCAL log_transaction_sample_rate = 0;
 SET LOCAL log_min_error_statement = panic;
 SET LOCAL search_path = pg_catalog, pg_temp;
-SELECT pgusher.proof_key_add(:'proof_key') AS key_id \gset
+SELECT pgusher.proof_key_add(:'proof_key', :'only') AS key_id \gset
 \unset proof_key
-\if :{?only}
-    UPDATE pgusher.proof_keys SET valid_until = now()
-     WHERE key_id <> :key_id AND valid_until > now();
-\endif
 COMMIT;
 
 SELECT key_id, added_at, valid_until, valid_until > now() AS is_valid

@@ -28,8 +28,9 @@ struct prover;
 struct prover *prover_new(const struct proof_key *key);
 /* NULL is fine. */
 void prover_free(struct prover **pp);
-/* For the tenant, on the server connection of this role and process id. Costs 0.25 us, so none is kept. */
-void prover_make(struct prover *prover, const char *role, uint32_t pid, const char *tenant,
+/* For the tenant, on the server connection of this role and process id. Costs 0.25 us, so
+ * none is kept. */
+void prover_make(struct prover *p, const char *role, uint32_t pid, const char *tenant,
                  char proof[PROOF_SIZE]);
 
 #endif

@@ -103,7 +103,7 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Hexadecimal digits alone are hex, though they could be base64 as well; signed.sql does the same. */
+/* Hexadecimal digits alone are hex, though they could be base64, too; so signed.sql reads it. */
 struct proof_key *proof_key_parse(const char *text, size_t len, const char **why)
 {
 	struct proof_key *key = mem_zalloc(sizeof(*key));

@@ -3,7 +3,7 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again, reads and fetches the keys and reads the proof key and
+ *   SIGHUP          opens the log file again, reads and fetches the keys, reads the proof key and
  *                   the client_tls files again; so does RELOAD
  *   SIGUSR1         PAUSE; SIGUSR2: RESUME
  *

@@ -76,6 +76,12 @@ const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
 
+/* Appends a file that holds a secret, max bytes at most and not open to other users. NULL, or why
+ * it cannot be read. The caller wipes what is in out; with room for max + 1 bytes it does not
+ * move. */
+struct buf;
+const char *conf_secret_read(const char *path, size_t max, struct buf *out);
+
 /* Is the name in a comma list (admin_users)? */
 bool conf_list_has(const char *list, const char *name);
 /* Is this what clients name who want the console? */

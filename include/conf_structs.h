@@ -43,7 +43,7 @@ enum conf_consistency {
 	CONF_CONSISTENCY_ANALYTICS
 };
 enum conf_tenant_mode { CONF_TENANT_REQUIRED, CONF_TENANT_NONE };
-enum conf_context_mode { CONF_CONTEXT_PLAIN };
+enum conf_context_mode { CONF_CONTEXT_PLAIN, CONF_CONTEXT_SIGNED };
 enum conf_alg {
 	CONF_ALG_HS256 = 1,
 	CONF_ALG_RS256 = 2,

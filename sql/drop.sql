@@ -8,6 +8,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
+DROP SCHEMA IF EXISTS pgusher CASCADE;
 DROP FUNCTION IF EXISTS public.upsert_hot_attrs(bigint, bigint, jsonb);
 DROP TABLE IF EXISTS public.entity_jsonb;
 DROP TABLE IF EXISTS public.entities;

@@ -180,7 +180,13 @@ SECTION(context, ONCE, "", "The setting that tells PostgreSQL the tenant of a tr
 OPTION(context, setting, GUC, DEFAULT("app.current_tenant_id"), RESTART,
        "Name of the setting that row-level security reads: two names joined by a dot.")
 OPTION(context, mode, CONTEXT_MODE, DEFAULT("plain"), RESTART,
-       "plain: the setting holds the tenant. A signed context is not supported yet.")
+       "plain: the setting holds the tenant. signed: it counts only with a proof beside it, that "
+       "PgUsher has set it; the database checks that (sql/signed.sql).")
+OPTION(context, proof_setting, GUC, DEFAULT("app.tenant_proof"), RESTART,
+       "Name of the setting that holds the proof; sql/signed.sql reads the default.")
+OPTION(context, proof_key_file, FILE, EXAMPLE("/etc/pgusher/proof.key"), LIVE,
+       "File that holds the key of the proofs, not open to other users: hex or base64 of at least "
+       "32 bytes (openssl rand -hex 32). Read again by RELOAD and SIGHUP.")
 SECTION_END(context)
 
 SECTION(audit, ONCE, "",

@@ -184,7 +184,7 @@ static bool fill_password(const struct conf_doc *doc, size_t i, struct conf_erro
 		return true;
 	/* Room for all of it now: growing would leave copies of the password behind. */
 	buf_reserve(&text, CONF_MAX_PASSWORD_BYTES + 1);
-	why = conf_file_read(role->password_file, CONF_MAX_PASSWORD_BYTES, 0007, &text);
+	why = conf_secret_read(role->password_file, CONF_MAX_PASSWORD_BYTES, &text);
 	if (!why)
 		why = password_trim(&text);
 	if (!why)

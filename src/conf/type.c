@@ -127,7 +127,7 @@ static const struct conf_word audit_event_words[] = {{"auth", CONF_AUDIT_AUTH, N
 
 static const struct conf_word context_mode_words[] = {
 	{"plain", CONF_CONTEXT_PLAIN, NULL},
-	{"signed", 0, "is not supported yet"},
+	{"signed", CONF_CONTEXT_SIGNED, NULL},
 	{NULL, 0, NULL},
 };
 

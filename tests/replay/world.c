@@ -309,7 +309,8 @@ static struct conf *read_conf(const char *ini)
 
 static void start_session(struct replay *t)
 {
-	const char *protected_settings[] = {t->conf->context.setting, NULL};
+	const char *protected_settings[] = {t->conf->context.setting,
+	                                    t->conf->context.proof_setting, NULL};
 	struct pools_env pools = {.shared = t->shared,
 	                          .conf = t->conf,
 	                          .backend = &t->backend,

@@ -69,6 +69,8 @@ static const struct {
 	{"jwt", "require_tls", "yes", "yes", true},
 	{"context", "setting", "app.current_tenant_id", "app.current_tenant_id", false},
 	{"context", "mode", "plain", "plain", false},
+	{"context", "proof_setting", "app.tenant_proof", "app.tenant_proof", false},
+	{"context", "proof_key_file", "", "", true},
 	{"audit", "file", "", "", false},
 	{"audit", "events", "auth, guard, admin, route", "auth, guard, admin, route", false},
 	{"node a", "host", "localhost", NULL, true},
@@ -296,6 +298,7 @@ static void test_sample_all_uncommented(void **state)
 		{"/etc/pgusher/jwks.json", "jwks.json"},
 		{"/etc/pgusher/id-ca.crt", "cert.pem"},
 		{"/etc/pgusher/app.password", "password"},
+		{"/etc/pgusher/proof.key", "password"},
 	};
 	char *ini = printed(conf_print_sample_ini);
 	struct conf_error err;

@@ -50,17 +50,6 @@ static bool is_meant(const struct pool *pool, const char *database)
 	return pool != NULL && (database == NULL || strcmp(pool_database(pool), database) == 0);
 }
 
-/* It asks for no connection any more, so others need not make room for it. */
-static void stop_starving(struct pool *pool)
-{
-	struct pools_shared *shared = pool->pools->env.shared;
-
-	if (!pool->starving)
-		return;
-	pool->starving = false;
-	atomic_fetch_sub(&shared->node_starving[pool->starving_on - shared->nodes], 1);
-}
-
 static void close_idle(struct pool *pool, enum close_reason reason)
 {
 	while (!list_is_empty(&pool->idle))
@@ -84,7 +73,7 @@ void pools_pause(struct pools *pools, const char *database)
 			continue;
 		/* All of them first: a closed server makes room for those who want one. */
 		pools->pools[i]->is_paused = true;
-		stop_starving(pools->pools[i]);
+		pool_stop_starving(pools->pools[i]);
 	}
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (is_meant(pools->pools[i], database))
@@ -109,7 +98,7 @@ bool pools_resume(struct pools *pools, const char *database)
 		if (!is_meant(pool, database))
 			continue;
 		pool->is_paused = pause_has(pools, pool_database(pool));
-		if (!pool->is_paused && pool->n_waiters > 0)
+		if (!pool->is_paused && pool->n_wanted > 0)
 			pool_want(pool);
 	}
 	return true;

@@ -1,4 +1,4 @@
-/* PAUSE, RESUME and RECONNECT: which pools may have servers. Each worker keeps its own list of
+/* PAUSE, RESUME and RECONNECT: which pools may have servers; DISABLE and ENABLE: which new clients. Each worker keeps its own list of
  * paused names, so that nothing on the data path asks another thread; the console tells every
  * worker. Databases are known by name, because a pool may come (with its first client) after the
  * PAUSE, and because another configuration may take the place of the one at hand. */
@@ -11,9 +11,9 @@ struct paused_name {
 	char database[];
 };
 
-static struct paused_name *name_find(const struct pools *pools, const char *database)
+static struct paused_name *name_find(const struct list *names, const char *database)
 {
-	LIST_FOREACH(link, &pools->paused) {
+	LIST_FOREACH(link, names) {
 		struct paused_name *name = LIST_MEMBER(link, struct paused_name, link);
 
 		if (strcmp(name->database, database) == 0)
@@ -24,7 +24,19 @@ static struct paused_name *name_find(const struct pools *pools, const char *data
 
 bool pause_has(const struct pools *pools, const char *database)
 {
-	return pools->is_paused || name_find(pools, database) != NULL;
+	return pools->is_paused || name_find(&pools->paused, database) != NULL;
+}
+
+static void name_add(struct list *names, const char *database)
+{
+	size_t size = strlen(database) + 1;
+	struct paused_name *name;
+
+	if (name_find(names, database) != NULL)
+		return;
+	name = mem_zalloc(sizeof(*name) + size);
+	memcpy(name->database, database, size);
+	list_push_back(names, &name->link);
 }
 
 static void name_free(struct paused_name *name)
@@ -37,6 +49,25 @@ void pause_fini(struct pools *pools)
 {
 	while (!list_is_empty(&pools->paused))
 		name_free(LIST_MEMBER(pools->paused.next, struct paused_name, link));
+	while (!list_is_empty(&pools->disabled))
+		name_free(LIST_MEMBER(pools->disabled.next, struct paused_name, link));
+}
+
+void pools_disable(struct pools *pools, const char *database, bool is_disabled)
+{
+	struct paused_name *name = name_find(&pools->disabled, database);
+
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	if (is_disabled)
+		name_add(&pools->disabled, database);
+	else if (name != NULL)
+		name_free(name);
+}
+
+bool pools_are_disabled(const struct pools *pools, const char *database)
+{
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	return name_find(&pools->disabled, database) != NULL;
 }
 
 bool pools_are_paused(const struct pools *pools, const char *database)
@@ -59,15 +90,10 @@ static void close_idle(struct pool *pool, enum close_reason reason)
 void pools_pause(struct pools *pools, const char *database)
 {
 	OBJ_CHECK(pools, POOLS_MAGIC);
-	if (database == NULL) {
+	if (database == NULL)
 		pools->is_paused = true;
-	} else if (name_find(pools, database) == NULL) {
-		size_t size = strlen(database) + 1;
-		struct paused_name *name = mem_zalloc(sizeof(*name) + size);
-
-		memcpy(name->database, database, size);
-		list_push_back(&pools->paused, &name->link);
-	}
+	else
+		name_add(&pools->paused, database);
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (!is_meant(pools->pools[i], database))
 			continue;
@@ -83,7 +109,7 @@ void pools_pause(struct pools *pools, const char *database)
 
 bool pools_resume(struct pools *pools, const char *database)
 {
-	struct paused_name *name = database != NULL ? name_find(pools, database) : NULL;
+	struct paused_name *name = database != NULL ? name_find(&pools->paused, database) : NULL;
 
 	OBJ_CHECK(pools, POOLS_MAGIC);
 	if (database == NULL ? !pools->is_paused : name == NULL)

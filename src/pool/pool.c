@@ -106,6 +106,7 @@ struct pools *pools_new(const struct pools_env *env)
 	OBJ_INIT(pools, POOLS_MAGIC);
 	pools->env = *env;
 	list_init(&pools->paused);
+	list_init(&pools->disabled);
 	env->shared->by_worker[env->worker] = pools;
 	timer_init(&pools->sweep, sweep);
 	timer_arm(env->timers, &pools->sweep, SWEEP_US);

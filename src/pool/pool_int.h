@@ -146,6 +146,7 @@ struct pools {
 	bool is_stopped;
 	bool is_paused;     /* all of them */
 	struct list paused; /* struct paused_name */
+	struct list disabled;
 };
 
 /* pool.c */

@@ -1,7 +1,8 @@
-/* PAUSE, RESUME and RECONNECT: which pools may have servers; DISABLE and ENABLE: which new clients. Each worker keeps its own list of
- * paused names, so that nothing on the data path asks another thread; the console tells every
- * worker. Databases are known by name, because a pool may come (with its first client) after the
- * PAUSE, and because another configuration may take the place of the one at hand. */
+/* PAUSE, RESUME and RECONNECT: which pools may have servers; DISABLE and ENABLE: which new clients.
+ * Each worker keeps its own lists of names, so that nothing on the data path asks another thread;
+ * the console tells every worker. Databases are known by name, because a pool may come (with its
+ * first client) after the PAUSE, and because another configuration may take the place of the one at
+ * hand. */
 #include <string.h>
 
 #include "pool_int.h"

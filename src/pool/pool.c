@@ -342,7 +342,7 @@ void pool_offer(struct server *server)
 	}
 	if (lend_to_hungrier(pool, server))
 		return;
-	w = queue_grant(pool, server);
+	w = pool->n_turns > 0 ? queue_grant(pool, server) : NULL;
 	if (w != NULL) {
 		set_busy(server);
 		/* A tenant at its limit may have hidden behind this one's. */

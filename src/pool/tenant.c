@@ -354,6 +354,8 @@ static bool wake(struct pools *pools, struct tenant_shared *t)
 {
 	unsigned w;
 
+	if (pools->is_stopped)
+		return false;
 	do {
 		w = longest_blocked(pools, t);
 		if (w == pools->env.shared->n_workers)
@@ -368,6 +370,8 @@ static bool wake(struct pools *pools, struct tenant_shared *t)
 /* What is blocked here must be shown, or there must be a letter under way. */
 static void show_blocks_again(struct pools *pools, struct tenant_shared *t)
 {
+	if (pools->is_stopped)
+		return;
 	for (unsigned i = 0; i < pools->n_pools && pools->n_blocked > 0; i++) {
 		struct tenant_queue *q =
 			pools->pools[i] != NULL ? tenant_find(pools->pools[i], t->name) : NULL;

@@ -255,6 +255,32 @@ static void test_service_role_is_free(void **state)
 	kit_close(&k);
 }
 
+/* At the end of the process mailboxes are gone when the last servers are given back: nobody is
+ * written to. */
+static void test_nobody_is_woken_at_the_end(void **state)
+{
+	struct seat one, two;
+	struct kit k;
+
+	(void)state;
+	kit_open(&k, 2, 5);
+	open_idle(&k, kit_pool(&k, 0, 0), 1);
+	open_idle(&k, kit_pool(&k, 1, 0), 1);
+	limit(&k, 1);
+	seat_init(&one, &k, "a1");
+	seat_init(&two, &k, "a2");
+	assert_true(seat_take(&one, kit_pool(&k, 0, 0)));
+	assert_false(seat_take(&two, kit_pool(&k, 1, 0)));
+	pools_stop(k.workers[0].pools);
+	pools_stop(k.workers[1].pools);
+	k.log.len = 0;
+	seat_give(&one);
+	kit_mail(&k);
+	assert_log(&k, "closed");
+	pool_wait_end(&two.waiter);
+	kit_close(&k);
+}
+
 /* ---- shares -------------------------------------------------------------------------------- */
 
 #define CROWD 40
@@ -558,6 +584,7 @@ int main(void)
 		cmocka_unit_test(test_blocked_is_not_hungry),
 		cmocka_unit_test(test_limit_is_lifted),
 		cmocka_unit_test(test_service_role_is_free),
+		cmocka_unit_test(test_nobody_is_woken_at_the_end),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_time_is_shared),
 		cmocka_unit_test(test_one_against_a_flood),

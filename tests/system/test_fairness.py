@@ -71,17 +71,17 @@ def test_pool_size(make_proxy, section, key):
             assert row.values() == [held.encode()]
 
 
-def flood(proxy, tenant, n, stop, counts):
+def flood(proxy, tenant, n, stop, counts, sql="SELECT 1"):
     """n clients of one thread, each with a query under way at any time."""
     with contextlib.ExitStack() as stack:
         conns = [stack.enter_context(proxy.raw(tenant)) for _ in range(n)]
         for conn in conns:
-            conn.send(query("SELECT 1"))
+            conn.send(query(sql))
         while not stop.is_set():
             for conn in conns:
                 conn.read_until_ready()
                 counts[tenant] = counts.get(tenant, 0) + 1
-                conn.send(query("SELECT 1"))
+                conn.send(query(sql))
         for conn in conns:
             conn.read_until_ready()
 
@@ -103,3 +103,23 @@ def test_one_client_against_a_flood(make_proxy):
         thread.join()
     # In turn with 200 clients each of its queries would wait for 200 servers: 10,000.
     assert granted < 50 * 40, granted
+
+
+def test_weights(make_proxy):
+    """Two floods that share two servers of two workers: by their weights, loosely."""
+    proxy = make_proxy({"pgusher": {"workers": WORKERS, "max_server_conn": 2},
+                        f"tenant {TENANT_B}": {"weight": 3}})
+    counts, stop = {}, threading.Event()
+    threads = [threading.Thread(target=flood,
+                                args=(proxy, tenant, 20, stop, counts, "SELECT pg_sleep(0.003)"))
+               for tenant in (TENANT_A, TENANT_B)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: counts.get(TENANT_A, 0) > 40 and counts.get(TENANT_B, 0) > 40, "both run")
+    before = dict(counts)
+    wait_until(lambda: sum(counts.values()) - sum(before.values()) > 600, "they are served")
+    served = {tenant: counts[tenant] - before[tenant] for tenant in counts}
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert 2 < served[TENANT_B] / served[TENANT_A] < 4.5, served

@@ -173,9 +173,12 @@ struct server_note {
 	void *pool;
 	const struct conf_node *node;
 	int64_t opened_us, used_us;
-	uint8_t taint;   /* enum server_taint */
-	bool cancelling; /* a cancel for it is under way: nothing may be sent */
-	bool is_doomed;  /* nobody has it: closed when the cancel has ended */
+	void *tenant;       /* the pool's: whose lease it is, NULL: nobody's */
+	int64_t charged_us; /* server time that its tenant has been charged with already */
+	bool is_capped;     /* it counts for its tenant's max_server_conn */
+	uint8_t taint;      /* enum server_taint */
+	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
+	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {
 	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */

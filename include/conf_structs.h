@@ -52,6 +52,9 @@ enum conf_alg {
 	CONF_ALG_EDDSA = 16 /* Ed25519 only */
 };
 
+/* An INHERIT_ option that is empty. */
+#define CONF_INHERIT (-1)
+
 enum conf_audit_event {
 	CONF_AUDIT_AUTH = 1,
 	CONF_AUDIT_GUARD = 2,
@@ -68,6 +71,9 @@ enum conf_audit_event {
 #define CONF_FIELD_WORKERS(key) int key;
 #define CONF_FIELD_PEER_ID(key) int key;
 #define CONF_FIELD_DURATION(key) int64_t key;
+#define CONF_FIELD_INHERIT_INT(key) int key;
+#define CONF_FIELD_INHERIT_COUNT(key) int key;
+#define CONF_FIELD_INHERIT_DURATION(key) int64_t key;
 #define CONF_FIELD_STRING(key) const char *key;
 #define CONF_FIELD_FILE(key) const char *key;
 #define CONF_FIELD_DIR(key) const char *key;

@@ -445,6 +445,11 @@ static enum step admit(struct client *c)
 	if (c->pool == NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
 		              "too many pools (databases times roles)", NULL);
+	if (pools_are_disabled(c->env->pools, pool_database(c->pool))) {
+		c->pool = NULL;
+		return refuse(c, CLOSE_CLIENT_DISABLED, SQLSTATE_CANNOT_CONNECT_NOW,
+		              "the database is disabled", "An operator must ENABLE it.");
+	}
 	pool_count_client(c->pool, 1);
 	c->counters = pool_counters(c->pool);
 	refusal = client_limit_enter(c);

@@ -527,6 +527,7 @@ void session_settle(struct client *c)
 	}
 	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
+	pool_waiter_fini(&c->waiter);
 	timer_cancel(env->timers, &c->wait_timer);
 	timer_cancel(env->timers, &c->deadline_timer);
 	timer_cancel(env->timers, &c->finish_timer);

@@ -16,6 +16,7 @@ static const struct {
 	{"pgusher", "workers", NULL, "auto", false},
 	{"pgusher", "max_client_conn", "20000", "20000", true},
 	{"pgusher", "max_server_conn", "200", "200", true},
+	{"pgusher", "default_pool_size", "0", "0", true},
 	{"pgusher", "pool_mode", "transaction", "transaction", false},
 	{"pgusher", "query_wait_timeout", "120", "120", true},
 	{"pgusher", "query_timeout", "0", "0", true},
@@ -82,10 +83,14 @@ static const struct {
 	{"database d", "consistency", "bounded", "bounded", true},
 	{"database d", "pool_mode", "default", "default", true},
 	{"database d", "max_client_conn", "0", "0", true},
+	{"database d", "pool_size", "", "", true},
 	{"role app", "password_file", "", "", true},
 	{"role app", "tenant", "required", "required", true},
 	{"role app", "max_client_conn", "0", "0", true},
 	{"tenants", "max_client_conn", "0", "0", true},
+	{"tenants", "max_server_conn", "0", "0", true},
+	{"tenants", "weight", "1", "1", true},
+	{"tenants", "query_wait_timeout", "", "", true},
 };
 
 static void on_promised(void *arg, const struct conf_option *option)

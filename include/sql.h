@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sql_guard.h"
+
 /* The statement's part in transaction control; everything else is SQL_DATA. */
 enum sql_kind {
 	SQL_EMPTY,    /* nothing, or only a comment */
@@ -50,15 +52,6 @@ struct sql_stmt {
 	uint32_t bits; /* enum sql_bits */
 	/* Where it is in the text, without the semicolon; only where n_stmts > 1. */
 	uint32_t start_bytes, len_bytes;
-};
-
-/* Why a statement is refused. */
-struct sql_refusal {
-	const char *rule;     /* e.g. "tenant_setting" */
-	const char *message;  /* for the client */
-	const char *hint;     /* NULL: none */
-	const char *sqlstate; /* NULL: 42501 */
-	unsigned position;    /* in characters of the text from 1, for the client; 0: none */
 };
 
 struct sql_info {

@@ -12,7 +12,7 @@
  * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
  * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
  * DATABASE_POOL_MODE,
- * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
+ * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE, GUARD_MODE and
  * CONTEXT_MODE (enum conf_...), ALGS and TLS_PROTOCOLS (uint32_t, bits of enum conf_alg,
  * conf_tls_protocol), NODE_LIST (key: const struct conf_node **, and n_key).
  *
@@ -182,6 +182,20 @@ OPTION(context, setting, GUC, DEFAULT("app.current_tenant_id"), RESTART,
 OPTION(context, mode, CONTEXT_MODE, DEFAULT("plain"), RESTART,
        "plain: the setting holds the tenant. A signed context is not supported yet.")
 SECTION_END(context)
+
+SECTION(guard, ONCE, "",
+        "What tenants may not send, beside what PostgreSQL forbids them: docs/tenancy.md has the "
+        "table of the rules. Roles with tenant = none are free of it.")
+OPTION(guard, mode, GUARD_MODE, DEFAULT("strict"), LIVE,
+       "strict: every rule. standard: what keeps the tenant setting out of clients' hands. off: only "
+       "what PgUsher itself needs; the database must be the defence then.")
+OPTION(guard, allow_functions, STRING, EXAMPLE("pg_advisory_xact_lock, lastval"), LIVE,
+       "Functions that strict would refuse, separated by commas, perhaps with a schema; never those "
+       "that could change the tenant (set_config, query_to_xml, dblink).")
+OPTION(guard, deny_functions, STRING, EXAMPLE("public.dangerous"), LIVE,
+       "Functions that are refused in standard and strict. With a schema, calls that name another "
+       "schema pass.")
+SECTION_END(guard)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
 OPTION(node, host, STRING, REQUIRED("10.0.0.10"), LIVE,

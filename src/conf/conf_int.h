@@ -88,6 +88,7 @@ struct conf_type {
 	TYPE(CONSISTENCY)                                                                          \
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
+	TYPE(GUARD_MODE)                                                                           \
 	TYPE(ALGS)                                                                                 \
 	TYPE(NODE_LIST)
 

@@ -98,6 +98,7 @@ struct round {
 	struct pool_sum *sums;
 	size_t n_sums;
 	struct round_totals totals;
+	uint64_t guard_hits[SQL_N_RULES];
 	size_t n_hit;        /* clients killed */
 	struct list waiting; /* console.pausers */
 };

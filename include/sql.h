@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "sql_guard.h"
 
 /* The statement's part in transaction control; everything else is SQL_DATA. */
@@ -73,6 +74,11 @@ void sql_cache_free(struct sql_cache **cache);
  * NUL-terminated; one with a NUL byte inside is SQL_UNPARSED. The calling thread needs a stack
  * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
 const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
+
+/* What texts that differ in their literals have in common, with a NUL, appended to out: ? stands
+ * for a literal, white space and comments are one blank. Statements whose literals matter (SET,
+ * DO, CREATE ...) keep them: for who sent it, not for logs. */
+void sql_normal_text(const char *text, size_t len, struct buf *out);
 
 /* The name in `DEALLOCATE [PREPARE] name`, as PostgreSQL folds it, with a NUL. False for any
  * other text, ALL included, and for a name that does not fit. */

@@ -1,5 +1,6 @@
 """The guard in its modes, through the real proxy and server: what is refused and what passes, by
-each protocol, for tenants and for a service role; the counts in SHOW GUARD.
+each protocol, for tenants and for a service role; the counts in SHOW GUARD;
+`pgusher explain`.
 
 The rules themselves, in all spellings and wrappings, are tests/unit/sql/test_guard.c's.
 """
@@ -12,7 +13,7 @@ import pytest
 import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from pgproto import Connection
-from proxy import Proxy, run_binary
+from proxy import BINARY, Proxy, run_binary
 from test_console import CONSOLE, Console
 
 pytestmark = pytest.mark.usefixtures("items")
@@ -173,6 +174,52 @@ def test_bad_options(make_proxy, keys, cluster, tmp_path, key, value, says):
     proxy = Proxy(cluster, keys, tmp_path, {"guard": {key: value}})
     done = run_binary("check", "-c", proxy.ini)
     assert done.returncode == 1 and says in done.stderr and key in done.stderr
+
+
+# ---- pgusher explain ---------------------------------------------------------------------
+
+
+def explained(guarded, *args, mode="strict", stdin=None):
+    done = subprocess.run(
+        [BINARY, "explain", "-c", guarded[mode].ini, *args], input=stdin, capture_output=True,
+        text=True, timeout=60, check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_explain_what_passes(guarded):
+    status, out = explained(guarded, "BEGIN; SELECT n FROM item WHERE id = 42; COMMIT")
+    assert status == 0
+    assert out.count("\nstatement ") == 2 and "begins a transaction" in out
+    assert "SELECT n FROM item WHERE id = ?" in out and "guard       passes" in out
+    assert "primary" in out
+
+
+@pytest.mark.parametrize("mode, status", [("strict", 1), ("standard", 0)])
+def test_explain_what_is_refused(guarded, mode, status):
+    got, out = explained(guarded, "SELECT 1; SELECT lastval()", mode=mode)
+    assert got == status
+    assert ("rule sequence_state" in out) == (status == 1)
+    assert ("isolation row 6" in out) == (status == 1)
+    assert "guard       passes" in out
+
+
+def test_explain_as_service_role(guarded):
+    assert explained(guarded, "--role", "svc", "SELECT lastval()")[0] == 0
+    assert explained(guarded, "--role", "app", "SELECT lastval()")[0] == 1
+
+
+def test_explain_reads_standard_input_and_shows_no_token(guarded):
+    status, out = explained(guarded, "-", stdin="SET usher.token = 'secret'")
+    assert status == 0 and "answered by PgUsher" in out and "secret" not in out
+
+
+def test_explain_syntax_error_and_usage(guarded):
+    status, out = explained(guarded, "SELEC 1")
+    assert status == 1 and "syntax error" in out
+    assert run_binary("explain", "SELECT 1").returncode == 2
+    assert "Exits 0" in run_binary("explain", "--help").stdout
 
 
 # ---- ordinary clients --------------------------------------------------------------------

@@ -147,6 +147,12 @@ unit: $(UNIT_BIN) ## the C tests (cmocka): tests/unit and tests/replay
 			{ echo "!! $${t#$(OUT)/tests/} ended with status $$?"; status=1; }; \
 	done; exit $$status
 
+LEXER_TEST := $(OUT)/tests/unit/sql/test_lexer_corpus
+.PHONY: check-lexer
+check-lexer: $(LEXER_TEST) ## the lexer on PostgreSQL's regression SQL, which is fetched, and mutations
+	scripts/fetch-regress.sh $(BUILD)/regress
+	LEXER_CORPUS=$(BUILD)/regress/sql $(RUN) $(LEXER_TEST)
+
 SYSTEM_TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/system/test_*.py tests/parity/test_*.py))))
 .PHONY: system
 system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity

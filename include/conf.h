@@ -27,6 +27,7 @@ struct conf {
 	struct conf_pgusher pgusher;
 	struct conf_context context;
 	struct conf_audit audit;
+	struct conf_guard guard;
 	struct conf_tenants tenants;
 	struct conf_jwt *jwts; /* at least one of each, in the file's order */
 	size_t n_jwts;

@@ -1,13 +1,15 @@
 /* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_node, conf_database, conf_role,
- * conf_tenants, conf_tenant, conf_peer. A field
- * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
+ * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_guard, conf_node, conf_database, conf_role,
+ * conf_tenants, conf_tenant, conf_peer. A field has its key's name; durations are in microseconds;
+ * strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "sql_guard.h"
 
 /* CONF_POOL_DEFAULT: a database's, that of [pgusher]. */
 enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION, CONF_POOL_DEFAULT };
@@ -91,6 +93,7 @@ enum conf_audit_event {
 #define CONF_FIELD_NODE_ROLE(key) enum conf_node_role key;
 #define CONF_FIELD_CONSISTENCY(key) enum conf_consistency key;
 #define CONF_FIELD_TENANT_MODE(key) enum conf_tenant_mode key;
+#define CONF_FIELD_GUARD_MODE(key) enum sql_guard_mode key;
 #define CONF_FIELD_CONTEXT_MODE(key) enum conf_context_mode key;
 #define CONF_FIELD_ALGS(key) uint32_t key;
 #define CONF_FIELD_AUDIT_EVENTS(key) uint32_t key;
@@ -108,6 +111,7 @@ enum conf_audit_event {
 #define CONF_TAIL_jwt
 #define CONF_TAIL_context
 #define CONF_TAIL_audit
+#define CONF_TAIL_guard
 #define CONF_TAIL_node
 #define CONF_TAIL_database
 #define CONF_TAIL_tenants

@@ -13,9 +13,10 @@
  * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
  * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
  * DATABASE_POOL_MODE,
- * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
+ * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE, GUARD_MODE and
  * CONTEXT_MODE (enum conf_...), ALGS, TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum
- * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
+ * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and
+ * n_key).
  *
  * The default is one of DEFAULT("text"), EXAMPLE("text") (empty, but the documentation shows
  * this value) and REQUIRED("text") (no default; the documentation shows this value).
@@ -206,6 +207,20 @@ OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), RESTAR
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
        "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
 SECTION_END(audit)
+
+SECTION(guard, ONCE, "",
+        "What tenants may not send, beside what PostgreSQL forbids them: docs/tenancy.md has the "
+        "table of the rules. Roles with tenant = none are free of it.")
+OPTION(guard, mode, GUARD_MODE, DEFAULT("strict"), LIVE,
+       "strict: every rule. standard: what keeps the tenant setting out of clients' hands. off: only "
+       "what PgUsher itself needs; the database must be the defence then.")
+OPTION(guard, allow_functions, STRING, EXAMPLE("pg_advisory_xact_lock, lastval"), LIVE,
+       "Functions that strict would refuse, separated by commas, perhaps with a schema; never those "
+       "that could change the tenant (set_config, query_to_xml, dblink).")
+OPTION(guard, deny_functions, STRING, EXAMPLE("public.dangerous"), LIVE,
+       "Functions that are refused in standard and strict. With a schema, calls that name another "
+       "schema pass.")
+SECTION_END(guard)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
 OPTION(node, host, STRING, REQUIRED("10.0.0.10"), LIVE,

@@ -483,12 +483,21 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	return bind_all(p, err, err_size);
 }
 
+static void warn_of_guard(const struct conf *conf)
+{
+	if (conf->guard.mode == SQL_GUARD_OFF && conf->context.mode == CONF_CONTEXT_PLAIN)
+		log_warning("[guard] mode = off with [context] mode = plain: every client can "
+		            "choose its "
+		            "tenant");
+}
+
 static void run(struct server_process *p)
 {
 	watch(p);
 	probe_start(p->probe, set_keys, p);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_start(p->shared.workers[i]);
+	warn_of_guard(p->conf);
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
 	if (p->ready_fd != 0)
 		daemon_ready(p->ready_fd);

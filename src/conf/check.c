@@ -203,6 +203,18 @@ static bool check_console(const struct check *c)
 	       check_users(c, "stats_users", p->stats_users);
 }
 
+static bool check_guard(const struct check *c)
+{
+	const struct conf_guard *guard = &c->conf->guard;
+	char why[160];
+
+	if (!sql_guard_check_list(guard->allow_functions, true, why, sizeof(why)))
+		return check_fail(c, CONF_SECTION_guard, 0, "allow_functions", why);
+	if (!sql_guard_check_list(guard->deny_functions, false, why, sizeof(why)))
+		return check_fail(c, CONF_SECTION_guard, 0, "deny_functions", why);
+	return true;
+}
+
 /* An analytics node is never a primary: a database of such nodes only could not be written. */
 static bool check_databases(const struct check *c)
 {
@@ -238,5 +250,5 @@ bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
 	       check_server_tls(&c) && check_context(&c) && check_jwts(&c) && check_nodes(&c) &&
-	       check_databases(&c) && check_peers(&c) && check_console(&c);
+	       check_databases(&c) && check_peers(&c) && check_console(&c) && check_guard(&c);
 }

@@ -91,6 +91,7 @@ struct conf_type {
 	TYPE(CONSISTENCY)                                                                          \
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
+	TYPE(GUARD_MODE)                                                                           \
 	TYPE(ALGS)                                                                                 \
 	TYPE(AUDIT_EVENTS)                                                                         \
 	TYPE(NODE_LIST)

@@ -125,6 +125,13 @@ static const struct conf_word audit_event_words[] = {{"auth", CONF_AUDIT_AUTH, N
                                                      {"statements", CONF_AUDIT_STATEMENTS, NULL},
                                                      {0}};
 
+static const struct conf_word guard_mode_words[] = {
+	{"strict", SQL_GUARD_STRICT, NULL},
+	{"standard", SQL_GUARD_STANDARD, NULL},
+	{"off", SQL_GUARD_OFF, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct conf_word context_mode_words[] = {
 	{"plain", CONF_CONTEXT_PLAIN, NULL},
 	{"signed", CONF_CONTEXT_SIGNED, NULL},
@@ -475,6 +482,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_CONSISTENCY] = ENUM(consistency_words),
 	[CONF_TYPE_TENANT_MODE] = ENUM(tenant_mode_words),
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
+	[CONF_TYPE_GUARD_MODE] = ENUM(guard_mode_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
                             .parse = bits_parse,

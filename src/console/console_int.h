@@ -106,6 +106,7 @@ struct round {
 	struct tenant_sum *tenants;
 	size_t n_tenants, tenants_room;
 	struct round_totals totals;
+	uint64_t guard_hits[SQL_N_RULES];
 	size_t n_hit;        /* clients killed; servers that must be closed */
 	struct list waiting; /* console.pausers, console.closers */
 };

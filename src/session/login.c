@@ -178,10 +178,10 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;
 	put_set(&set, name, value);
-	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
+	info = guard_classify(c, (const char *)set.data, set.len);
 	refusal = info->refusal;
 	if (refusal != NULL) {
-		report_guard(c, refusal->rule, info->fingerprint);
+		guard_note(c, refusal, info->fingerprint);
 		c->refused_as = refusal->rule;
 	}
 	makes_state = info->n_stmts != 1 || (info->stmts[0].bits & SQL_MAKES_STATE);

@@ -3,7 +3,7 @@
  *   on_readable ─► session_run            reads into the worker's buffer
  *     session_step_ready                  one message: its header, then by its type
  *       query_take | batch_parse, _bind, _execute, _sync ...
- *         sql_classify                    what is it? (remembered by normalised text)
+ *         guard_classify                  what is it? (remembered by normalised text)
  *         lease_get ─► pool_acquire       a server, or the tenant's turn in the queue
  *         lease_before                    deferred BEGIN, tenant context
  *         server_expect, outvec_ref       the client's own bytes behind them

@@ -363,6 +363,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.pools = pools_new(&pools),
 		.backend = &w->backend,
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
+		.sql_service = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
 		.revoked = auth_revoked_new(REVOKED_ENTRIES),
 		.keys = auth_keys_get(keys),
@@ -381,6 +382,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.worker_index = w->index,
 		.n_workers = w->shared->n_workers,
 	};
+	session_set_guard(&w->session);
 	session_env_init(&w->session);
 }
 
@@ -477,6 +479,7 @@ void worker_free(struct worker **wp)
 	pools_free(&w->session.pools);
 	session_env_fini(&w->session);
 	sql_cache_free(&w->session.sql);
+	sql_cache_free(&w->session.sql_service);
 	auth_cache_free(&w->session.auth);
 	auth_revoked_free(&w->session.revoked);
 	auth_keys_put(&w->session.keys);

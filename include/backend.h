@@ -158,7 +158,8 @@ size_t server_bytes(void);
 struct server_note {
 	struct list link;
 	void *pool;
-	const struct conf_node *node;
+	struct pool_node *node; /* where it is; the pool's */
+	uint64_t generation;    /* of the configuration that it was opened by */
 	int64_t opened_us, used_us;
 	uint8_t taint;   /* enum server_taint */
 	bool cancelling; /* a cancel for it is under way: nothing may be sent */

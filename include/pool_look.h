@@ -30,7 +30,8 @@ enum server_use { SERVER_IDLE, SERVER_ACTIVE, SERVER_CLEANED, SERVER_CANCELLING 
 struct server_info {
 	const struct pool_info *pool;
 	struct server *server;
-	const struct conf_node *node;
+	const char *node;
+	uint16_t port;
 	enum server_use use;
 	int64_t opened_us, used_us;
 	bool close_needed; /* when it is free */

@@ -18,39 +18,55 @@
 struct pool_dial {
 	struct dial dial;
 	struct pool *pool;
+	struct pool_node *node;
 };
 
-const struct conf_node *pool_node(const struct pool *pool)
+/* Where the primary is looked for: an analytics node never is one, and conf has checked that there
+ * is another. The index may come from a configuration with another list. */
+const struct conf_node *pool_candidate(const struct pool *pool)
 {
-	const struct conf_database *database = pool->shared->database;
+	const struct conf_database *database = pool->database;
+	size_t at = atomic_load(&pool->shared->node), n = database->n_nodes;
 
-	return database->nodes[atomic_load(&pool->shared->node) % database->n_nodes];
+	MUST(n > 0);
+	for (size_t i = 0; i < n; i++, at++) {
+		if (database->nodes[at % n]->role == CONF_NODE_AUTO)
+			break;
+	}
+	return database->nodes[at % n];
+}
+
+struct pool_node *pool_node(const struct pool *pool)
+{
+	const struct pools *pools = pool->pools;
+
+	return pools->nodes[pool_candidate(pool) - pools->env.conf->nodes];
 }
 
 /* Makes the next node the candidate, unless another worker did already. */
 static void next_node(struct pool *pool, const struct conf_node *failed)
 {
-	const struct conf_database *database = pool->shared->database;
-	unsigned at = atomic_load(&pool->shared->node), next = at;
+	const struct conf_database *database = pool->database;
+	unsigned at = atomic_load(&pool->shared->node), next = 0;
+	unsigned n = (unsigned)database->n_nodes;
 
-	if (database->nodes[at % database->n_nodes] != failed)
+	MUST(n > 0);
+	if (pool_candidate(pool) != failed)
 		return;
-	for (size_t i = 0; i < database->n_nodes; i++) {
+	while (database->nodes[next] != failed)
 		next++;
-		if (database->nodes[next % database->n_nodes]->role == CONF_NODE_AUTO)
-			break;
-	}
-	atomic_compare_exchange_strong(&pool->shared->node, &at,
-	                               next % (unsigned)database->n_nodes);
+	do
+		next = (next + 1) % n;
+	while (database->nodes[next]->role != CONF_NODE_AUTO);
+	atomic_compare_exchange_strong(&pool->shared->node, &at, next);
 }
 
-static bool reserve(struct pools_shared *shared, const struct conf_node *node)
+static bool reserve(const struct pools *pools, struct pool_node *node)
 {
-	_Atomic int *count = &shared->node_servers[node - shared->nodes];
-	int now = atomic_load(count);
+	int now = atomic_load(&node->n_servers);
 
-	while (now < shared->max_server_conn) {
-		if (atomic_compare_exchange_weak(count, &now, now + 1))
+	while (now < pools->env.conf->pgusher.max_server_conn) {
+		if (atomic_compare_exchange_weak(&node->n_servers, &now, now + 1))
 			return true;
 	}
 	return false;
@@ -92,8 +108,8 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	/* PostgreSQL's words have the database's name in them, which may be a client's choice. */
 	log_warning("login to node \"%s\" database %s as role \"%s\" failed: %s %s; next try "
 	            "in %lld ms",
-	            dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name,
-	            dial->sqlstate, log_is_token(pool->shared->dbname) ? "" : dial->message,
+	            dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name, dial->sqlstate,
+	            log_is_token(dial->dbname) ? "" : dial->message,
 	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		next_node(pool, dial->node);
@@ -104,13 +120,15 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	timer_arm(pool->pools->env.timers, &pool->retry, pool->backoff_us);
 }
 
-static void on_connected(struct pool *pool, const struct dial *dial)
+static void on_connected(struct pool *pool, const struct pool_dial *order)
 {
+	const struct dial *dial = &order->dial;
 	struct server *server = server_new(pool->pools->env.backend, dial->conn);
 	struct server_note *note = server_note(server);
 
 	note->pool = pool;
-	note->node = dial->node;
+	note->node = order->node;
+	note->generation = dial->conf->generation;
 	note->opened_us = note->used_us = clock_mono_us();
 	atomic_fetch_add(&pool->shared->n_alive, 1);
 	pool->backoff_us = 0;
@@ -119,8 +137,14 @@ static void on_connected(struct pool *pool, const struct dial *dial)
 	pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
 	log_debug("server %u connected: node \"%s\" database %s role \"%s\"", server_pid(server),
-	          dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name);
+	          dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name);
 	pool_offer(server);
+}
+
+static void order_free(struct pool_dial *order)
+{
+	conf_put(&order->dial.conf);
+	mem_free(order);
 }
 
 static void dial_deliver(struct mail *mail, void *owner)
@@ -128,14 +152,13 @@ static void dial_deliver(struct mail *mail, void *owner)
 	struct dial *dial = CONTAINER_OF(mail, struct dial, mail);
 	struct pool_dial *order = CONTAINER_OF(dial, struct pool_dial, dial);
 	struct pool *pool = order->pool;
-	struct pools_shared *shared = pool->pools->env.shared;
 
 	(void)owner;
 	OBJ_CHECK(pool, POOL_MAGIC);
 	pool->n_dialing--;
 	if (dial->conn != NULL && !dial->is_standby) {
-		on_connected(pool, dial);
-		mem_free(order);
+		on_connected(pool, order);
+		order_free(order);
 		return;
 	}
 	if (dial->conn != NULL) {
@@ -144,13 +167,17 @@ static void dial_deliver(struct mail *mail, void *owner)
 		snprintf(dial->message, sizeof(dial->message), "it is a standby, not the primary");
 	}
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
-	atomic_fetch_sub(&shared->node_servers[dial->node - shared->nodes], 1);
-	lend_slot_freed(pool->pools, dial->node);
-	on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
-	mem_free(order);
+	atomic_fetch_sub(&order->node->n_servers, 1);
+	lend_slot_freed(pool->pools, order->node);
+	/* What an old configuration could not do says nothing about the new one. */
+	if (dial->conf == pool->pools->env.conf)
+		on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
+	else
+		pool_want(pool);
+	order_free(order);
 }
 
-static void dial_start(struct pool *pool, const struct conf_node *node)
+static void dial_start(struct pool *pool, struct pool_node *node)
 {
 	const struct pools_env *env = &pool->pools->env;
 	struct pool_dial *order = mem_zalloc(sizeof(*order));
@@ -158,11 +185,12 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 	order->pool = pool;
 	order->dial.mail.deliver = dial_deliver;
 	order->dial.reply_to = env->mailbox;
-	order->dial.conf = env->conf;
-	order->dial.node = node;
-	order->dial.database = pool->shared->database;
-	order->dial.dbname = pool->shared->dbname;
-	order->dial.role = pool->shared->role;
+	order->node = node;
+	order->dial.conf = conf_get(env->conf);
+	order->dial.node = pool_candidate(pool);
+	order->dial.database = pool->database;
+	order->dial.dbname = conf_database_dbname(pool->database, pool->shared->name);
+	order->dial.role = pool->role;
 	pool->n_dialing++;
 	atomic_fetch_add(&pool->shared->n_servers, 1);
 	env->dialer.dial(env->dialer.dialer, &order->dial);
@@ -171,9 +199,9 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 void pool_want(struct pool *pool)
 {
 	struct pools *pools = pool->pools;
-	const struct conf_node *node;
+	struct pool_node *node;
 
-	if (pools->is_stopped || pool->is_paused)
+	if (pools->is_stopped || pool->is_paused || pool_is_gone(pool))
 		return;
 	if (clock_mono_us() < pool->retry_at_us) {
 		lend_borrow(pool);
@@ -181,15 +209,12 @@ void pool_want(struct pool *pool)
 	}
 	while (pool->n_dialing < pool->n_waiters) {
 		node = pool_node(pool);
-		if (!reserve(pools->env.shared, node) &&
-		    !(pool_make_room(pools, node) && reserve(pools->env.shared, node))) {
+		if (!reserve(pools, node) &&
+		    !(pool_make_room(pools, node) && reserve(pools, node))) {
 			if (!pool->starving) {
 				pool->starving = true;
 				pool->starving_on = node;
-				atomic_fetch_add(
-					&pools->env.shared
-						 ->node_starving[node - pools->env.shared->nodes],
-					1);
+				atomic_fetch_add(&node->n_starving, 1);
 				lend_ask(pool);
 			}
 			return;

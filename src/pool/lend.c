@@ -22,9 +22,9 @@ struct letter {
 	struct mail mail;
 	enum letter_kind kind;
 	struct pools *to;
-	struct pool_shared *pool;     /* LETTER_ASK, LETTER_BORROW, LETTER_SERVER */
-	const struct conf_node *node; /* LETTER_ASK, LETTER_SLOT */
-	struct server *server;        /* LETTER_SERVER */
+	struct pool_shared *pool; /* LETTER_ASK, LETTER_BORROW, LETTER_SERVER */
+	struct pool_node *node;   /* LETTER_ASK */
+	struct server *server;    /* LETTER_SERVER */
 	unsigned from;
 };
 
@@ -69,11 +69,9 @@ bool lend_to_hungrier(struct pool *pool, struct server *server)
 	return true;
 }
 
-bool lend_is_starving(const struct pools *pools, const struct conf_node *node)
+bool lend_is_starving(const struct pool_node *node)
 {
-	const struct pools_shared *shared = pools->env.shared;
-
-	return atomic_load(&shared->node_starving[node - shared->nodes]) > 0;
+	return atomic_load(&node->n_starving) > 0;
 }
 
 static void ask_all(struct pool *pool, enum letter_kind kind)
@@ -98,7 +96,7 @@ void lend_ask(struct pool *pool)
 
 void lend_borrow(struct pool *pool)
 {
-	if (pool->n_waiters > 0 && atomic_load(&pool->shared->n_alive) > 0)
+	if (pool->n_waiters > 0 && atomic_load(&pool->shared->n_alive) > 0 && !pool_is_gone(pool))
 		ask_all(pool, LETTER_BORROW);
 }
 
@@ -110,16 +108,15 @@ static void want_all(struct pools *pools)
 	}
 }
 
-void lend_slot_freed(struct pools *pools, const struct conf_node *node)
+void lend_slot_freed(struct pools *pools, const struct pool_node *node)
 {
 	const struct pools_shared *shared = pools->env.shared;
 
-	if (pools->is_stopped || !lend_is_starving(pools, node))
+	if (pools->is_stopped || !lend_is_starving(node))
 		return;
 	/* To ourselves by mail as well: the caller is in the middle of something. */
 	for (unsigned w = 0; w < shared->n_workers; w++)
-		letter_post((struct letter){
-			.kind = LETTER_SLOT, .to = shared->by_worker[w], .node = node});
+		letter_post((struct letter){.kind = LETTER_SLOT, .to = shared->by_worker[w]});
 }
 
 static void on_ask(struct pools *pools, const struct letter *letter)

@@ -51,17 +51,15 @@ static bool is_meant(const struct pool *pool, const char *database)
 }
 
 /* It asks for no connection any more, so others need not make room for it. */
-static void stop_starving(struct pool *pool)
+void pool_stop_starving(struct pool *pool)
 {
-	struct pools_shared *shared = pool->pools->env.shared;
-
 	if (!pool->starving)
 		return;
 	pool->starving = false;
-	atomic_fetch_sub(&shared->node_starving[pool->starving_on - shared->nodes], 1);
+	atomic_fetch_sub(&pool->starving_on->n_starving, 1);
 }
 
-static void close_idle(struct pool *pool, enum close_reason reason)
+void pool_close_idle(struct pool *pool, enum close_reason reason)
 {
 	while (!list_is_empty(&pool->idle))
 		pool_close(server_of_link(pool->idle.next), reason);
@@ -84,11 +82,11 @@ void pools_pause(struct pools *pools, const char *database)
 			continue;
 		/* All of them first: a closed server makes room for those who want one. */
 		pools->pools[i]->is_paused = true;
-		stop_starving(pools->pools[i]);
+		pool_stop_starving(pools->pools[i]);
 	}
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (is_meant(pools->pools[i], database))
-			close_idle(pools->pools[i], CLOSE_SERVER_PAUSED);
+			pool_close_idle(pools->pools[i], CLOSE_SERVER_PAUSED);
 	}
 }
 
@@ -124,7 +122,7 @@ void pools_reconnect(struct pools *pools, const char *database)
 		if (!is_meant(pools->pools[i], database))
 			continue;
 		pools->pools[i]->reconnect_us = now_us;
-		close_idle(pools->pools[i], CLOSE_SERVER_RECONNECT);
+		pool_close_idle(pools->pools[i], CLOSE_SERVER_RECONNECT);
 	}
 }
 

@@ -21,13 +21,24 @@
 #define WORKERS_MAX 256
 #define KNOWN_TEXTS 65536 /* a power of two */
 
-/* One pool as all workers see it. Never freed before the registry. */
+/* One PostgreSQL server, by name and address, as all workers see it. Like a pool it outlives the
+ * configuration that it came with, because connections do; neither is freed before the registry. */
+struct pool_node {
+	char *name, *host;
+	uint16_t port;
+	_Atomic int n_servers;  /* connections open or being opened */
+	_Atomic int n_starving; /* pools (of any worker) that may not open one */
+};
+
+/* One pool as all workers see it: by names, which mean something in every configuration. */
 struct pool_shared {
 	unsigned id; /* index in pools_shared.pools */
-	const struct conf_database *database;
-	const struct conf_role *role;
-	char *dbname;
-	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
+	char *section, *role;
+	char *name;            /* the database's, for people; under [database *] its dbname */
+	_Atomic unsigned node; /* index in the database's nodes: where the primary was last seen */
+	/* Servers that an older configuration opened are closed when they are free. Written by
+	 * each worker that takes a configuration with another login. */
+	_Atomic uint64_t valid_from;
 	_Atomic int n_servers; /* open or being opened, at all workers */
 	_Atomic int n_alive;   /* of these, open */
 	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
@@ -40,15 +51,13 @@ struct pool_shared {
 
 struct pools_shared {
 	unsigned n_workers;
-	int max_server_conn;
-	const struct conf_node *nodes;
-	_Atomic int *node_servers;  /* by node: connections open or being opened */
-	_Atomic int *node_starving; /* by node: pools (of any worker) that may not open one */
 	struct pools *by_worker[WORKERS_MAX];
 	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
-	pthread_mutex_t lock;                /* making a pool; its parameters */
+	pthread_mutex_t lock;                /* making a pool or node; a pool's parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
+	struct pool_node **nodes;
+	size_t n_nodes;
 	pthread_mutex_t counts_lock;
 	struct map counts; /* limit.c */
 };
@@ -64,6 +73,9 @@ struct pool {
 	uint32_t magic;
 	struct pools *pools;
 	struct pool_shared *shared;
+	/* In the configuration at hand; NULL: gone. */
+	const struct conf_database *database;
+	const struct conf_role *role;
 	struct list idle;    /* servers, most recently used first */
 	struct list busy;    /* servers leased, cleaned, or waiting for their cancel to end */
 	struct list waiters; /* all of them, longest waiting first */
@@ -71,7 +83,7 @@ struct pool {
 	struct map by_tenant;
 	unsigned n_waiters, n_dialing;
 	bool starving; /* counted in node_starving */
-	const struct conf_node *starving_on;
+	struct pool_node *starving_on;
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
@@ -89,6 +101,7 @@ struct pool {
 struct pools {
 	uint32_t magic;
 	struct pools_env env;
+	struct pool_node **nodes;      /* of each of env.conf's nodes */
 	struct pool *pools[POOLS_MAX]; /* by shared id */
 	unsigned n_pools;              /* highest id + 1 */
 	struct timer sweep;
@@ -102,7 +115,7 @@ void pool_offer(struct server *server);
 void pool_recycle(struct server *server);
 void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
-bool pool_make_room(struct pools *pools, const struct conf_node *node);
+bool pool_make_room(struct pools *pools, const struct pool_node *node);
 /* Of a fresh connection: one that somebody has used may show what he has set. */
 void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
@@ -117,22 +130,37 @@ void queue_refuse_all(struct pool *pool, const struct wire_error *error);
 void pool_want(struct pool *pool);
 /* The server refuses the login, and there is no other connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
-const struct conf_node *pool_node(const struct pool *pool);
+/* Of a pool that is not gone. */
+const struct conf_node *pool_candidate(const struct pool *pool);
+struct pool_node *pool_node(const struct pool *pool);
 void pool_retry(struct timer *timer);
 
 /* lend.c */
 bool lend_to_hungrier(struct pool *pool, struct server *server);
 void lend_ask(struct pool *pool);
 void lend_borrow(struct pool *pool);
-void lend_slot_freed(struct pools *pools, const struct conf_node *node);
-bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
+void lend_slot_freed(struct pools *pools, const struct pool_node *node);
+bool lend_is_starving(const struct pool_node *node);
 
 /* clean.c */
 extern const struct sink_ops pool_idle_sink;
 bool clean_start(struct server *server);
 bool clean_is_at_work(const struct server *server);
 
+/* reload.c */
+/* What of the configuration at hand the pool is for. */
+void pool_resolve(struct pool *pool);
+bool pool_is_gone(const struct pool *pool);
+/* Opened by a configuration with another login. */
+bool pool_is_stale(const struct pool *pool, const struct server_note *note);
+/* The limit was lowered. */
+bool pool_is_over(const struct pools *pools, const struct pool_node *node);
+struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf);
+void nodes_fini(struct pools_shared *shared);
+
 /* pause.c */
+void pool_stop_starving(struct pool *pool);
+void pool_close_idle(struct pool *pool, enum close_reason reason);
 bool pause_has(const struct pools *pools, const char *database);
 void pause_fini(struct pools *pools);
 

@@ -78,13 +78,8 @@ void queue_remove(struct pool_waiter *w)
 	}
 	if (was_oldest)
 		show_oldest(pool);
-	if (pool->n_waiters == 0 && pool->starving) {
-		pool->starving = false;
-		atomic_fetch_sub(
-			&pool->pools->env.shared->node_starving[pool->starving_on -
-		                                                pool->pools->env.shared->nodes],
-			1);
-	}
+	if (pool->n_waiters == 0)
+		pool_stop_starving(pool);
 }
 
 struct pool_waiter *queue_pop(struct pool *pool)

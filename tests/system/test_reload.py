@@ -207,11 +207,12 @@ def test_a_role_comes_and_goes(own, cluster):
 
 def test_another_address_or_database(own, cluster):
     """Clients stay; their next transactions run where the file says now."""
-    proxy, console = own({"node new": {"host": "localhost", "port": cluster.ports["primary"]}})
+    proxy, console = own()
     idle, busy = proxy.raw(TENANT_A), proxy.raw(TENANT_A)
     busy.simple("BEGIN; SELECT 1")
     before = busy.scalar("SELECT pg_backend_pid()")
-    change(proxy, console, {"database eav": {"nodes": "new"}})
+    change(proxy, console, {"database eav": {"nodes": "new"},
+                            "node new": {"host": "localhost", "port": cluster.ports["primary"]}})
     assert [row["node"] for row in console.show("SERVERS")] == ["primary"]
     assert idle.scalar("SELECT pg_backend_pid()") != before
     assert busy.scalar("SELECT pg_backend_pid()") == before

@@ -117,8 +117,9 @@ typedef void conf_visit_fn(void *arg, const struct conf_option *option);
 void conf_each_option(const struct conf *conf, conf_visit_fn *visit, void *arg);
 
 /* Before `fresh` takes the place of `old` on RELOAD, and before anyone else has it: options
- * that need a restart keep old's values in it, and it is the next generation. Returns how many of them the file changed and
- * calls visit (unless NULL) for each, with the value that the file asks for. */
+ * that need a restart keep old's values in it, and it is the next generation. Returns how many of
+ * them the file changed and calls visit (unless NULL) for each, with the value that the file asks
+ * for. */
 size_t conf_reload_check(const struct conf *old, struct conf *fresh, conf_visit_fn *visit,
                          void *arg);
 

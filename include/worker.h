@@ -41,7 +41,8 @@ void worker_listen(struct worker *w, int fd);
 void worker_start(struct worker *w);
 
 /* From any thread: */
-/* Another configuration, and for how many clients descriptors suffice then; a reference is taken. */
+/* Another configuration, and for how many clients descriptors suffice then; a reference is taken.
+ */
 void worker_set_conf(struct worker *w, struct conf *conf, int client_room);
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);

@@ -171,7 +171,8 @@ size_t server_bytes(void);
 struct server_note {
 	struct list link;
 	void *pool;
-	const struct conf_node *node;
+	struct pool_node *node; /* where it is; the pool's */
+	uint64_t generation;    /* of the configuration that it was opened by */
 	int64_t opened_us, used_us;
 	void *tenant;       /* the pool's: whose lease it is, NULL: nobody's */
 	int64_t charged_us; /* server time that its tenant has been charged with already */

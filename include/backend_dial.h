@@ -15,7 +15,7 @@ struct conf;
 struct dial {
 	struct mail mail; /* posted to reply_to when answered; the asker sets deliver */
 	struct mailbox *reply_to;
-	const struct conf *conf; /* holds a reference of the asker's */
+	struct conf *conf; /* a reference of the asker's, who gives it up after the answer */
 	const struct conf_node *node;
 	const struct conf_database *database;
 	/* Under [database *]: the database's name on the node, valid until answered. NULL: the

@@ -16,14 +16,13 @@
 #include "conf_structs.h"
 
 struct conf_memory; /* where the snapshot's strings are kept; conf's own */
+struct conf_override;
 
 struct conf {
 	uint32_t magic;
 	atomic_uint refs;
-	uint64_t
-		serial; /* no other snapshot of this process has it: what is kept of one is known by
-	                     it, for an address may come again */
-	const char *path; /* the ini file, as it was named */
+	const char *path;    /* the ini file, as it was named */
+	uint64_t generation; /* how many came before it in this process; no other snapshot has it */
 	struct conf_pgusher pgusher;
 	struct conf_context context;
 	struct conf_audit audit;
@@ -43,6 +42,10 @@ struct conf {
 	size_t n_peers;
 	struct conf_memory *memory;
 	int *lines; /* of the options of sections that stand once, for conf_line */
+	/* What it was made from, for conf_set: the file's text, and what was set over it. */
+	const char *text;
+	size_t text_len;
+	struct conf_override *overrides;
 };
 
 /* Why a configuration was refused: `text` is the whole line for people, "file:line: key: what
@@ -60,6 +63,12 @@ struct conf_error {
 struct conf *conf_load(const char *path, struct conf_error *err);
 /* The same from memory; name stands for the file in errors. */
 struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err);
+
+/* A copy with one live option of [pgusher] changed, as if the file said so: made from the text that
+ * conf was made from, and the files that it names, which are read again. NULL, with err's key and
+ * what filled, when that is not possible. */
+struct conf *conf_set(const struct conf *conf, const char *key, const char *value,
+                      struct conf_error *err);
 
 /* Counted references, from any thread. The last conf_put erases what the snapshot held from
  * memory, passwords included. */
@@ -126,8 +135,9 @@ typedef void conf_visit_fn(void *arg, const struct conf_option *option);
 void conf_each_option(const struct conf *conf, conf_visit_fn *visit, void *arg);
 
 /* Before `fresh` takes the place of `old` on RELOAD, and before anyone else has it: options
- * that need a restart keep old's values in it. Returns how many of them the file changed and
- * calls visit (unless NULL) for each, with the value that the file asks for. */
+ * that need a restart keep old's values in it, and it is the next generation. Returns how many of
+ * them the file changed and calls visit (unless NULL) for each, with the value that the file asks
+ * for. */
 size_t conf_reload_check(const struct conf *old, struct conf *fresh, conf_visit_fn *visit,
                          void *arg);
 

@@ -9,6 +9,7 @@
  * answers it, from any thread. */
 enum console_order_kind {
 	ORDER_RELOAD,
+	ORDER_SET,              /* key = value, of [pgusher] */
 	ORDER_SHUTDOWN,         /* at once */
 	ORDER_SHUTDOWN_SERVERS, /* when no server is in use any more */
 	ORDER_SHUTDOWN_CLIENTS, /* when the last client has gone */
@@ -16,7 +17,9 @@ enum console_order_kind {
 struct console_order {
 	struct mail mail; /* whoever takes the order sets deliver and posts it */
 	enum console_order_kind kind;
-	char error[512]; /* answer: "" is success */
+	const char *key, *value; /* ORDER_SET; the asker's */
+	/* Answer: what went wrong, "" is success; and what else there is to say. */
+	char error[512], notice[512];
 };
 /* The order is the console's again. Not after the workers' ends: then console_order_drop. */
 void console_order_done(struct console_order *order);

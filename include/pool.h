@@ -10,8 +10,9 @@
 
 struct pools;
 struct pools_shared;
-/* Counters of the limits (atomics) and the registry of pools; made before the workers. */
-struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_workers);
+/* Counters of the limits (atomics) and the registry of pools and nodes; made before the workers.
+ */
+struct pools_shared *pools_shared_new(unsigned n_workers);
 void pools_shared_free(struct pools_shared **shared);
 
 /* ---- a worker's pools --------------------------------------------------------------------- */
@@ -25,7 +26,7 @@ struct pool_dialer {
 
 struct pools_env {
 	struct pools_shared *shared;
-	const struct conf *conf; /* the caller holds a reference */
+	struct conf *conf; /* the caller holds a reference */
 	struct backend_env *backend;
 	struct mailbox *mailbox;
 	struct timers *timers;
@@ -42,10 +43,22 @@ void pools_stop(struct pools *pools);
 size_t pools_busy(const struct pools *pools);
 
 struct pool;
-/* The pool for a database (dbname: what it is called on the server) and role; made on demand.
- * NULL when there are too many pools. It lives as long as the worker. */
-struct pool *pool_find(struct pools *pools, const struct conf_database *database,
-                       const char *dbname, const struct conf_role *role);
+/* The pool for a database (name: what its client calls it) and role, both of the configuration at
+ * hand; made on demand. NULL when there are too many pools. It lives as long as the worker. */
+struct pool *pool_find(struct pools *pools, const struct conf_database *database, const char *name,
+                       const struct conf_role *role);
+
+/* Another configuration, of which the caller holds a reference; the old one must be there until
+ * this returns. Servers whose login is another now (address, database, password) are closed when
+ * they are free, those of a database or role that is gone, too. Waiters of such a pool are the
+ * caller's to end. */
+void pools_set_conf(struct pools *pools, struct conf *conf);
+/* By RELOAD: the section is not there any more. */
+bool pool_lost_database(const struct pool *pool);
+bool pool_lost_role(const struct pool *pool);
+/* The names of the sections; they live as long as the pool. */
+const char *pool_section(const struct pool *pool);
+const char *pool_role(const struct pool *pool);
 
 /* What servers report at login, as "name\0value\0" repeated; NULL before the first one was
  * connected, by whichever worker. It stands until the next call. */

@@ -30,7 +30,8 @@ enum server_use { SERVER_IDLE, SERVER_ACTIVE, SERVER_CLEANED, SERVER_CANCELLING 
 struct server_info {
 	const struct pool_info *pool;
 	struct server *server;
-	const struct conf_node *node;
+	const char *node;
+	uint16_t port;
 	enum server_use use;
 	int64_t opened_us, used_us;
 	bool close_needed; /* when it is free */
@@ -51,6 +52,8 @@ void pools_each_tenant(struct pools *pools,
 
 /* The pool's name for people: pool_info.database. */
 const char *pool_database(const struct pool *pool);
+/* Of the node that the server is on; stands as long as the registry. */
+const char *pool_node_name(struct server *server);
 /* Where its clients count; lives as long as the pool. */
 struct counters *pool_counters(struct pool *pool);
 /* A client has logged in (+1) or is gone (-1). */

@@ -68,6 +68,21 @@ void probe_await_keys(struct probe *p, struct keys_order *order);
 /* From any thread: reads every file and fetches every URL now. */
 void probe_refresh_keys(struct probe *p);
 
+/* Another configuration. It comes back by mail when the workers have been told of the keys of its
+ * sections, of which those that could be read or fetched by now are there; every file is read and
+ * every URL fetched now. */
+struct probe_conf_order {
+	struct mail mail; /* the asker sets deliver */
+	struct mailbox *reply_to;
+	struct conf *conf; /* the asker's reference */
+};
+/* From any thread. */
+void probe_set_conf(struct probe *p, struct probe_conf_order *order);
+/* Whether the key files that fresh names and old did not can be used: to be asked first. False with
+ * the reason in err. */
+bool probe_check_files(const struct conf *old, const struct conf *fresh, char *err,
+                       size_t err_size);
+
 /* Since the start, all sections together. */
 struct probe_keys_stats {
 	uint64_t fetches, fetch_failures; /* begun; failed, or no key set came */

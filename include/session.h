@@ -100,6 +100,10 @@ int session_pid_peer(uint32_t pid);
 /* Which worker gave it out, of a process id that is ours. */
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
 
+/* Another configuration, of which the caller holds a reference, behind pools_set_conf; the old one
+ * must be there until this returns. Clients whose database or role is gone end, between
+ * transactions. */
+void session_set_conf(struct session_env *env, const struct conf *conf);
 /* From now on clients are closed where they are between transactions, and the others when
  * theirs ends. */
 void session_drain(struct session_env *env);

@@ -19,7 +19,7 @@ struct dialer;
 
 /* What all workers have in common; made by main, outlives them. */
 struct worker_shared {
-	struct conf *conf;
+	struct conf *conf; /* what workers begin with */
 	struct pools_shared *pools;
 	struct console_shared *console;
 	struct pool_dialer dialer;
@@ -45,6 +45,9 @@ void worker_listen(struct worker *w, int fd);
 void worker_start(struct worker *w);
 
 /* From any thread: */
+/* Another configuration, and for how many clients descriptors suffice then; a reference is taken.
+ */
+void worker_set_conf(struct worker *w, struct conf *conf, int client_room);
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
 /* A new context for the handshakes to come (the certificate was replaced), NULL for none; a

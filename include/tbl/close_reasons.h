@@ -35,6 +35,12 @@ CLOSE_REASON(CLIENT_LOGIN_FAILED, "client_login_failed", "57P03", "cannot log in
 CLOSE_REASON(CLIENT_KILLED, "client_killed", "57P01",
              "terminating connection due to administrator command")
 CLOSE_REASON(CLIENT_REVOKED, "client_revoked", "28000", "the token has been revoked")
+CLOSE_REASON(CLIENT_DATABASE_REMOVED, "client_database_removed", "57P01",
+             "terminating connection: its database was removed from PgUsher's configuration")
+CLOSE_REASON(CLIENT_ROLE_REMOVED, "client_role_removed", "57P01",
+             "terminating connection: its role was removed from PgUsher's configuration")
+CLOSE_REASON(CLIENT_ROLE_CHANGED, "client_role_changed", "57P01",
+             "terminating connection: its role's tenant mode was changed, connect again")
 CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
              "terminating connection: PgUsher is shutting down")
 CLOSE_REASON(SERVER_LOST, "server_lost", "08006",

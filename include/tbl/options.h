@@ -87,7 +87,7 @@ OPTION(pgusher, client_tls_sslmode, TLS_CLIENT_MODE, DEFAULT("disable"), RESTART
        "client_tls_ca_file. verify-full: the certificate must also carry the user name, as its "
        "common name or as a DNS or e-mail name. A unix socket has no TLS and needs none.")
 OPTION(pgusher, client_tls_key_file, FILE, EXAMPLE("/etc/pgusher/server.key"), RESTART,
-       "Private key (PEM) shown to clients. Like all client_tls files it is read again on SIGHUP.")
+       "Private key (PEM) shown to clients. Like all client_tls files it is read again by RELOAD.")
 OPTION(pgusher, client_tls_cert_file, FILE, EXAMPLE("/etc/pgusher/server.crt"), RESTART,
        "Certificate and its chain (PEM) shown to clients.")
 OPTION(pgusher, client_tls_ca_file, FILE, EXAMPLE("/etc/pgusher/clients-ca.crt"), RESTART,

@@ -3,13 +3,11 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file and the audit log again, reads and fetches the keys, reads
- *                   the proof key and the client_tls files again; so does RELOAD
+ *   SIGHUP          RELOAD (reload.c): reads the configuration and what it names again
  *   SIGUSR1         PAUSE; SIGUSR2: RESUME
  *
- * The console's RELOAD and SHUTDOWN come here by mail. */
+ * The console's RELOAD, SET and SHUTDOWN come here by mail. */
 #include <errno.h>
-#include <event2/event.h>
 #include <getopt.h>
 #include <limits.h>
 #include <openssl/ssl.h>
@@ -18,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -27,11 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd.h"
-#include "conf.h"
-#include "net.h"
-#include "net_tls.h"
-#include "probe.h"
-#include "worker.h"
+#include "serve_int.h"
 
 #define ADDRESSES_MAX 32
 /* Log, files that are read, dialer, cancels on their way; then a worker's loop, mail, listeners. */
@@ -39,30 +32,15 @@
 #define DESCRIPTORS_WORKER 8
 #define DESCRIPTORS_CLIENTS_MIN 8
 
-struct server_process {
-	struct conf *conf;
-	struct dialer *dialer;
-	struct probe *probe;
-	struct worker_shared shared;
-	struct event_base *base;
-	struct event *events[8];
-	unsigned n_events;
-	struct mailbox *mailbox;
-	unsigned n_ended;
-	bool is_draining;    /* after a signal: the next one ends at once */
-	int ready_fd;        /* of -d: who waits for us to be ready; 0: nobody */
-	char unix_path[256]; /* "": none, or no longer ours */
-	struct stat unix_stat;
-};
-
 static int usage(FILE *out, int status)
 {
 	fputs("usage: pgusher serve -c FILE [-d] [-v]\n"
 	      "  -c FILE  the configuration (see etc/pgusher.ini)\n"
 	      "  -d       run in the background (needs logfile)\n"
 	      "  -v       log more\n"
-	      "SIGTERM lets transactions finish, SIGINT ends at once, SIGHUP reads keys and\n"
-	      "certificates again and opens the log again, SIGUSR1 is PAUSE, SIGUSR2 RESUME.\n",
+	      "SIGTERM lets transactions finish, SIGINT ends at once, SIGHUP reads the\n"
+	      "configuration, keys and certificates and opens the log again, SIGUSR1 is PAUSE, "
+	      "SIGUSR2 RESUME.\n",
 	      out);
 	return status;
 }
@@ -82,77 +60,6 @@ static void set_keys(void *arg, struct auth_keys *keys)
 
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_set_keys(p->shared.workers[i], keys);
-}
-
-/* ---- TLS ------------------------------------------------------------------------------------ */
-
-/* p->shared.tls as the configuration wants it now. */
-static bool make_tls(struct server_process *p, struct tls_error *err)
-{
-	const struct conf_pgusher *conf = &p->conf->pgusher;
-	SSL_CTX *tls = NULL;
-
-	if (!tls_check_for_servers(conf, err))
-		return false;
-	if (conf->client_tls_sslmode != CONF_TLS_CLIENT_DISABLE) {
-		tls = tls_context_for_clients(conf, err);
-		if (tls == NULL)
-			return false;
-	}
-	SSL_CTX_free(p->shared.tls);
-	p->shared.tls = tls;
-	return true;
-}
-
-/* Reads the files of client_tls_* again, for handshakes to come; one that is no good changes
- * nothing, and is in why. */
-static void reload_tls(struct server_process *p, char *why, size_t why_size)
-{
-	struct tls_error err;
-
-	if (!make_tls(p, &err)) {
-		log_error("TLS stays as it was: %s: %s", err.key, err.text);
-		snprintf(why, why_size, "TLS stays as it was: %s: %.440s", err.key, err.text);
-		return;
-	}
-	for (unsigned i = 0; i < p->shared.n_workers; i++)
-		worker_set_tls(p->shared.workers[i], p->shared.tls);
-	if (p->shared.tls != NULL)
-		log_info("certificate read from %s", p->conf->pgusher.client_tls_cert_file);
-}
-
-/* ---- the key of proofs ----------------------------------------------------------------------- */
-
-/* p->shared.proof_key as the file has it now; in a plain context there is none. */
-static bool load_proof_key(struct server_process *p, char *err, size_t err_size)
-{
-	struct proof_key *key;
-
-	if (p->conf->context.mode != CONF_CONTEXT_SIGNED)
-		return true;
-	key = proof_key_load(p->conf->context.proof_key_file, err, err_size);
-	if (key == NULL)
-		return false;
-	proof_key_put(&p->shared.proof_key);
-	p->shared.proof_key = key;
-	return true;
-}
-
-/* A file that is no good changes nothing, and is in why. */
-static void reload_proof_key(struct server_process *p, char *why, size_t why_size)
-{
-	char err[400];
-
-	if (!load_proof_key(p, err, sizeof(err))) {
-		log_error("the proof key stays as it was: %s", err);
-		snprintf(why, why_size, "the proof key stays as it was: %s", err);
-		return;
-	}
-	if (p->shared.proof_key == NULL)
-		return;
-	for (unsigned i = 0; i < p->shared.n_workers; i++)
-		worker_set_proof_key(p->shared.workers[i], p->shared.proof_key);
-	log_info("proof key read from %s", p->conf->context.proof_key_file);
 }
 
 /* ---- the workers' ends ---------------------------------------------------------------------- */
@@ -230,29 +137,11 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	drain(p, at_once ? 0 : p->conf->pgusher.shutdown_timeout);
 }
 
-/* What could not be done is in err. */
-static void reload(struct server_process *p, char *err, size_t err_size)
-{
-	const char *logfile = p->conf->pgusher.logfile;
-
-	err[0] = '\0';
-	if (logfile[0] != '\0' && !log_open(logfile)) {
-		snprintf(err, err_size, "cannot open %s: %s", logfile, strerror(errno));
-		log_error("%s", err);
-	}
-	audit_reopen(p->shared.audit);
-	probe_refresh_keys(p->probe);
-	reload_proof_key(p, err, err_size);
-	reload_tls(p, err, err_size);
-}
-
 static void on_hangup(evutil_socket_t sig, short what, void *arg)
 {
-	char err[512];
-
 	(void)sig, (void)what;
 	audit_signal(arg, "SIGHUP", "RELOAD");
-	reload(arg, err, sizeof(err));
+	serve_reload(arg, NULL);
 }
 
 static void on_pause_signal(evutil_socket_t sig, short what, void *arg)
@@ -306,15 +195,20 @@ static void on_order(struct mail *mail, void *owner)
 		console_order_drop(order);
 		return;
 	}
-	if (kind == ORDER_RELOAD)
-		reload(p, order->error, sizeof(order->error));
+	if (kind == ORDER_RELOAD) {
+		serve_reload(p, order);
+		return;
+	}
+	if (kind == ORDER_SET) {
+		serve_set(p, order);
+		return;
+	}
 	/* SHUTDOWN at once is answered by the end, as PgBouncer's. */
 	if (kind == ORDER_SHUTDOWN)
 		console_order_drop(order);
 	else
 		console_order_done(order);
-	if (kind != ORDER_RELOAD)
-		shut_down(p, kind);
+	shut_down(p, kind);
 }
 
 /* On a worker's thread. */
@@ -351,13 +245,13 @@ static void watch(struct server_process *p)
 
 /* Raises the limit, and sees how many clients that is room for: servers, cancels and our own must
  * have descriptors even when there are more clients than that, or nobody is served any more. */
-static bool divide_descriptors(struct server_process *p, char *err, size_t err_size)
+bool serve_client_room(const struct conf *conf, int *room, char *err, size_t err_size)
 {
-	const struct conf_pgusher *conf = &p->conf->pgusher;
-	rlim_t servers = (rlim_t)conf->max_server_conn * p->conf->n_nodes;
-	rlim_t own = DESCRIPTORS_OWN + (rlim_t)conf->workers * DESCRIPTORS_WORKER;
+	rlim_t servers = (rlim_t)conf->pgusher.max_server_conn * conf->n_nodes;
+	rlim_t own = DESCRIPTORS_OWN + (rlim_t)conf->pgusher.workers * DESCRIPTORS_WORKER;
 	struct rlimit limit;
 
+	*room = 0;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max == RLIM_INFINITY)
 		return true;
 	limit.rlim_cur = limit.rlim_max;
@@ -371,12 +265,12 @@ static bool divide_descriptors(struct server_process *p, char *err, size_t err_s
 	}
 	if (limit.rlim_max - servers - own > INT_MAX)
 		return true;
-	p->shared.client_room = (int)(limit.rlim_max - servers - own);
-	if (p->shared.client_room < conf->max_client_conn)
+	*room = (int)(limit.rlim_max - servers - own);
+	if (*room < conf->pgusher.max_client_conn)
 		log_warning("the descriptor limit (ulimit -n) is %llu: there is room for about %d "
 		            "clients, not for max_client_conn = %d",
-		            (unsigned long long)limit.rlim_max, p->shared.client_room,
-		            conf->max_client_conn);
+		            (unsigned long long)limit.rlim_max, *room,
+		            conf->pgusher.max_client_conn);
 	return true;
 }
 
@@ -446,23 +340,15 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 {
 	const struct conf_pgusher *conf = &p->conf->pgusher;
 	const struct console_main console = {.take = take_order, .arg = p};
-	struct tls_error tls_err;
 	char why[512];
-	char key_err[400];
 
 	p->probe = probe_new(p->conf, err, err_size);
 	if (p->probe == NULL)
 		return false;
-	if (!load_proof_key(p, key_err, sizeof(key_err))) {
-		snprintf(err, err_size, "%s:%d: proof_key_file: %s", p->conf->path,
-		         conf_line(p->conf, "context", "proof_key_file"), key_err);
+	if (!serve_load_proof_key(p->conf, &p->shared.proof_key, err, err_size))
 		return false;
-	}
-	if (!make_tls(p, &tls_err)) {
-		snprintf(err, err_size, "%s:%d: %s: %s", p->conf->path,
-		         conf_line(p->conf, "pgusher", tls_err.key), tls_err.key, tls_err.text);
+	if (!serve_make_tls(p->conf, &p->shared.tls, err, err_size))
 		return false;
-	}
 	if (!audit_new(p->conf, (unsigned)conf->workers + 1, &p->shared.audit, why, sizeof(why))) {
 		snprintf(err, err_size, "%s:%d: file: %s", p->conf->path,
 		         conf_line(p->conf, "audit", "file"), why);
@@ -471,7 +357,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
 	p->shared.n_workers = (unsigned)conf->workers;
-	p->shared.pools = pools_shared_new(p->conf, p->shared.n_workers);
+	p->shared.pools = pools_shared_new(p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);
 	p->shared.dialer =
 		(struct pool_dialer){.dial = dial, .cancel = cancel, .dialer = p->dialer};
@@ -539,7 +425,7 @@ static void finish(struct server_process *p)
 
 static int serve(const char *path, bool background, bool verbose)
 {
-	struct server_process p = {0};
+	struct server_process p = {.is_background = background};
 	struct conf_error conf_err;
 	enum daemon_part part = DAEMON_CHILD;
 	char err[1024] = "";
@@ -559,7 +445,8 @@ static int serve(const char *path, bool background, bool verbose)
 	if (verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	if (status == 0 && part == DAEMON_CHILD) {
-		if (divide_descriptors(&p, err, sizeof(err)) && prepare(&p, err, sizeof(err))) {
+		if (serve_client_room(p.conf, &p.shared.client_room, err, sizeof(err)) &&
+		    prepare(&p, err, sizeof(err))) {
 			run(&p);
 			log_info("PgUsher has ended");
 		} else {

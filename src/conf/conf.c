@@ -127,6 +127,11 @@ static const char *option_text(const struct conf_doc *doc, const struct conf_doc
 {
 	const struct conf_doc_entry *entry = section_entry(doc, section, option);
 
+	*line = 0;
+	for (const struct conf_override *o = doc->conf->overrides; o; o = o->next) {
+		if (o->option == option)
+			return o->text;
+	}
 	*line = section ? section->line : 0;
 	if (!entry)
 		return option_default(doc, section, option);
@@ -283,27 +288,78 @@ static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 
 /* ---- life ------------------------------------------------------------------------------- */
 
-struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err)
+static struct conf *conf_new(const char *text, size_t len, const char *name)
 {
-	static atomic_uint_least64_t last_serial;
 	struct conf *conf = mem_zalloc(sizeof(*conf));
-	struct conf_doc doc = {.file = name, .conf = conf};
-	bool ok;
 
 	OBJ_INIT(conf, CONF_MAGIC);
-	conf->serial = atomic_fetch_add(&last_serial, 1) + 1;
 	atomic_init(&conf->refs, 1);
-	memset(err, 0, sizeof(*err));
 	conf->path = conf_memory_strndup(conf, name, strlen(name));
-	if (len > CONF_MAX_FILE_BYTES)
-		ok = conf_fail(err, name, 0, "", "too large");
+	conf->text = conf_memory_strndup(conf, text, len);
+	conf->text_len = len;
+	return conf;
+}
+
+static void override(struct conf *conf, const struct conf_option_def *option, const char *text)
+{
+	struct conf_override *o = conf_memory_alloc(conf, sizeof(*o));
+
+	o->option = option;
+	o->text = conf_memory_strndup(conf, text, strlen(text));
+	o->next = conf->overrides;
+	conf->overrides = o;
+}
+
+/* Takes over the reference; NULL when it is no good. */
+static struct conf *read_text(struct conf *conf, struct conf_error *err)
+{
+	struct conf_doc doc = {.file = conf->path, .conf = conf};
+	bool ok;
+
+	memset(err, 0, sizeof(*err));
+	if (conf->text_len > CONF_MAX_FILE_BYTES)
+		ok = conf_fail(err, conf->path, 0, "", "too large");
 	else
-		ok = conf_doc_read(&doc, text, len, err) && conf_fill(&doc, err) &&
+		ok = conf_doc_read(&doc, conf->text, conf->text_len, err) && conf_fill(&doc, err) &&
 		     conf_check(&doc, conf, err);
 	conf_doc_fini(&doc);
 	if (!ok)
 		conf_put(&conf);
 	return conf;
+}
+
+struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err)
+{
+	return read_text(conf_new(text, len, name), err);
+}
+
+/* Oldest first, so that each stands before those that it replaces; of those, the latest counts. */
+static void copy_overrides(struct conf *to, const struct conf_override *from)
+{
+	if (from == NULL)
+		return;
+	copy_overrides(to, from->next);
+	override(to, from->option, from->text);
+}
+
+struct conf *conf_set(const struct conf *conf, const char *key, const char *value,
+                      struct conf_error *err)
+{
+	const struct conf_option_def *option = conf_option_find(CONF_SECTION_pgusher, key);
+	struct conf *fresh;
+
+	OBJ_CHECK(conf, CONF_MAGIC);
+	memset(err, 0, sizeof(*err));
+	if (option == NULL || !option->is_live) {
+		conf_fail(err, conf->path, 0, key, "%s%s",
+		          option == NULL ? "unknown key" : "it takes a restart to change it",
+		          option == NULL ? conf_option_hint(CONF_SECTION_pgusher, key) : "");
+		return NULL;
+	}
+	fresh = conf_new(conf->text, conf->text_len, conf->path);
+	copy_overrides(fresh, conf->overrides);
+	override(fresh, option, value);
+	return read_text(fresh, err);
 }
 
 struct conf *conf_load(const char *path, struct conf_error *err)

@@ -14,6 +14,13 @@
 /* PostgreSQL's NAMEDATALEN less its NUL: no database, role or setting has a longer name. */
 #define CONF_MAX_NAME_BYTES 63
 
+/* An option that conf_set changed; the latest stands first. */
+struct conf_override {
+	const struct conf_override *next;
+	const struct conf_option_def *option;
+	const char *text;
+};
+
 /* ---- memory.c: what lives as long as the snapshot ------------------------------------- */
 
 /* Zeroed; given back, and erased first, by conf_memory_free. */

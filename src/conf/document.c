@@ -148,12 +148,13 @@ static const char *const manual_head[] = {
 	"",
 	"## Changes",
 	"",
-	"The file is read at the start: a change takes a restart (a new process can be started "
-	"beside "
-	"the old one, see operations.md). Only some files are read again while PgUsher runs: the "
-	"key files when they change and on SIGHUP, which also fetches every jwks_url, reads those "
-	"of client_tls again and opens the log file again; those of server_tls are read for each "
-	"new connection.",
+	"RELOAD in the console and SIGHUP read the file again, with all that it names. It is taken "
+	"whole: sections that are new work at once, and so does every option but those that say "
+	"that they take a restart; these stay as they were, and RELOAD names them. A file with an "
+	"error changes nothing, and RELOAD and the log say `file:line: key: what is wrong`. "
+	"`SET key = 'value'` in the console changes one option of [pgusher] until the next RELOAD. "
+	"See operations.md, \"Changing the configuration\". Key files are also read when they "
+	"change; files of server_tls for each new connection.",
 	"",
 	"## The least that works",
 	"",
@@ -219,6 +220,8 @@ static void manual_option(FILE *out, const struct conf_option_def *o)
 	else
 		fputs(" | empty", out);
 	fprintf(out, " | %s", o->doc);
+	if (!o->is_live)
+		fputs(" A change takes a restart.", out);
 	if (o->example)
 		fprintf(out, " Example: `%s`.", o->example);
 	fputs(" |\n", out);

@@ -118,6 +118,7 @@ size_t conf_reload_check(const struct conf *old, struct conf *fresh, conf_visit_
 
 	OBJ_CHECK(old, CONF_MAGIC);
 	OBJ_CHECK(fresh, CONF_MAGIC);
+	fresh->generation = old->generation + 1;
 	for (size_t o = 0; o < conf_n_options; o++) {
 		const struct conf_option_def *def = &conf_options[o];
 

@@ -363,7 +363,7 @@ static bool order(struct console *console, struct round *r, enum console_order_k
 
 	if (r->is_ordered) {
 		if (r->order.error[0] != '\0')
-			round_fail(r, "F0000", "%s", r->order.error); /* config_file_error */
+			round_fail(r, kind == ORDER_SET ? "22023" : "F0000", "%s", r->order.error);
 		return true;
 	}
 	r->is_ordered = true;
@@ -372,12 +372,45 @@ static bool order(struct console *console, struct round *r, enum console_order_k
 	return false;
 }
 
-static bool finish_reload(struct console *console, struct round *r)
+static enum visit visit_nothing(struct console *console, struct round *r)
 {
-	return order(console, r, ORDER_RELOAD);
+	(void)console, (void)r;
+	return VISIT_DONE;
 }
 
-ACTION(RELOAD, NULL, finish_reload, "RELOAD");
+/* An order that sends letters to all workers: the answer waits until they have taken them, so that
+ * whoever gets it meets the new configuration everywhere. */
+static bool order_all(struct console *console, struct round *r, enum console_order_kind kind)
+{
+	struct wire_error notice = {.severity = "NOTICE", .sqlstate = "00000"};
+
+	if (!order(console, r, kind))
+		return false;
+	if (r->is_error || r->is_settled)
+		return true;
+	notice.message = r->order.notice;
+	if (r->order.notice[0] != '\0')
+		wire_put_notice(&r->rows, &notice);
+	r->is_settled = true;
+	round_again(r);
+	return false;
+}
+
+static bool finish_reload(struct console *console, struct round *r)
+{
+	return order_all(console, r, ORDER_RELOAD);
+}
+
+ACTION(RELOAD, visit_nothing, finish_reload, "RELOAD");
+
+static bool finish_set_option(struct console *console, struct round *r)
+{
+	r->order.key = r->command.arg;
+	r->order.value = r->command.setting;
+	return order_all(console, r, ORDER_SET);
+}
+
+ACTION(SET_OPTION, visit_nothing, finish_set_option, "SET");
 
 static bool finish_shutdown(struct console *console, struct round *r)
 {

@@ -13,6 +13,7 @@ const struct action *const console_actions[COMMAND_COUNT] = {
 #undef CONSOLE_COMMAND
 	[COMMAND_SET] = &action_SET,
 	[COMMAND_PARAM] = &action_PARAM,
+	[COMMAND_SET_OPTION] = &action_SET_OPTION,
 };
 
 /* ---- statements ------------------------------------------------------------------------------ */

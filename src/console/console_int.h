@@ -18,6 +18,7 @@
 /* ---- parse.c: pure --------------------------------------------------------------------------- */
 
 #define CONSOLE_ARG_MAX 64
+#define CONSOLE_VALUE_MAX 256
 
 enum console_command {
 #define CONSOLE_COMMAND(name, verb, object, argument, access) COMMAND_##name,
@@ -25,6 +26,7 @@ enum console_command {
 #undef CONSOLE_COMMAND
 	COMMAND_SET,   /* a parameter that drivers set: ignored, as PgBouncer does */
 	COMMAND_PARAM, /* SHOW of such a one */
+	COMMAND_SET_OPTION,
 	COMMAND_COUNT
 };
 
@@ -34,6 +36,8 @@ struct command {
 	char arg[CONSOLE_ARG_MAX]; /* unquoted; "" where there is none */
 	const char *param;         /* COMMAND_SET, COMMAND_PARAM: its name ... */
 	const char *value;         /* ... and what it is said to be */
+	/* COMMAND_SET_OPTION: what arg is set to. */
+	char setting[CONSOLE_VALUE_MAX];
 };
 
 enum parse { PARSE_OK, PARSE_EMPTY, PARSE_BAD };
@@ -93,6 +97,7 @@ struct round {
 	struct console *at, *home;
 	bool has_asker, is_home;
 	bool is_ordered; /* the main thread has been asked */
+	bool is_settled; /* ... and all workers have done what it told them */
 	bool with_columns;
 	struct session_asker asker;
 	struct command command;
@@ -151,6 +156,9 @@ struct round *round_new(struct console *home, const struct action *action,
 void round_start(struct round *r);
 /* Answers and frees it. */
 void round_finish(struct round *r);
+/* Goes round all workers and comes home once more: by then they have taken what was posted to them
+ * before. */
+void round_again(struct round *r);
 void round_fail(struct round *r, const char *sqlstate, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* A slice of the clients of the worker at hand: the next one's process id, 0: no more in this
@@ -166,6 +174,7 @@ void round_add_pools(struct console *console, struct round *r);
 #undef CONSOLE_COMMAND
 CONSOLE_ACTION(SET)
 CONSOLE_ACTION(PARAM)
+CONSOLE_ACTION(SET_OPTION)
 CONSOLE_ACTION(MARK_STATS)
 CONSOLE_ACTION(SIGNAL_PAUSE)
 CONSOLE_ACTION(SIGNAL_RESUME)

@@ -1,6 +1,6 @@
 /* A statement of the console's to a command. PgBouncer's grammar, one statement a string:
  *
- *   word [argument] [;]        SET word = | TO anything
+ *   word [argument] [;]        SET word = | TO value
  *
  * A word is letters, digits and underscores, or anything in double quotes. An argument may also be
  * in single quotes, and have the characters of identifiers in it (dots, dashes, colons). Pure. */
@@ -40,7 +40,7 @@ static const struct {
 	{"timezone", "UTC"},
 };
 
-static bool take_quoted(const char **at, char quote, char *out)
+static bool take_quoted(const char **at, char quote, char *out, size_t size)
 {
 	const char *p = *at + 1;
 	size_t n = 0;
@@ -50,7 +50,7 @@ static bool take_quoted(const char **at, char quote, char *out)
 			return false;
 		if (*p == quote && *++p != quote)
 			break;
-		if (n + 1 >= CONSOLE_ARG_MAX)
+		if (n + 1 >= size)
 			return false;
 		out[n++] = *p;
 	}
@@ -65,7 +65,7 @@ static bool take_word(const char **at, const char *chars, bool single_quotes, ch
 	size_t n;
 
 	if (**at == '"' || (single_quotes && **at == '\''))
-		return take_quoted(at, **at, out);
+		return take_quoted(at, **at, out, CONSOLE_ARG_MAX);
 	n = strspn(*at, chars);
 	if (n == 0 || n >= CONSOLE_ARG_MAX)
 		return false;
@@ -96,21 +96,50 @@ static bool find_param(const char *name, struct command *out)
 	return false;
 }
 
-/* The value may be anything on which this is no longer one statement's end. */
+/* In single quotes, or up to the end of the statement. It may be empty. */
+static bool take_value(const char **at, char *out)
+{
+	size_t n = 0;
+
+	if (**at == '\'' && (*at)[1] == '\'') {
+		*at += 2;
+		return true;
+	}
+	if (**at == '\'')
+		return take_quoted(at, '\'', out, CONSOLE_VALUE_MAX);
+	while ((*at)[n] != '\0' && (*at)[n] != ';')
+		n++;
+	if (n >= CONSOLE_VALUE_MAX)
+		return false;
+	memcpy(out, *at, n);
+	*at += n;
+	while (n > 0 && strchr(SPACE, out[n - 1]) != NULL)
+		n--;
+	out[n] = '\0';
+	return n > 0;
+}
+
+/* A driver's parameter may be set to anything on which this is no longer one statement's end. */
 static enum parse parse_set(const char *at, struct command *out)
 {
-	char name[CONSOLE_ARG_MAX];
-
 	out->id = COMMAND_SET;
 	if (strncasecmp(at, "session ", 8) == 0)
 		at += 8;
-	if (!take_word(&at, WORD_CHARS, false, name) || !find_param(name, out))
+	if (!take_word(&at, WORD_CHARS, false, out->arg))
 		return PARSE_BAD;
 	at += strspn(at, SPACE);
 	if (*at != '=' && strncasecmp(at, "to", 2) != 0)
 		return PARSE_BAD;
-	at += strcspn(at, ";");
-	return is_end(at) ? PARSE_OK : PARSE_BAD;
+	if (find_param(out->arg, out)) {
+		out->arg[0] = '\0';
+		at += strcspn(at, ";");
+		return is_end(at) ? PARSE_OK : PARSE_BAD;
+	}
+	out->id = COMMAND_SET_OPTION;
+	out->is_admins = true;
+	at += *at == '=' ? 1 : 2;
+	at += strspn(at, SPACE);
+	return take_value(&at, out->setting) && is_end(at) ? PARSE_OK : PARSE_BAD;
 }
 
 static bool is_command(size_t i, const char *verb, const char *arg, bool has_arg)

@@ -131,6 +131,12 @@ void round_start(struct round *r)
 	post(r, r->home->env.shared->by_worker[0]);
 }
 
+void round_again(struct round *r)
+{
+	r->is_home = false;
+	post(r, r->home->env.shared->by_worker[0]);
+}
+
 /* ---- orders ---------------------------------------------------------------------------------- */
 
 void console_order_done(struct console_order *order)

@@ -175,7 +175,7 @@ static void put_server(void *arg, const struct server_info *info)
 	stream_local(server_stream(info->server), &c.local);
 	stream_tls(server_stream(info->server), tls, sizeof(tls));
 	if (c.remote.port == 0)
-		c.remote.port = info->node->port;
+		c.remote.port = info->port;
 	c.connected_s = wall_of(info->opened_us);
 	c.requested_s = wall_of(info->used_us);
 	c.close_needed = info->close_needed;
@@ -185,7 +185,7 @@ static void put_server(void *arg, const struct server_info *info)
 	c.tls = tls;
 	c.application_name = name != NULL ? name : "";
 	c.tenant = client.tenant;
-	c.node = info->node->name;
+	c.node = info->node;
 	c.n_statements = server_n_prepared(info->server);
 	put_connection(servers->console, &servers->round->rows, &c);
 }

@@ -26,7 +26,7 @@ static void put_option(void *arg, const struct conf_option *option)
 	row_text(&r, key);
 	row_text(&r, option->value);
 	row_text(&r, option->def);
-	row_text(&r, "no"); /* RELOAD does not read the file again yet */
+	row_text(&r, option->is_reloadable ? "yes" : "no");
 	row_text(&r, option->section);
 	row_text(&r, option->doc);
 	row_end(&r);
@@ -243,6 +243,7 @@ static bool finish_help(struct console *console, struct round *r)
 	           "\n\tSHOW LISTS|MEM|STATE|KEYS|GUARD|WORKERS|TENANTS|AUDIT"
 	           "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
 	           "\n\tRELOAD"
+	           "\n\tSET key = value"
 	           "\n\tPAUSE [<db>]"
 	           "\n\tRESUME [<db>]"
 	           "\n\tDISABLE <db>"

@@ -20,30 +20,47 @@
 struct pool_dial {
 	struct dial dial;
 	struct pool *pool;
+	struct pool_node *node;
 };
 
-const struct conf_node *pool_node(const struct pool *pool)
+/* Where the primary is looked for: an analytics node never is one, and conf has checked that there
+ * is another. The index may come from a configuration with another list. */
+const struct conf_node *pool_candidate(const struct pool *pool)
 {
-	const struct conf_database *database = pool->shared->database;
+	const struct conf_database *database = pool->database;
+	size_t at = atomic_load(&pool->shared->node), n = database->n_nodes;
 
-	return database->nodes[atomic_load(&pool->shared->node) % database->n_nodes];
+	MUST(n > 0);
+	for (size_t i = 0; i < n; i++, at++) {
+		if (database->nodes[at % n]->role == CONF_NODE_AUTO)
+			break;
+	}
+	return database->nodes[at % n];
+}
+
+struct pool_node *pool_node(const struct pool *pool)
+{
+	const struct pools *pools = pool->pools;
+
+	return pools->nodes[pool_candidate(pool) - pools->env.conf->nodes];
 }
 
 /* Makes the next node the candidate, unless another worker did already. */
 static void next_node(struct pool *pool, const struct conf_node *failed)
 {
-	const struct conf_database *database = pool->shared->database;
-	unsigned at = atomic_load(&pool->shared->node), next = at;
+	const struct conf_database *database = pool->database;
+	unsigned at = atomic_load(&pool->shared->node), next = 0;
+	unsigned n = (unsigned)database->n_nodes;
 
-	if (database->nodes[at % database->n_nodes] != failed)
+	MUST(n > 0);
+	if (pool_candidate(pool) != failed)
 		return;
-	for (size_t i = 0; i < database->n_nodes; i++) {
+	while (database->nodes[next] != failed)
 		next++;
-		if (database->nodes[next % database->n_nodes]->role == CONF_NODE_AUTO)
-			break;
-	}
-	atomic_compare_exchange_strong(&pool->shared->node, &at,
-	                               next % (unsigned)database->n_nodes);
+	do
+		next = (next + 1) % n;
+	while (database->nodes[next]->role != CONF_NODE_AUTO);
+	atomic_compare_exchange_strong(&pool->shared->node, &at, next);
 }
 
 static bool take_place(_Atomic int *count, int max)
@@ -60,42 +77,37 @@ static bool take_place(_Atomic int *count, int max)
 enum reserved { RESERVED, RESERVED_POOL_FULL, RESERVED_NODE_FULL };
 
 /* A place for one more connection, by pool_size and by the node's limit. */
-static enum reserved reserve(struct pool *pool, const struct conf_node *node)
+static enum reserved reserve(struct pool *pool, struct pool_node *node)
 {
 	struct pools *pools = pool->pools;
-	struct pools_shared *shared = pools->env.shared;
-	_Atomic int *on_node = &shared->node_servers[node - shared->nodes];
-	int size = conf_pool_size(pools->env.conf, pool->shared->database);
+	int max = pools->env.conf->pgusher.max_server_conn;
+	int size = conf_pool_size(pools->env.conf, pool->database);
 
 	size = size == 0 ? INT_MAX : size;
 	if (atomic_load(&pool->shared->n_servers) >= size)
 		return RESERVED_POOL_FULL;
-	if (!take_place(on_node, shared->max_server_conn) &&
-	    !(pool_make_room(pools, node) && take_place(on_node, shared->max_server_conn)))
+	if (!take_place(&node->n_servers, max) &&
+	    !(pool_make_room(pools, node) && take_place(&node->n_servers, max)))
 		return RESERVED_NODE_FULL;
 	if (take_place(&pool->shared->n_servers, size))
 		return RESERVED;
-	atomic_fetch_sub(on_node, 1);
+	atomic_fetch_sub(&node->n_servers, 1);
 	lend_slot_freed(pool, node);
 	return RESERVED_POOL_FULL;
 }
 
 void pool_stop_starving(struct pool *pool)
 {
-	struct pools_shared *shared = pool->pools->env.shared;
-
 	if (pool->starving)
-		atomic_fetch_sub(&shared->node_starving[pool->starving_on - shared->nodes], 1);
+		atomic_fetch_sub(&pool->starving_on->n_starving, 1);
 	if (pool->is_full)
 		atomic_fetch_sub(&pool->shared->n_full, 1);
 	pool->starving = pool->is_full = false;
 }
 
 /* Shows that it wants a place. False: it did already. */
-static bool starve(struct pool *pool, enum reserved why, const struct conf_node *node)
+static bool starve(struct pool *pool, enum reserved why, struct pool_node *node)
 {
-	struct pools_shared *shared = pool->pools->env.shared;
-
 	if (why == RESERVED_POOL_FULL) {
 		if (pool->is_full)
 			return false;
@@ -107,13 +119,13 @@ static bool starve(struct pool *pool, enum reserved why, const struct conf_node 
 		return false;
 	pool->starving = true;
 	pool->starving_on = node;
-	atomic_fetch_add(&shared->node_starving[node - shared->nodes], 1);
+	atomic_fetch_add(&node->n_starving, 1);
 	return true;
 }
 
 /* Who closes a connection looks for those who show that they want its place: so they show it
  * first, and look again then. False: there is none, and whoever could help has been asked. */
-static bool find_place(struct pool *pool, const struct conf_node *node)
+static bool find_place(struct pool *pool, struct pool_node *node)
 {
 	enum reserved got = reserve(pool, node);
 
@@ -167,8 +179,8 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	/* PostgreSQL's words have the database's name in them, which may be a client's choice. */
 	log_warning("login to node \"%s\" database %s as role \"%s\" failed: %s %s; next try "
 	            "in %lld ms",
-	            dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name,
-	            dial->sqlstate, log_is_token(pool->shared->dbname) ? "" : dial->message,
+	            dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name, dial->sqlstate,
+	            log_is_token(dial->dbname) ? "" : dial->message,
 	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		next_node(pool, dial->node);
@@ -179,13 +191,15 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	timer_arm(pool->pools->env.timers, &pool->retry, pool->backoff_us);
 }
 
-static void on_connected(struct pool *pool, const struct dial *dial)
+static void on_connected(struct pool *pool, const struct pool_dial *order)
 {
+	const struct dial *dial = &order->dial;
 	struct server *server = server_new(pool->pools->env.backend, dial->conn);
 	struct server_note *note = server_note(server);
 
 	note->pool = pool;
-	note->node = dial->node;
+	note->node = order->node;
+	note->generation = dial->conf->generation;
 	note->opened_us = note->used_us = clock_mono_us();
 	atomic_fetch_add(&pool->shared->n_alive, 1);
 	pool->backoff_us = 0;
@@ -194,8 +208,14 @@ static void on_connected(struct pool *pool, const struct dial *dial)
 	pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
 	log_debug("server %u connected: node \"%s\" database %s role \"%s\"", server_pid(server),
-	          dial->node->name, LOG_QUOTE(pool->shared->dbname), dial->role->name);
+	          dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name);
 	pool_offer(server);
+}
+
+static void order_free(struct pool_dial *order)
+{
+	conf_put(&order->dial.conf);
+	mem_free(order);
 }
 
 static void dial_deliver(struct mail *mail, void *owner)
@@ -203,14 +223,13 @@ static void dial_deliver(struct mail *mail, void *owner)
 	struct dial *dial = CONTAINER_OF(mail, struct dial, mail);
 	struct pool_dial *order = CONTAINER_OF(dial, struct pool_dial, dial);
 	struct pool *pool = order->pool;
-	struct pools_shared *shared = pool->pools->env.shared;
 
 	(void)owner;
 	OBJ_CHECK(pool, POOL_MAGIC);
 	pool->n_dialing--;
 	if (dial->conn != NULL && !dial->is_standby) {
-		on_connected(pool, dial);
-		mem_free(order);
+		on_connected(pool, order);
+		order_free(order);
 		return;
 	}
 	if (dial->conn != NULL) {
@@ -219,13 +238,17 @@ static void dial_deliver(struct mail *mail, void *owner)
 		snprintf(dial->message, sizeof(dial->message), "it is a standby, not the primary");
 	}
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
-	atomic_fetch_sub(&shared->node_servers[dial->node - shared->nodes], 1);
-	lend_slot_freed(pool, dial->node);
-	on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
-	mem_free(order);
+	atomic_fetch_sub(&order->node->n_servers, 1);
+	lend_slot_freed(pool, order->node);
+	/* What an old configuration could not do says nothing about the new one. */
+	if (dial->conf == pool->pools->env.conf)
+		on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
+	else
+		pool_want(pool);
+	order_free(order);
 }
 
-static void dial_start(struct pool *pool, const struct conf_node *node)
+static void dial_start(struct pool *pool, struct pool_node *node)
 {
 	const struct pools_env *env = &pool->pools->env;
 	struct pool_dial *order = mem_zalloc(sizeof(*order));
@@ -233,11 +256,12 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 	order->pool = pool;
 	order->dial.mail.deliver = dial_deliver;
 	order->dial.reply_to = env->mailbox;
-	order->dial.conf = env->conf;
-	order->dial.node = node;
-	order->dial.database = pool->shared->database;
-	order->dial.dbname = pool->shared->dbname;
-	order->dial.role = pool->shared->role;
+	order->node = node;
+	order->dial.conf = conf_get(env->conf);
+	order->dial.node = pool_candidate(pool);
+	order->dial.database = pool->database;
+	order->dial.dbname = conf_database_dbname(pool->database, pool->shared->name);
+	order->dial.role = pool->role;
 	pool->n_dialing++;
 	env->dialer.dial(env->dialer.dialer, &order->dial);
 }
@@ -245,9 +269,9 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 void pool_want(struct pool *pool)
 {
 	struct pools *pools = pool->pools;
-	const struct conf_node *node;
+	struct pool_node *node;
 
-	if (pools->is_stopped || pool->is_paused)
+	if (pools->is_stopped || pool->is_paused || pool_is_gone(pool))
 		return;
 	if (clock_mono_us() < pool->retry_at_us) {
 		lend_borrow(pool);

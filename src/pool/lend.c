@@ -27,7 +27,7 @@ struct letter {
 	enum letter_kind kind;
 	struct pools *to;
 	struct pool_shared *pool;     /* LETTER_ASK, LETTER_BORROW, LETTER_SERVER */
-	const struct conf_node *node; /* LETTER_ASK, LETTER_SLOT */
+	struct pool_node *node;       /* LETTER_ASK */
 	struct server *server;        /* LETTER_SERVER */
 	struct tenant_shared *tenant; /* LETTER_TENANT: a reference */
 	unsigned from;
@@ -102,11 +102,9 @@ bool lend_to_hungrier(struct pool *pool, struct server *server)
 	return true;
 }
 
-bool lend_is_starving(const struct pools *pools, const struct conf_node *node)
+bool lend_is_starving(const struct pool_node *node)
 {
-	const struct pools_shared *shared = pools->env.shared;
-
-	return atomic_load(&shared->node_starving[node - shared->nodes]) > 0;
+	return atomic_load(&node->n_starving) > 0;
 }
 
 static void ask_all(struct pool *pool, enum letter_kind kind)
@@ -131,7 +129,7 @@ void lend_ask(struct pool *pool)
 
 void lend_borrow(struct pool *pool)
 {
-	if (pool->n_wanted > 0 && atomic_load(&pool->shared->n_alive) > 0)
+	if (pool->n_wanted > 0 && atomic_load(&pool->shared->n_alive) > 0 && !pool_is_gone(pool))
 		ask_all(pool, LETTER_BORROW);
 }
 
@@ -143,18 +141,17 @@ static void want_all(struct pools *pools)
 	}
 }
 
-void lend_slot_freed(struct pool *pool, const struct conf_node *node)
+void lend_slot_freed(struct pool *pool, const struct pool_node *node)
 {
 	const struct pools *pools = pool->pools;
 	const struct pools_shared *shared = pools->env.shared;
 
 	if (pools->is_stopped ||
-	    (!lend_is_starving(pools, node) && atomic_load(&pool->shared->n_full) == 0))
+	    (!lend_is_starving(node) && atomic_load(&pool->shared->n_full) == 0))
 		return;
 	/* To ourselves by mail as well: the caller is in the middle of something. */
 	for (unsigned w = 0; w < shared->n_workers; w++)
-		letter_post((struct letter){
-			.kind = LETTER_SLOT, .to = shared->by_worker[w], .node = node});
+		letter_post((struct letter){.kind = LETTER_SLOT, .to = shared->by_worker[w]});
 }
 
 void lend_wake_tenant(struct pools *pools, struct tenant_shared *t, unsigned worker)

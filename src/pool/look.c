@@ -4,18 +4,27 @@
 
 #include "pool_int.h"
 
-/* A [database *] section has as many pools as its clients have names for databases. */
-static const char *shared_database(const struct pool_shared *shared)
-{
-	const char *name = shared->database->name;
-
-	return strcmp(name, "*") == 0 ? shared->dbname : name;
-}
-
 const char *pool_database(const struct pool *pool)
 {
 	OBJ_CHECK(pool, POOL_MAGIC);
-	return shared_database(pool->shared);
+	return pool->shared->name;
+}
+
+const char *pool_node_name(struct server *server)
+{
+	return server_note(server)->node->name;
+}
+
+const char *pool_section(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool->shared->section;
+}
+
+const char *pool_role(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool->shared->role;
 }
 
 struct counters *pool_counters(struct pool *pool)
@@ -43,8 +52,10 @@ static struct pool_info info_of(struct pool *pool)
 	struct pool_info info = {
 		.id = pool->shared->id,
 		.database = pool_database(pool),
-		.dbname = pool->shared->dbname,
-		.user = pool->shared->role->name,
+		.dbname = pool->database != NULL
+	                          ? conf_database_dbname(pool->database, pool->shared->name)
+	                          : pool->shared->name,
+		.user = pool->shared->role,
 		.n_clients = pool->n_clients,
 		.n_waiters = pool->n_waiters,
 		.n_dialing = pool->n_dialing,
@@ -89,12 +100,14 @@ static struct server_info server_info_of(struct server *server, const struct poo
 	return (struct server_info){
 		.pool = pool,
 		.server = server,
-		.node = note->node,
+		.node = note->node->name,
+		.port = note->node->port,
 		.use = use,
 		.opened_us = note->opened_us,
 		.used_us = note->used_us,
 		.close_needed = note->is_doomed || (note->taint & TAINT_DOUBT) || pool->is_paused ||
-	                        note->opened_us <= pool_of(server)->reconnect_us,
+	                        note->opened_us <= pool_of(server)->reconnect_us ||
+	                        pool_is_stale(pool_of(server), note),
 	};
 }
 
@@ -178,7 +191,7 @@ int pools_shared_servers(struct pools_shared *shared, const char *database)
 	for (unsigned i = 0; i < shared->n_pools; i++) {
 		struct pool_shared *pool = shared->pools[i];
 
-		if (database == NULL || strcmp(shared_database(pool), database) == 0)
+		if (database == NULL || strcmp(pool->name, database) == 0)
 			n += atomic_load(&pool->n_servers);
 	}
 	MUST(pthread_mutex_unlock(&shared->lock) == 0);

@@ -82,7 +82,7 @@ static bool is_meant(const struct pool *pool, const char *database)
 	return pool != NULL && (database == NULL || strcmp(pool_database(pool), database) == 0);
 }
 
-static void close_idle(struct pool *pool, enum close_reason reason)
+void pool_close_idle(struct pool *pool, enum close_reason reason)
 {
 	while (!list_is_empty(&pool->idle))
 		pool_close(server_of_link(pool->idle.next), reason);
@@ -104,7 +104,7 @@ void pools_pause(struct pools *pools, const char *database)
 	}
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (is_meant(pools->pools[i], database))
-			close_idle(pools->pools[i], CLOSE_SERVER_PAUSED);
+			pool_close_idle(pools->pools[i], CLOSE_SERVER_PAUSED);
 	}
 }
 
@@ -140,7 +140,7 @@ void pools_reconnect(struct pools *pools, const char *database)
 		if (!is_meant(pools->pools[i], database))
 			continue;
 		pools->pools[i]->reconnect_us = now_us;
-		close_idle(pools->pools[i], CLOSE_SERVER_RECONNECT);
+		pool_close_idle(pools->pools[i], CLOSE_SERVER_RECONNECT);
 	}
 }
 

@@ -18,16 +18,12 @@
 
 /* ---- shared ------------------------------------------------------------------------------ */
 
-struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_workers)
+struct pools_shared *pools_shared_new(unsigned n_workers)
 {
 	struct pools_shared *shared = mem_zalloc(sizeof(*shared));
 
 	MUST(n_workers > 0 && n_workers <= WORKERS_MAX);
 	shared->n_workers = n_workers;
-	shared->max_server_conn = conf->pgusher.max_server_conn;
-	shared->nodes = conf->nodes;
-	shared->node_servers = mem_zalloc(conf->n_nodes * sizeof(shared->node_servers[0]));
-	shared->node_starving = mem_zalloc(conf->n_nodes * sizeof(shared->node_starving[0]));
 	MUST(pthread_mutex_init(&shared->lock, NULL) == 0);
 	MUST(pthread_mutex_init(&shared->counts_lock, NULL) == 0);
 	map_init(&shared->counts);
@@ -43,7 +39,9 @@ void pools_shared_free(struct pools_shared **sharedp)
 	*sharedp = NULL;
 	for (unsigned i = 0; i < shared->n_pools; i++) {
 		buf_fini(&shared->pools[i]->parameters);
-		mem_free(shared->pools[i]->dbname);
+		mem_free(shared->pools[i]->section);
+		mem_free(shared->pools[i]->name);
+		mem_free(shared->pools[i]->role);
 		mem_free(shared->pools[i]);
 	}
 	pthread_mutex_destroy(&shared->lock);
@@ -53,25 +51,12 @@ void pools_shared_free(struct pools_shared **sharedp)
 	pthread_mutex_destroy(&shared->tenants_lock);
 	MUST(shared->tenants.count == 0);
 	map_fini(&shared->tenants);
-	mem_free(shared->node_servers);
-	mem_free(shared->node_starving);
+	nodes_fini(shared);
 	mem_free(shared);
 }
 
-/* Where the primary is looked for first: an analytics node never is one. conf has checked that
- * there is another. */
-static unsigned first_candidate(const struct conf_database *database)
-{
-	unsigned at = 0;
-
-	while (at + 1 < database->n_nodes && database->nodes[at]->role != CONF_NODE_AUTO)
-		at++;
-	return at;
-}
-
-static struct pool_shared *shared_find(struct pools_shared *shared,
-                                       const struct conf_database *database, const char *dbname,
-                                       const struct conf_role *role)
+static struct pool_shared *shared_find(struct pools_shared *shared, const char *section,
+                                       const char *name, const char *role)
 {
 	struct pool_shared *found = NULL;
 
@@ -79,15 +64,15 @@ static struct pool_shared *shared_find(struct pools_shared *shared,
 	for (unsigned i = 0; i < shared->n_pools && found == NULL; i++) {
 		struct pool_shared *p = shared->pools[i];
 
-		if (p->database == database && p->role == role && strcmp(p->dbname, dbname) == 0)
+		if (strcmp(p->section, section) == 0 && strcmp(p->role, role) == 0 &&
+		    strcmp(p->name, name) == 0)
 			found = p;
 	}
 	if (found == NULL && shared->n_pools < POOLS_MAX) {
 		found = mem_zalloc(sizeof(*found));
-		found->database = database;
-		found->role = role;
-		found->dbname = mem_strdup(dbname);
-		atomic_init(&found->node, first_candidate(database));
+		found->section = mem_strdup(section);
+		found->name = mem_strdup(name);
+		found->role = mem_strdup(role);
 		found->id = shared->n_pools;
 		shared->pools[shared->n_pools++] = found;
 	}
@@ -105,6 +90,7 @@ struct pools *pools_new(const struct pools_env *env)
 
 	OBJ_INIT(pools, POOLS_MAGIC);
 	pools->env = *env;
+	pools->nodes = nodes_of(env->shared, env->conf);
 	list_init(&pools->paused);
 	list_init(&pools->disabled);
 	env->shared->by_worker[env->worker] = pools;
@@ -139,6 +125,7 @@ void pools_free(struct pools **poolsp)
 	}
 	timer_cancel(pools->env.timers, &pools->sweep);
 	pause_fini(pools);
+	mem_free(pools->nodes);
 	OBJ_FINI(pools, POOLS_MAGIC);
 	mem_free(pools);
 }
@@ -167,16 +154,20 @@ struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared)
 	pool->lease_us = LEASE_FIRST_US;
 	pool->reconnect_us = INT64_MIN;
 	pool->is_paused = pause_has(pools, pool_database(pool));
+	pool_resolve(pool);
 	pools->pools[shared->id] = pool;
 	if (shared->id >= pools->n_pools)
 		pools->n_pools = shared->id + 1;
 	return pool;
 }
 
-struct pool *pool_find(struct pools *pools, const struct conf_database *database,
-                       const char *dbname, const struct conf_role *role)
+struct pool *pool_find(struct pools *pools, const struct conf_database *database, const char *name,
+                       const struct conf_role *role)
 {
-	struct pool_shared *shared = shared_find(pools->env.shared, database, dbname, role);
+	bool is_any = strcmp(database->name, "*") == 0;
+	struct pool_shared *shared = shared_find(
+		pools->env.shared, database->name,
+		is_any ? conf_database_dbname(database, name) : database->name, role->name);
 
 	OBJ_CHECK(pools, POOLS_MAGIC);
 	return shared != NULL ? pool_of_shared(pools, shared) : NULL;
@@ -308,6 +299,10 @@ struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 	struct wire_error error;
 
 	OBJ_CHECK(pool, POOL_MAGIC);
+	/* Lent by a worker that had not taken the new configuration yet. */
+	while (!list_is_empty(&pool->idle) &&
+	       pool_is_stale(pool, server_note(server_of_link(pool->idle.next))))
+		pool_close(server_of_link(pool->idle.next), CLOSE_SERVER_RECONNECT);
 	if (!list_is_empty(&pool->idle)) {
 		/* Whoever waits while there is an idle one is blocked. */
 		struct server *server =
@@ -336,8 +331,12 @@ void pool_offer(struct server *server)
 		pool_close(server, CLOSE_SHUTDOWN);
 		return;
 	}
-	if (pool->is_paused || note->opened_us <= pool->reconnect_us) {
+	if (pool->is_paused || note->opened_us <= pool->reconnect_us || pool_is_stale(pool, note)) {
 		pool_close(server, pool->is_paused ? CLOSE_SERVER_PAUSED : CLOSE_SERVER_RECONNECT);
+		return;
+	}
+	if (pool_is_over(pool->pools, note->node)) {
+		pool_close(server, CLOSE_SERVER_EVICTED);
 		return;
 	}
 	if (lend_to_hungrier(pool, server))
@@ -352,7 +351,7 @@ void pool_offer(struct server *server)
 		w->on_granted(w, server);
 		return;
 	}
-	if (lend_is_starving(pool->pools, note->node)) {
+	if (lend_is_starving(note->node)) {
 		pool_close(server, CLOSE_SERVER_EVICTED);
 		return;
 	}
@@ -402,8 +401,7 @@ void pool_close(struct server *server, enum close_reason reason)
 {
 	struct pool *pool = pool_of(server);
 	struct server_note *note = server_note(server);
-	const struct conf_node *node = note->node;
-	struct pools_shared *shared = pool->pools->env.shared;
+	struct pool_node *node = note->node;
 	struct tenant_queue *q;
 
 	if (note->cancelling) {
@@ -418,7 +416,7 @@ void pool_close(struct server *server, enum close_reason reason)
 	server_free(&server);
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&pool->shared->n_alive, 1);
-	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
+	atomic_fetch_sub(&node->n_servers, 1);
 	lend_slot_freed(pool, node);
 	if (pool->n_wanted > 0)
 		pool_want(pool);
@@ -432,7 +430,7 @@ void pool_drop(struct server *server, enum close_reason reason)
 }
 
 /* The least recently used idle server of the node, of any pool, makes room for another pool. */
-bool pool_make_room(struct pools *pools, const struct conf_node *node)
+bool pool_make_room(struct pools *pools, const struct pool_node *node)
 {
 	struct server *oldest = NULL;
 
@@ -523,6 +521,8 @@ static void sweep_pool(struct pool *pool, int64_t now_us)
 			pool_close(server, CLOSE_SERVER_IDLE);
 		else if (now_us - note->opened_us > conf->server_lifetime)
 			pool_close(server, CLOSE_SERVER_LIFETIME);
+		else if (pool_is_stale(pool, note))
+			pool_close(server, CLOSE_SERVER_RECONNECT);
 	}
 }
 
@@ -530,9 +530,9 @@ static void sweep(struct timer *timer)
 {
 	struct pools *pools = CONTAINER_OF(timer, struct pools, sweep);
 	int64_t now_us = clock_mono_us();
-	bool is_new_conf = pools->conf_serial != pools->env.conf->serial;
+	bool is_new_conf = pools->conf_generation != pools->env.conf->generation;
 
-	pools->conf_serial = pools->env.conf->serial;
+	pools->conf_generation = pools->env.conf->generation;
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (pools->pools[i] == NULL)
 			continue;

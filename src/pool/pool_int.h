@@ -24,13 +24,24 @@
 /* Server time is counted in these parts of a microsecond, so that weights divide it. */
 #define USED_SCALE 1024
 
-/* One pool as all workers see it. Never freed before the registry. */
+/* One PostgreSQL server, by name and address, as all workers see it. Like a pool it outlives the
+ * configuration that it came with, because connections do; neither is freed before the registry. */
+struct pool_node {
+	char *name, *host;
+	uint16_t port;
+	_Atomic int n_servers;  /* connections open or being opened */
+	_Atomic int n_starving; /* pools (of any worker) that may not open one */
+};
+
+/* One pool as all workers see it: by names, which mean something in every configuration. */
 struct pool_shared {
 	unsigned id; /* index in pools_shared.pools */
-	const struct conf_database *database;
-	const struct conf_role *role;
-	char *dbname;
-	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
+	char *section, *role;
+	char *name;            /* the database's, for people; under [database *] its dbname */
+	_Atomic unsigned node; /* index in the database's nodes: where the primary was last seen */
+	/* Servers that an older configuration opened are closed when they are free. Written by
+	 * each worker that takes a configuration with another login. */
+	_Atomic uint64_t valid_from;
 	_Atomic int n_servers; /* open or being opened, at all workers */
 	_Atomic int n_alive;   /* of these, open */
 	/* By worker: since when the first client of the tenant whose turn is next there waits
@@ -49,15 +60,13 @@ struct pool_shared {
 
 struct pools_shared {
 	unsigned n_workers;
-	int max_server_conn;
-	const struct conf_node *nodes;
-	_Atomic int *node_servers;  /* by node: connections open or being opened */
-	_Atomic int *node_starving; /* by node: pools (of any worker) that may not open one */
 	struct pools *by_worker[WORKERS_MAX];
 	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
-	pthread_mutex_t lock;                /* making a pool; its parameters */
+	pthread_mutex_t lock;                /* making a pool or node; a pool's parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
+	struct pool_node **nodes;
+	size_t n_nodes;
 	pthread_mutex_t counts_lock;
 	struct map counts; /* limit.c */
 	pthread_mutex_t tenants_lock;
@@ -100,7 +109,7 @@ struct tenant_queue {
 	uint64_t turn;   /* among equals: who had one longest ago */
 	bool is_blocked; /* at its limit, with waiters */
 	struct conf_limits limits;
-	uint64_t conf_serial; /* of the configuration that limits are from */
+	uint64_t conf_generation; /* of the configuration that limits are from */
 	char name[TENANT_NAME_MAX];
 };
 
@@ -108,6 +117,9 @@ struct pool {
 	uint32_t magic;
 	struct pools *pools;
 	struct pool_shared *shared;
+	/* In the configuration at hand; NULL: gone. */
+	const struct conf_database *database;
+	const struct conf_role *role;
 	struct list idle;     /* servers, most recently used first */
 	struct list busy;     /* servers leased, cleaned, or waiting for their cancel to end */
 	struct list waiters;  /* all of them, longest waiting first */
@@ -118,9 +130,9 @@ struct pool {
 	int64_t lease_us; /* how long a lease takes on average, while there are waiters */
 	unsigned n_waiters, n_dialing;
 	unsigned n_wanted; /* servers that the waiters could use now */
-	bool starving;     /* counted in node_starving */
+	bool starving;     /* counted in starving_on->n_starving */
 	bool is_full;      /* counted in n_full */
-	const struct conf_node *starving_on;
+	struct pool_node *starving_on;
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
@@ -138,11 +150,12 @@ struct pool {
 struct pools {
 	uint32_t magic;
 	struct pools_env env;
+	struct pool_node **nodes;      /* of each of env.conf's nodes */
 	struct pool *pools[POOLS_MAX]; /* by shared id */
 	unsigned n_pools;              /* highest id + 1 */
 	struct timer sweep;
-	unsigned n_blocked;   /* struct tenant_queue */
-	uint64_t conf_serial; /* what the last sweep saw */
+	unsigned n_blocked;       /* struct tenant_queue */
+	uint64_t conf_generation; /* what the last sweep saw */
 	bool is_stopped;
 	bool is_paused;     /* all of them */
 	struct list paused; /* struct paused_name */
@@ -156,7 +169,7 @@ void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
 /* Idle servers go to those who wait, and more are opened for the others. */
 void pool_serve(struct pool *pool);
-bool pool_make_room(struct pools *pools, const struct conf_node *node);
+bool pool_make_room(struct pools *pools, const struct pool_node *node);
 /* Of a fresh connection: one that somebody has used may show what he has set. */
 void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
@@ -199,7 +212,9 @@ void pool_want(struct pool *pool);
 void pool_stop_starving(struct pool *pool);
 /* The server refuses the login, and there is no other connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
-const struct conf_node *pool_node(const struct pool *pool);
+/* Of a pool that is not gone. */
+const struct conf_node *pool_candidate(const struct pool *pool);
+struct pool_node *pool_node(const struct pool *pool);
 void pool_retry(struct timer *timer);
 
 /* lend.c */
@@ -207,16 +222,29 @@ bool lend_to_hungrier(struct pool *pool, struct server *server);
 void lend_ask(struct pool *pool);
 void lend_borrow(struct pool *pool);
 /* A connection of this pool has been closed, or was not opened. */
-void lend_slot_freed(struct pool *pool, const struct conf_node *node);
+void lend_slot_freed(struct pool *pool, const struct pool_node *node);
 void lend_wake_tenant(struct pools *pools, struct tenant_shared *t, unsigned worker);
-bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
+bool lend_is_starving(const struct pool_node *node);
 
 /* clean.c */
 extern const struct sink_ops pool_idle_sink;
 bool clean_start(struct server *server);
 bool clean_is_at_work(const struct server *server);
 
+/* reload.c */
+/* What of the configuration at hand the pool is for. */
+void pool_resolve(struct pool *pool);
+bool pool_is_gone(const struct pool *pool);
+/* Opened by a configuration with another login. */
+bool pool_is_stale(const struct pool *pool, const struct server_note *note);
+/* The limit was lowered. */
+bool pool_is_over(const struct pools *pools, const struct pool_node *node);
+struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf);
+void nodes_fini(struct pools_shared *shared);
+
 /* pause.c */
+void pool_stop_starving(struct pool *pool);
+void pool_close_idle(struct pool *pool, enum close_reason reason);
 bool pause_has(const struct pools *pools, const char *database);
 void pause_fini(struct pools *pools);
 

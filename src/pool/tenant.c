@@ -147,10 +147,10 @@ static struct tenant_queue *tenant_find(struct pool *pool, const char *tenant)
 static void read_limits(struct tenant_queue *q, const struct conf *conf)
 {
 	q->limits = conf_tenant_limits(conf, q->name);
-	q->conf_serial = conf->serial;
+	q->conf_generation = conf->generation;
 	if (q->limits.weight < 1)
 		q->limits.weight = 1;
-	if (q->pool->shared->role->tenant == CONF_TENANT_NONE)
+	if (q->pool->role != NULL && q->pool->role->tenant == CONF_TENANT_NONE)
 		q->limits.max_server_conn = 0;
 }
 
@@ -158,7 +158,7 @@ static inline int max_servers(struct tenant_queue *q)
 {
 	const struct conf *conf = q->pool->pools->env.conf;
 
-	if (q->conf_serial != conf->serial)
+	if (q->conf_generation != conf->generation)
 		read_limits(q, conf);
 	return q->limits.max_server_conn;
 }

@@ -337,9 +337,91 @@ void keeper_refresh(struct keeper *k)
 	fetch_all(k);
 }
 
+/* ---- another configuration ----------------------------------------------------------------- */
+
+static void source_init(struct keeper *k, size_t i);
+static void source_fini(struct source *s);
+
+static struct source *source_find(struct source *sources, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(sources[i].conf->name, name) == 0)
+			return &sources[i];
+	}
+	return NULL;
+}
+
+/* What was read from the same place is still good. */
+static void source_inherit(struct source *s, struct source *old)
+{
+	if (strcmp(s->conf->jwks_file, old->conf->jwks_file) == 0) {
+		s->file = old->file;
+		old->file = NULL;
+		s->seen = old->seen;
+		snprintf(s->file_error, sizeof(s->file_error), "%s", old->file_error);
+	}
+	if (strcmp(s->conf->jwks_url, old->conf->jwks_url) == 0) {
+		s->url = old->url;
+		old->url = NULL;
+		memcpy(s->digest, old->digest, sizeof(s->digest));
+		s->started_us = old->started_us;
+		s->code = old->code;
+	}
+}
+
+/* Orders name sections of the old one: they are told to look again, and come back if they must. */
+void keeper_set_conf(struct keeper *k, struct conf *conf)
+{
+	struct source *old = k->sources;
+	size_t n_old = k->conf->n_jwts;
+	struct conf *old_conf = k->conf;
+
+	OBJ_CHECK(k, KEEPER_MAGIC);
+	if (k->is_closed)
+		return;
+	k->conf = conf_get(conf);
+	k->sources = mem_zalloc(conf->n_jwts * sizeof(k->sources[0]));
+	for (size_t i = 0; i < conf->n_jwts; i++) {
+		struct source *from = source_find(old, n_old, conf->jwts[i].name);
+
+		source_init(k, i);
+		if (from != NULL)
+			source_inherit(&k->sources[i], from);
+	}
+	read_files(k, true);
+	publish(k);
+	for (size_t i = 0; i < n_old; i++) {
+		answer_all(k, &old[i].asked, false);
+		answer_all(k, &old[i].waiting, false);
+		source_fini(&old[i]);
+	}
+	mem_free(old);
+	conf_put(&old_conf);
+	fetch_all(k);
+}
+
+bool probe_check_files(const struct conf *old, const struct conf *fresh, char *err, size_t err_size)
+{
+	for (size_t i = 0; i < fresh->n_jwts; i++) {
+		const char *path = fresh->jwts[i].jwks_file;
+		struct auth_jwks *jwks;
+		bool is_known = path[0] == '\0';
+
+		for (size_t o = 0; o < old->n_jwts && !is_known; o++)
+			is_known = strcmp(old->jwts[o].jwks_file, path) == 0;
+		if (is_known)
+			continue;
+		jwks = auth_jwks_load(path, err, err_size);
+		if (jwks == NULL)
+			return false;
+		auth_jwks_put(&jwks);
+	}
+	return true;
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
-static bool source_init(struct keeper *k, size_t i, char *err, size_t err_size)
+static void source_init(struct keeper *k, size_t i)
 {
 	struct source *s = &k->sources[i];
 
@@ -349,8 +431,16 @@ static bool source_init(struct keeper *k, size_t i, char *err, size_t err_size)
 	list_init(&s->waiting);
 	s->due = event_new(k->base, -1, 0, on_due, s);
 	MUST(s->due != NULL);
-	(void)source_load(s, true, err, err_size);
-	return err[0] == '\0';
+}
+
+/* Its orders are answered. */
+static void source_fini(struct source *s)
+{
+	fetch_forget(&s->fetch);
+	auth_jwks_put(&s->file);
+	auth_jwks_put(&s->url);
+	if (s->due != NULL)
+		event_free(s->due);
 }
 
 struct keeper *keeper_new(struct event_base *base, struct conf *conf, char *err, size_t err_size)
@@ -365,8 +455,11 @@ struct keeper *keeper_new(struct event_base *base, struct conf *conf, char *err,
 	k->sources = mem_zalloc(conf->n_jwts * sizeof(k->sources[0]));
 	k->poll = event_new(base, -1, EV_PERSIST, on_poll, k);
 	MUST(k->poll != NULL);
-	for (size_t i = 0; ok && i < conf->n_jwts; i++)
-		ok = source_init(k, i, err, err_size);
+	for (size_t i = 0; ok && i < conf->n_jwts; i++) {
+		source_init(k, i);
+		(void)source_load(&k->sources[i], true, err, err_size);
+		ok = err[0] == '\0';
+	}
 	k->keys = build(k);
 	if (!ok)
 		keeper_free(&k);
@@ -417,15 +510,8 @@ void keeper_free(struct keeper **kp)
 
 	*kp = NULL;
 	OBJ_CHECK(k, KEEPER_MAGIC);
-	for (size_t i = 0; i < k->conf->n_jwts; i++) {
-		struct source *s = &k->sources[i];
-
-		fetch_forget(&s->fetch);
-		auth_jwks_put(&s->file);
-		auth_jwks_put(&s->url);
-		if (s->due != NULL)
-			event_free(s->due);
-	}
+	for (size_t i = 0; i < k->conf->n_jwts; i++)
+		source_fini(&k->sources[i]);
 	mem_free(k->sources);
 	event_free(k->poll);
 	auth_keys_put(&k->keys);

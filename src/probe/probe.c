@@ -41,6 +41,23 @@ static void on_keys_letter(struct mail *mail, void *owner)
 	keeper_order(p->keeper, order);
 }
 
+struct conf_letter {
+	struct mail mail;
+	struct probe_conf_order *order;
+};
+
+static void on_conf_letter(struct mail *mail, void *owner)
+{
+	struct conf_letter *letter = CONTAINER_OF(mail, struct conf_letter, mail);
+	struct probe_conf_order *order = letter->order;
+	struct probe *p = owner;
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	mem_free(letter);
+	keeper_set_conf(p->keeper, order->conf);
+	mailbox_post(order->reply_to, &order->mail);
+}
+
 static void on_refresh_letter(struct mail *mail, void *owner)
 {
 	struct probe *p = owner;
@@ -75,6 +92,17 @@ void probe_await_keys(struct probe *p, struct keys_order *order)
 	OBJ_CHECK(p, PROBE_MAGIC);
 	MUST(order->reply_to != NULL && order->mail.deliver != NULL);
 	letter->mail.deliver = on_keys_letter;
+	letter->order = order;
+	mailbox_post(p->box, &letter->mail);
+}
+
+void probe_set_conf(struct probe *p, struct probe_conf_order *order)
+{
+	struct conf_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(order->reply_to != NULL && order->mail.deliver != NULL);
+	letter->mail.deliver = on_conf_letter;
 	letter->order = order;
 	mailbox_post(p->box, &letter->mail);
 }

@@ -84,6 +84,7 @@ struct auth_keys *keeper_keys(const struct keeper *keeper);
 void keeper_start(struct keeper *keeper, probe_keys_fn *on_keys, void *arg);
 void keeper_order(struct keeper *keeper, struct keys_order *order);
 void keeper_refresh(struct keeper *keeper);
+void keeper_set_conf(struct keeper *keeper, struct conf *conf);
 /* From any thread. */
 void keeper_stats(const struct keeper *keeper, struct probe_keys_stats *out);
 /* Answers all, and from now on every new one at once. */

@@ -19,7 +19,7 @@ void session_set_guard(struct session_env *env)
 
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len)
 {
-	bool is_service = c->role->tenant == CONF_TENANT_NONE;
+	bool is_service = c->is_tenantless;
 
 	return sql_classify(is_service ? c->env->sql_service : c->env->sql, text, len);
 }

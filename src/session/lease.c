@@ -164,7 +164,7 @@ bool lease_begin(struct client *c)
 
 bool lease_context(struct client *c)
 {
-	if (c->role->tenant == CONF_TENANT_NONE)
+	if (c->is_tenantless)
 		return false;
 	(void)lease_send(c);
 	server_put_context(c->server, c->ticket->tenant);

@@ -9,24 +9,33 @@
 struct limit {
 	enum limit_kind kind;
 	const char *name;
-	int max;
 };
 
 #define LIMITS 3
 
-static void limits_of(const struct client *c, struct limit limits[LIMITS])
+/* By the names that it was let in under: the configuration may be another when it leaves. */
+static void names_of(const struct client *c, struct limit limits[LIMITS])
+{
+	limits[0] = (struct limit){LIMIT_TENANT, identity_login(c)->tenant};
+	limits[1] = (struct limit){LIMIT_DATABASE, pool_section(c->pool)};
+	limits[2] = (struct limit){LIMIT_ROLE, pool_role(c->pool)};
+}
+
+static int max_of(const struct client *c, const struct limit *limit)
 {
 	const struct conf *conf = c->env->conf;
-	const struct conf_database *database = conf_find_database(conf, c->database);
-	const char *tenant = identity_login(c)->tenant;
-
-	limits[0] = (struct limit){LIMIT_TENANT, tenant,
-	                           conf_tenant_limits(conf, tenant).max_client_conn};
-	limits[1] = (struct limit){LIMIT_DATABASE, database->name, database->max_client_conn};
-	limits[2] = (struct limit){LIMIT_ROLE, c->role->name, c->role->max_client_conn};
+	switch (limit->kind) {
+	case LIMIT_DATABASE:
+		return conf_find_database(conf, c->database)->max_client_conn;
+	case LIMIT_ROLE:
+		return conf_find_role(conf, c->user)->max_client_conn;
+	case LIMIT_TENANT:
+		break;
+	}
 	/* A service role has no tenant, or any: it is the role that limits it. */
-	if (c->role->tenant == CONF_TENANT_NONE)
-		limits[0].max = 0;
+	if (c->is_tenantless)
+		return 0;
+	return conf_tenant_limits(conf, limit->name).max_client_conn;
 }
 
 static void leave(struct client *c, const struct limit *limits, unsigned n)
@@ -44,9 +53,10 @@ const char *client_limit_enter(struct client *c)
 	};
 	struct limit limits[LIMITS];
 
-	limits_of(c, limits);
+	names_of(c, limits);
 	for (unsigned i = 0; i < LIMITS; i++) {
-		if (limit_enter(c->env->pools, limits[i].kind, limits[i].name, limits[i].max))
+		if (limit_enter(c->env->pools, limits[i].kind, limits[i].name,
+		                max_of(c, &limits[i])))
 			continue;
 		leave(c, limits, i);
 		if (limits[i].kind == LIMIT_TENANT)
@@ -64,6 +74,6 @@ void client_limit_leave(struct client *c)
 	if (!c->is_counted)
 		return;
 	c->is_counted = false;
-	limits_of(c, limits);
+	names_of(c, limits);
 	leave(c, limits, LIMITS);
 }

@@ -432,16 +432,16 @@ static enum step admit(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
 	const struct conf_database *database = conf_find_database(conf, c->database);
+	const struct conf_role *role = conf_find_role(conf, c->user);
 	const char *refusal;
 
 	if (database == NULL)
 		return refuse_name(c, SQLSTATE_UNKNOWN_DATABASE, "database", c->database, NULL);
-	if (c->role == NULL)
+	if (role == NULL)
 		return refuse_name(c, SQLSTATE_INVALID_AUTHORIZATION, "role", c->user,
 		                   "PgUsher needs a [role] section for it.");
 	c->is_for_session = conf_pool_mode_of(conf, database) == CONF_POOL_SESSION;
-	c->pool = pool_find(c->env->pools, database, conf_database_dbname(database, c->database),
-	                    c->role);
+	c->pool = pool_find(c->env->pools, database, c->database, role);
 	if (c->pool == NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
 		              "too many pools (databases times roles)", NULL);
@@ -474,7 +474,7 @@ static struct auth_request request_for(const struct client *c, const char *token
 		.token = token,
 		.len = len,
 		.role = c->user,
-		.tenant_required = c->role == NULL || c->role->tenant == CONF_TENANT_REQUIRED,
+		.tenant_required = !c->is_tenantless,
 		.is_exposed = is_exposed(c),
 		.now_s = clock_wall_s(),
 		.revoked = c->env->revoked,
@@ -547,10 +547,11 @@ static bool may_check(struct client *c, const char *token, size_t len)
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
 	bool is_console = admin_is_wanted(c);
+	const struct conf_role *role = conf_find_role(c->env->conf, c->user);
 	struct auth_request request;
 	enum auth_reason reason;
 
-	c->role = is_console ? NULL : conf_find_role(c->env->conf, c->user);
+	c->is_tenantless = !is_console && role != NULL && role->tenant == CONF_TENANT_NONE;
 	request = request_for(c, token, len);
 	request.tenant_required = request.tenant_required && !is_console;
 	reason = auth_verify(c->env->auth, &request, &c->ticket);

@@ -151,7 +151,7 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	struct sql_stmt sent;
 	unsigned ahead = from;
 
-	if (c->role->tenant == CONF_TENANT_NONE)
+	if (c->is_tenantless)
 		return n;
 	for (unsigned i = from; i < n; i++) {
 		if (needs_context(&t, stmts, n, i, &ahead)) {

@@ -7,7 +7,7 @@
 
 bool ready_is_expired(struct client *c, enum sql_kind kind)
 {
-	bool under_way = c->role == NULL || c->role->tenant == CONF_TENANT_NONE
+	bool under_way = c->pool == NULL || c->is_tenantless
 	                         ? c->txn.state != TXN_NONE || c->batch_open
 	                         : c->context_given;
 

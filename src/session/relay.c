@@ -220,8 +220,8 @@ bool relay_end_batch(struct client *c)
 	if (identity_left(c) ||
 	    (!(server_note(c->server)->taint & TAINT_PIN) && !c->is_for_session))
 		lease_give_back(c);
-	if (c->env->is_draining)
-		session_fail(c, CLOSE_SHUTDOWN);
+	if (session_leaving(c) != CLOSE_NONE)
+		session_fail(c, session_leaving(c));
 	return true;
 }
 

@@ -10,6 +10,7 @@
  *   report_ready     the batch is over */
 #include <string.h>
 
+#include "pool_look.h"
 #include "session_int.h"
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -161,7 +162,7 @@ static void finish(struct client *c, const struct expect *e, const char *outcome
 		r->has_rows = p->has_rows;
 		r->duration_us = now_us - p->from_us;
 		AUDIT_COPY(r->action, p->tag);
-		AUDIT_COPY(r->node, p->node != NULL ? p->node->name : NULL);
+		AUDIT_COPY(r->node, p->node);
 		if (strcmp(outcome, "failed") == 0)
 			AUDIT_COPY(r->sqlstate, p->sqlstate);
 		audit_commit(c->env->audit);
@@ -197,7 +198,7 @@ void report_sent(struct client *c, struct expect *e, uint64_t fingerprint, enum 
 	e->tell = e->tell || e->kind == EXPECT_QUERY;
 	if (p->n_sent++ == 0)
 		p->from_us = clock_mono_us();
-	p->node = server_note(c->server)->node;
+	p->node = pool_node_name(c->server);
 }
 
 void report_tag(void *owner, const struct expect *e, const char *tag, size_t len)

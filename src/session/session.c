@@ -81,8 +81,8 @@ void client_put_ready(struct client *c)
 	wire_put_ready(c->env->backend->scratch, txn_status(&c->txn));
 	client_put(c, c->env->backend->scratch);
 	/* As relay_end_batch. */
-	if (c->env->is_draining && session_is_idle(c))
-		session_fail(c, CLOSE_SHUTDOWN);
+	if (session_leaving(c) != CLOSE_NONE && session_is_idle(c))
+		session_fail(c, session_leaving(c));
 }
 
 void client_put_error(struct client *c, const struct wire_error *e)
@@ -619,6 +619,11 @@ void session_drain(struct session_env *env)
 		if (c->phase != PHASE_READY || session_is_idle(c))
 			session_close(c, CLOSE_SHUTDOWN);
 	}
+}
+
+enum close_reason session_leaving(const struct client *c)
+{
+	return c->env->is_draining ? CLOSE_SHUTDOWN : c->leaving;
 }
 
 bool session_is_idle(const struct client *c)

@@ -100,6 +100,7 @@ struct client {
 	enum phase phase;
 	enum flow flow;
 	enum close_reason closing; /* CLOSE_NONE: it lives; acted upon at the end of the event */
+	enum close_reason leaving; /* the same, between transactions */
 
 	struct buf held;    /* input that could not be taken yet; no memory when empty */
 	uint32_t body_left; /* of a message that is taken in pieces */
@@ -114,7 +115,7 @@ struct client {
 	bool keys_ordered;   /* of a token that was refused; no answer yet */
 	uint32_t pid, secret;
 	char *database, *user;
-	const struct conf_role *role;
+	bool is_tenantless; /* its role works without a tenant */
 	struct pool *pool;
 	uint64_t parse_scope;       /* stands for the settings that statements are parsed under */
 	struct admin *admin;        /* of an admin client */
@@ -183,7 +184,7 @@ struct client {
 		bool has_rows, is_failed;
 		bool is_blamed; /* the error in sqlstate has found its statement */
 		int64_t rows, from_us;
-		const struct conf_node *node;
+		const char *node; /* its name, for good */
 		char sqlstate[AUDIT_SQLSTATE_BYTES];
 		char tag[AUDIT_ACTION_BYTES];
 	} * report; /* NULL: statements are not reported */
@@ -221,6 +222,8 @@ void session_fail(struct client *c, enum close_reason reason);
 void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e);
 void session_settle(struct client *c);
 bool session_is_idle(const struct client *c);
+/* Why it ends between transactions; CLOSE_NONE: it does not. */
+enum close_reason session_leaving(const struct client *c);
 struct outvec *client_out(struct client *c);
 void client_put(struct client *c, struct buf *b);
 void client_put_bare(struct client *c, uint8_t type);

@@ -35,6 +35,7 @@ struct worker {
 	struct event_base *base;
 	struct mailbox *mailbox;
 	struct timers *timers;
+	struct conf *conf; /* the worker's reference */
 	struct event *edge;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
@@ -78,6 +79,12 @@ struct tls_letter {
 struct proof_letter {
 	struct mail mail;
 	struct proof_key *key;
+};
+
+struct conf_letter {
+	struct mail mail;
+	struct conf *conf;
+	int client_room;
 };
 
 struct drain_letter {
@@ -220,6 +227,38 @@ void worker_set_proof_key(struct worker *w, struct proof_key *key)
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
+/* Nothing of this thread points into the old one behind this; who does elsewhere (a dial, a cancel
+ * to a peer) has a reference. */
+static void on_conf(struct mail *mail, void *owner)
+{
+	struct conf_letter *letter = CONTAINER_OF(mail, struct conf_letter, mail);
+	struct worker *w = owner;
+	struct conf *old = w->conf;
+
+	w->conf = letter->conf;
+	w->backend.max_prepared_statements = (uint32_t)w->conf->pgusher.max_prepared_statements;
+	w->backend.setting = w->conf->context.setting;
+	w->backend.proof_setting = w->conf->context.proof_setting;
+	w->forwarder.conf = w->conf;
+	w->session.client_room = letter->client_room;
+	pools_set_conf(w->session.pools, w->conf);
+	session_set_conf(&w->session, w->conf);
+	session_set_guard(&w->session);
+	conf_put(&old);
+	mem_free(letter);
+}
+
+void worker_set_conf(struct worker *w, struct conf *conf, int client_room)
+{
+	struct conf_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_conf;
+	letter->conf = conf_get(conf);
+	letter->client_room = client_room;
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 static void close_all_clients(struct worker *w)
@@ -321,7 +360,7 @@ static void wake_edge(void *worker)
 
 static void init_backend(struct worker *w)
 {
-	const struct conf *conf = w->shared->conf;
+	const struct conf *conf = w->conf;
 
 	w->backend = (struct backend_env){
 		.base = w->base,
@@ -343,7 +382,7 @@ static void init_backend(struct worker *w)
 
 static void init_session(struct worker *w, struct auth_keys *keys)
 {
-	const struct conf *conf = w->shared->conf;
+	struct conf *conf = w->conf;
 	const char *protected_settings[] = {conf->context.setting, conf->context.proof_setting,
 	                                    NULL};
 	struct pools_env pools = {
@@ -409,6 +448,7 @@ struct worker *worker_new(struct worker_shared *shared, unsigned index, struct a
 	OBJ_INIT(w, WORKER_MAGIC);
 	w->shared = shared;
 	w->index = index;
+	w->conf = conf_get(shared->conf);
 	w->base = event_base_new();
 	MUST(w->base != NULL);
 	w->mailbox = mailbox_new(w->base, w);
@@ -420,7 +460,7 @@ struct worker *worker_new(struct worker_shared *shared, unsigned index, struct a
 	timer_arm(w->timers, &w->sweep, SWEEP_US);
 	init_backend(w);
 	init_session(w, keys);
-	w->forwarder = (struct forwarder){.conf = shared->conf,
+	w->forwarder = (struct forwarder){.conf = w->conf,
 	                                  .dialer = shared->peer_dialer,
 	                                  .mailbox = w->mailbox,
 	                                  .session = &w->session};
@@ -485,6 +525,7 @@ void worker_free(struct worker **wp)
 	auth_keys_put(&w->session.keys);
 	SSL_CTX_free(w->session.tls);
 	prover_free(&w->backend.prover);
+	conf_put(&w->conf);
 	timers_free(&w->timers);
 	event_free(w->edge);
 	event_base_free(w->base);

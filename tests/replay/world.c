@@ -361,7 +361,7 @@ void replay_start(struct replay *t, const char *ini)
 	t->base = event_base_new();
 	t->mailbox = mailbox_new(t->base, t);
 	t->timers = timers_new(NULL);
-	t->shared = pools_shared_new(t->conf, 1);
+	t->shared = pools_shared_new(1);
 	t->backend = (struct backend_env){
 		.base = t->base,
 		.in = t->server_in,

@@ -228,6 +228,39 @@ static void test_reload_unchanged(void **state)
 	conf_put(&fresh);
 }
 
+/* ---- SET ------------------------------------------------------------------------------------ */
+
+static void test_set(void **state)
+{
+	struct conf *conf = fixture_good(PGUSHER("query_timeout = 5\nmax_client_conn = 7"));
+	struct conf_error err;
+	struct conf *one = conf_set(conf, "query_timeout", "6s", &err);
+	struct conf *two = conf_set(one, "pool_mode", "session", &err), *three;
+
+	(void)state;
+	assert_null(two);
+	assert_string_equal(err.key, "pool_mode");
+	assert_string_equal(err.what, "it takes a restart to change it");
+	assert_null(conf_set(one, "query_timeot", "6s", &err));
+	assert_string_equal(err.what, "unknown key (did you mean query_timeout?)");
+	assert_null(conf_set(one, "max_client_conn", "many", &err));
+	assert_string_equal(err.key, "max_client_conn");
+	/* Over what was set before; the ones that it was made from stay as they were. */
+	two = conf_set(one, "log_stats", "no", &err);
+	three = conf_set(two, "query_timeout", "8s", &err);
+	conf_put(&two);
+	assert_int_equal(three->pgusher.query_timeout, 8000000);
+	assert_false(three->pgusher.log_stats);
+	assert_int_equal(three->pgusher.max_client_conn, 7);
+	assert_int_equal(one->pgusher.query_timeout, 6000000);
+	assert_int_equal(conf->pgusher.query_timeout, 5000000);
+	assert_int_equal(conf_reload_check(one, three, NULL, NULL), 0);
+	assert_int_equal(three->generation, one->generation + 1);
+	conf_put(&conf);
+	conf_put(&one);
+	conf_put(&three);
+}
+
 /* ---- the generated files -------------------------------------------------------------------- */
 
 static char *printed(void (*print)(FILE *out))
@@ -356,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_reload_keeps),
+		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_reload_unchanged),
 		cmocka_unit_test(test_sample),
 		cmocka_unit_test(test_sample_all_uncommented),

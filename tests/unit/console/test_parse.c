@@ -37,6 +37,15 @@ static void check_bad(const char *text)
 		fail_msg("%s: taken", text);
 }
 
+static void check_setting(const char *text, const char *value)
+{
+	struct command c;
+
+	check(text, COMMAND_SET_OPTION, parse(text, &c) == PARSE_OK ? c.arg : "");
+	if (!c.is_admins || strcmp(c.setting, value) != 0)
+		fail_msg("%s: set to '%s'", text, c.setting);
+}
+
 static void test_words(void **state)
 {
 	(void)state;
@@ -113,7 +122,15 @@ static void test_parameters(void **state)
 	check("SET SESSION extra_float_digits = 3", COMMAND_SET, "");
 	check_bad("SET");
 	check_bad("SET client_encoding");
-	check_bad("SET max_client_conn = 5");
+	check("SET max_client_conn = 5", COMMAND_SET_OPTION, "max_client_conn");
+	check_setting("SET max_client_conn TO 5 ; ", "5");
+	check_setting("set admin_users='dba, o''ps';", "dba, o'ps");
+	check_setting("SET logfile = ''", "");
+	check_setting("SET query_timeout = 5 min", "5 min");
+	check_bad("SET max_client_conn");
+	check_bad("SET max_client_conn = ");
+	check_bad("SET max_client_conn = 5; SHUTDOWN");
+	check_bad("SET logfile = 'a' 'b'");
 	check_bad("SET datestyle = ISO; SHUTDOWN");
 	assert_int_equal(parse("SHOW DateStyle", &c), PARSE_OK);
 	assert_int_equal(c.id, COMMAND_PARAM);

@@ -1,6 +1,8 @@
 /* See kit.h. */
 #include "unit/pool/kit.h"
 
+#include "conf/conf_int.h"
+
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,15 +211,17 @@ void kit_cancelled(struct kit *k, bool ok)
 static void init_conf(struct kit *k, int max_server_conn)
 {
 	static const char *const node_names[] = {"a", "b", "c"};
-	static const char *const database_names[] = {"one", "two", "three"};
-	static const char *const lists[] = {"ab", "a", "cb"};
+	static const char *const database_names[] = {"one", "two", "three", "*"};
+	static const char *const lists[] = {"ab", "a", "cb", "a"};
 
 	for (size_t i = 0; i < COUNT_OF(k->nodes); i++) {
 		k->nodes[i].name = node_names[i];
+		k->nodes[i].host = "";
 		k->nodes[i].role = i == 2 ? CONF_NODE_ANALYTICS : CONF_NODE_AUTO;
 	}
 	for (size_t i = 0; i < COUNT_OF(k->databases); i++) {
 		k->databases[i].name = database_names[i];
+		k->databases[i].dbname = i == 3 ? "" : database_names[i];
 		k->databases[i].nodes = k->lists[i];
 		k->databases[i].n_nodes = strlen(lists[i]);
 		for (size_t n = 0; lists[i][n] != '\0'; n++)
@@ -225,6 +229,9 @@ static void init_conf(struct kit *k, int max_server_conn)
 	}
 	k->roles[0].name = "app";
 	k->roles[1].name = "admin";
+	k->roles[0].password = k->roles[1].password = "";
+	OBJ_INIT(&k->conf, CONF_MAGIC);
+	atomic_init(&k->conf.refs, 1);
 	k->conf.nodes = k->nodes;
 	k->conf.n_nodes = COUNT_OF(k->nodes);
 	k->conf.databases = k->databases;
@@ -277,7 +284,7 @@ static void open_workers(struct kit *k, unsigned n_workers, int max_server_conn)
 	clock_fake(k->now_us, 1700000000);
 	k->base = event_base_new();
 	init_conf(k, max_server_conn);
-	k->shared = pools_shared_new(&k->conf, n_workers);
+	k->shared = pools_shared_new(n_workers);
 	k->n_workers = n_workers;
 	for (unsigned i = 0; i < n_workers; i++)
 		open_worker(k, i);
@@ -368,7 +375,7 @@ void kit_pass(struct kit *k, int64_t us)
 
 void kit_conf_changed(struct kit *k)
 {
-	k->conf.serial++;
+	k->conf.generation++;
 }
 
 struct pool *kit_pool(struct kit *k, unsigned worker, int database)
@@ -380,7 +387,7 @@ struct pool *kit_pool(struct kit *k, unsigned worker, int database)
 
 int kit_servers(struct kit *k, int node)
 {
-	return atomic_load(&k->shared->node_servers[node]);
+	return atomic_load(&k->shared->nodes[node]->n_servers);
 }
 
 /* ---- seats --------------------------------------------------------------------------------- */

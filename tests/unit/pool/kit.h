@@ -35,8 +35,8 @@ struct kit {
 	struct event_base *base;
 	struct conf conf;
 	struct conf_node nodes[3]; /* a and b: role = auto, c: analytics */
-	const struct conf_node *lists[3][3];
-	struct conf_database databases[3]; /* one: a b, two: a, three: c b */
+	const struct conf_node *lists[4][3];
+	struct conf_database databases[4]; /* one: a b, two: a, three: c b, *: a */
 	struct conf_role roles[2];
 	struct conf_tenant tenants[2]; /* conf.n_tenant of them; kit_conf_changed afterwards */
 	struct pools_shared *shared;

@@ -57,7 +57,7 @@ static void test_limit_is_a_nodes(void **state)
 /* Pools of any name on node a, which has no other node to go to. */
 static struct pool *pool_named(struct kit *k, unsigned worker, const char *dbname)
 {
-	return pool_find(k->workers[worker].pools, &k->databases[1], dbname, &k->roles[0]);
+	return pool_find(k->workers[worker].pools, &k->databases[3], dbname, &k->roles[0]);
 }
 
 /* A dial that fails, or a connection that is closed, gives its place to who could not have one. */
@@ -206,9 +206,9 @@ static void test_need_ends_with_the_waiter(void **state)
 	seat_connected(&one, &k, "a", kit_pool(&k, 0, 0));
 	seat_init(&two, &k, "b");
 	assert_false(seat_take(&two, kit_pool(&k, 1, 1)));
-	assert_int_equal(atomic_load(&k.shared->node_starving[0]), 1);
+	assert_int_equal(atomic_load(&k.shared->nodes[0]->n_starving), 1);
 	pool_wait_end(&two.waiter);
-	assert_int_equal(atomic_load(&k.shared->node_starving[0]), 0);
+	assert_int_equal(atomic_load(&k.shared->nodes[0]->n_starving), 0);
 	kit_mail(&k);
 	seat_give(&one);
 	kit_mail(&k);
@@ -251,7 +251,7 @@ static void test_starving_follows_the_node(void **state)
 	seat_connected(&one, &k, "a", kit_pool(&k, 0, 1)); /* on a */
 	seat_init(&two, &k, "b");
 	assert_false(seat_take(&two, kit_pool(&k, 0, 0)));
-	assert_int_equal(atomic_load(&k.shared->node_starving[0]), 1);
+	assert_int_equal(atomic_load(&k.shared->nodes[0]->n_starving), 1);
 	atomic_store(&kit_pool(&k, 0, 0)->shared->node, 1);
 	seat_give(&one);
 	kit_mail(&k);
@@ -259,8 +259,8 @@ static void test_starving_follows_the_node(void **state)
 	assert_ptr_equal(k.dials[0]->node, &k.nodes[1]);
 	kit_connect(&k);
 	assert_non_null(two.server);
-	assert_int_equal(atomic_load(&k.shared->node_starving[0]), 0);
-	assert_int_equal(atomic_load(&k.shared->node_starving[1]), 0);
+	assert_int_equal(atomic_load(&k.shared->nodes[0]->n_starving), 0);
+	assert_int_equal(atomic_load(&k.shared->nodes[1]->n_starving), 0);
 	seat_give(&two);
 	kit_close(&k);
 }
@@ -325,8 +325,8 @@ static void test_any_order(void **state)
 		if (seats[i].server != NULL)
 			seat_give(&seats[i]);
 	}
-	assert_int_equal(atomic_load(&k.shared->node_starving[0]), 0);
-	assert_int_equal(atomic_load(&k.shared->node_starving[1]), 0);
+	assert_int_equal(atomic_load(&k.shared->nodes[0]->n_starving), 0);
+	assert_int_equal(atomic_load(&k.shared->nodes[1]->n_starving), 0);
 	assert_true(k.n_dials_ever > 100);
 	kit_close(&k);
 }

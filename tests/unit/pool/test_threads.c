@@ -299,23 +299,31 @@ static void open_party(struct party *p)
 	/* Nobody accepts: all that were ever opened fit. */
 	assert_int_equal(listen(p->listen_fd, 4096), 0);
 	p->node.name = "a";
+	p->node.host = "";
 	p->nodes[0] = &p->node;
 	for (int i = 0; i < 2; i++) {
 		p->databases[i].name = i == 0 ? "one" : "two";
+		p->databases[i].dbname = p->databases[i].name;
 		p->databases[i].nodes = p->nodes;
 		p->databases[i].n_nodes = 1;
 	}
 	p->role.name = "app";
-	p->conf.magic = CONF_MAGIC;
+	p->role.password = "";
+	OBJ_INIT(&p->conf, CONF_MAGIC);
 	p->conf.tenants.weight = 1;
 	p->conf.tenants.max_server_conn = TENANT_SERVERS;
 	p->databases[0].pool_size = POOL_SIZE;
+	atomic_init(&p->conf.refs, 1);
+	p->conf.databases = p->databases;
+	p->conf.n_databases = 2;
+	p->conf.roles = &p->role;
+	p->conf.n_roles = 1;
 	p->conf.nodes = &p->node;
 	p->conf.n_nodes = 1;
 	p->conf.pgusher.max_server_conn = SERVERS;
 	p->conf.pgusher.server_login_retry = US_PER_S;
 	p->conf.pgusher.server_lifetime = 3600 * US_PER_S;
-	p->shared = pools_shared_new(&p->conf, WORKERS);
+	p->shared = pools_shared_new(WORKERS);
 	for (unsigned i = 0; i < WORKERS; i++)
 		open_worker(p, i);
 }
@@ -336,8 +344,8 @@ static void close_party(struct party *p)
 		buf_fini(&w->scratch);
 		event_base_free(w->base);
 	}
-	assert_int_equal(atomic_load(&p->shared->node_servers[0]), 0);
-	assert_int_equal(atomic_load(&p->shared->node_starving[0]), 0);
+	assert_int_equal(atomic_load(&p->shared->nodes[0]->n_servers), 0);
+	assert_int_equal(atomic_load(&p->shared->nodes[0]->n_starving), 0);
 	pools_shared_free(&p->shared);
 	close(p->listen_fd);
 	snprintf(path, sizeof(path), "%s/.s.PGSQL.1", p->dir);

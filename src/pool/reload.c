@@ -1,0 +1,196 @@
+/* Another configuration takes the place of the one at hand. Pools and nodes are known by name and
+ * stay; what they mean is looked up again by each worker when the configuration comes to it, by
+ * mail, so for a moment two workers may work by two configurations. A server carries the
+ * generation of the one that opened it, and pool_shared.valid_from says from which on the login
+ * is today's: so a server that is lent across that moment is closed all the same. */
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "pool_int.h"
+
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+static struct pool_node *node_find(struct pools_shared *shared, const struct conf_node *conf)
+{
+	struct pool_node *node;
+
+	for (size_t i = 0; i < shared->n_nodes; i++) {
+		node = shared->nodes[i];
+		if (node->port == conf->port && strcmp(node->name, conf->name) == 0 &&
+		    strcmp(node->host, conf->host) == 0)
+			return node;
+	}
+	node = mem_zalloc(sizeof(*node));
+	node->name = mem_strdup(conf->name);
+	node->host = mem_strdup(conf->host);
+	node->port = conf->port;
+	shared->nodes = mem_realloc(shared->nodes, (shared->n_nodes + 1) * sizeof(node));
+	shared->nodes[shared->n_nodes++] = node;
+	return node;
+}
+
+struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf)
+{
+	struct pool_node **nodes = mem_zalloc((conf->n_nodes + 1) * sizeof(struct pool_node *));
+
+	MUST(pthread_mutex_lock(&shared->lock) == 0);
+	for (size_t i = 0; i < conf->n_nodes; i++)
+		nodes[i] = node_find(shared, &conf->nodes[i]);
+	MUST(pthread_mutex_unlock(&shared->lock) == 0);
+	return nodes;
+}
+
+void nodes_fini(struct pools_shared *shared)
+{
+	for (size_t i = 0; i < shared->n_nodes; i++) {
+		mem_free(shared->nodes[i]->name);
+		mem_free(shared->nodes[i]->host);
+		mem_free(shared->nodes[i]);
+	}
+	mem_free(shared->nodes);
+}
+
+/* ---- what a pool is for ------------------------------------------------------------------ */
+
+/* The section of this name, not the one that would stand in for it. NULL also where [database *]
+ * calls it otherwise now. */
+static const struct conf_database *find_database(const struct conf *conf,
+                                                 const struct pool_shared *pool)
+{
+	const struct conf_database *db = conf_find_database(conf, pool->section);
+
+	if (db == NULL || strcmp(db->name, pool->section) != 0)
+		return NULL;
+	if (strcmp(db->name, "*") == 0 &&
+	    strcmp(conf_database_dbname(db, pool->name), pool->name) != 0)
+		return NULL;
+	return db;
+}
+
+void pool_resolve(struct pool *pool)
+{
+	const struct conf *conf = pool->pools->env.conf;
+
+	pool->database = find_database(conf, pool->shared);
+	pool->role = conf_find_role(conf, pool->shared->role);
+}
+
+bool pool_is_gone(const struct pool *pool)
+{
+	return pool->database == NULL || pool->role == NULL;
+}
+
+bool pool_lost_database(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool->database == NULL;
+}
+
+bool pool_lost_role(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	return pool->role == NULL;
+}
+
+bool pool_is_stale(const struct pool *pool, const struct server_note *note)
+{
+	return note->generation <
+	       atomic_load_explicit(&pool->shared->valid_from, memory_order_relaxed);
+}
+
+bool pool_is_over(const struct pools *pools, const struct pool_node *node)
+{
+	return atomic_load_explicit(&node->n_servers, memory_order_relaxed) >
+	       pools->env.conf->pgusher.max_server_conn;
+}
+
+/* ---- the change -------------------------------------------------------------------------- */
+
+static bool same_password(const struct conf_role *a, const struct conf_role *b)
+{
+	size_t len = strlen(a->password);
+
+	return strlen(b->password) == len && CRYPTO_memcmp(a->password, b->password, len) == 0;
+}
+
+static bool has_node(const struct conf_database *db, const struct conf_node *node)
+{
+	for (size_t i = 0; i < db->n_nodes; i++) {
+		const struct conf_node *other = db->nodes[i];
+
+		if (other->port == node->port && other->role == node->role &&
+		    strcmp(other->name, node->name) == 0 && strcmp(other->host, node->host) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A server of the old one's is as good as one that would be opened now. More nodes are no reason to
+ * close any. */
+static bool same_login(const struct conf_database *a, const struct conf_role *role_a,
+                       const struct conf_database *b, const struct conf_role *role_b)
+{
+	if (strcmp(a->dbname, b->dbname) != 0 || !same_password(role_a, role_b))
+		return false;
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		if (!has_node(b, a->nodes[i]))
+			return false;
+	}
+	return true;
+}
+
+static void invalidate(struct pool *pool)
+{
+	uint64_t now = pool->pools->env.conf->generation;
+	uint64_t from = atomic_load(&pool->shared->valid_from);
+
+	while (from < now && !atomic_compare_exchange_weak(&pool->shared->valid_from, &from, now))
+		;
+	pool_close_idle(pool, CLOSE_SERVER_RECONNECT);
+	/* The reason to wait may be gone. */
+	pool->backoff_us = 0;
+	pool->retry_at_us = 0;
+	pool->is_refused = false;
+	timer_cancel(pool->pools->env.timers, &pool->retry);
+}
+
+/* Of those that are there; a worker that has no such pool has no such server. */
+static void pool_change(struct pool *pool)
+{
+	const struct conf_database *database = pool->database;
+	const struct conf_role *role = pool->role;
+	bool was_gone = pool_is_gone(pool);
+
+	pool_resolve(pool);
+	/* It was looked for on a node of the old list. */
+	pool_stop_starving(pool);
+	if (!was_gone &&
+	    (pool_is_gone(pool) || !same_login(database, role, pool->database, pool->role)))
+		invalidate(pool);
+}
+
+static void shed(struct pools *pools)
+{
+	for (size_t i = 0; i < pools->env.conf->n_nodes; i++) {
+		while (pool_is_over(pools, pools->nodes[i]) &&
+		       pool_make_room(pools, pools->nodes[i]))
+			;
+	}
+}
+
+void pools_set_conf(struct pools *pools, struct conf *conf)
+{
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	pools->env.conf = conf;
+	mem_free(pools->nodes);
+	pools->nodes = nodes_of(pools->env.shared, conf);
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL)
+			pool_change(pools->pools[i]);
+	}
+	shed(pools);
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL && pools->pools[i]->n_waiters > 0)
+			pool_want(pools->pools[i]);
+	}
+}

@@ -1,0 +1,44 @@
+/* What another configuration means for the clients that are there. They keep no pointer into it:
+ * limits and timeouts are looked up when they are next needed. */
+#include "session_int.h"
+
+static enum close_reason reason_of(const struct client *c)
+{
+	const struct conf_role *role;
+
+	if (c->pool == NULL)
+		return CLOSE_NONE;
+	if (pool_lost_database(c->pool))
+		return CLOSE_CLIENT_DATABASE_REMOVED;
+	if (pool_lost_role(c->pool))
+		return CLOSE_CLIENT_ROLE_REMOVED;
+	role = conf_find_role(c->env->conf, c->user);
+	/* Its token was judged by the other rule. */
+	if ((role->tenant == CONF_TENANT_NONE) != c->is_tenantless)
+		return CLOSE_CLIENT_ROLE_CHANGED;
+	return CLOSE_NONE;
+}
+
+void session_set_conf(struct session_env *env, const struct conf *conf)
+{
+	struct list left;
+
+	env->conf = conf;
+	list_init(&left);
+	list_move(&left, &env->clients);
+	/* The end of one may set others going, and end them. */
+	while (!list_is_empty(&left)) {
+		struct list *link = list_pop_front(&left);
+		struct client *c = LIST_MEMBER(link, struct client, link);
+		enum close_reason reason = reason_of(c);
+
+		list_push_back(&env->clients, link);
+		if (reason == CLOSE_NONE)
+			continue;
+		c->leaving = reason;
+		/* Without a server it has done nothing yet, a BEGIN that we have answered at most,
+		 * and there will be no server for it any more. */
+		if (c->server == NULL || session_is_idle(c))
+			session_close(c, reason);
+	}
+}

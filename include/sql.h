@@ -31,10 +31,12 @@ enum sql_kind {
 /* Independent facts. */
 enum sql_bits {
 	SQL_BARE = 1u << 0,         /* SQL_BEGIN without any option */
-	SQL_SETS_SESSION = 1u << 1, /* SET, RESET, set_config(.., false): outlives transactions */
+	SQL_SETS_SESSION = 1u << 1, /* SET, RESET, set_config(.., false): outlives transactions;
+	                              which ones, sql_info.settings tells */
 	SQL_RESETS_ALL = 1u << 2,   /* RESET ALL, DISCARD ALL: takes the context away too */
 	SQL_MAKES_STATE = 1u << 3,  /* temp table, cursor WITH HOLD, LISTEN, session advisory lock,
-	                              PREPARE, LOAD: lives on in the server's session */
+	                              PREPARE, LOAD, a setting that is more than its value:
+	                              lives on in the server's session */
 	SQL_OPAQUE = 1u << 4,       /* runs code we cannot see into: CALL, DO, EXECUTE of SQL text,
 	                              a function that runs SQL text */
 	SQL_ENDS_INSIDE = 1u << 5,  /* may commit inside: CALL, DO */
@@ -65,6 +67,10 @@ struct sql_info {
 	unsigned n_stmts; /* 0: nothing but white space and comments */
 	const struct sql_stmt *stmts;
 	const struct sql_refusal *refusal; /* NULL: allowed; holds as long as stmts does */
+	/* With SQL_SETS_SESSION: the settings that it may have set for the session when it has run,
+	 * "name\0" repeated. RESET ALL names none. */
+	const char *settings;
+	size_t settings_len;
 };
 
 /* Longer texts are refused by the session before they get here. */

@@ -192,10 +192,11 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 {
 	const struct expect *e = expect_head(s);
 	bool passes = frame_passes(e, f->type);
-	bool whole = f->type == 'Z' || f->type == 'S' ||
-	             (f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
-	             (f->type == 'C' && e != NULL && e->mark == MARK_ENDS_TXN) ||
-	             (f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
+	bool whole =
+		f->type == 'Z' || f->type == 'S' ||
+		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
+		(f->type == 'C' && e != NULL && e->mark == MARK_ENDS_TXN) ||
+		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
 		return FRAME_BAD;
@@ -214,6 +215,19 @@ static bool context_is_right(const struct expect *e, const uint8_t *body, uint32
 	return len > 6 && be16_get(body) == 1 && be32_get(body + 2) == len - 6 &&
 	       backend_tenant_number((const char *)body + 6, len - 6, &tenant) &&
 	       tenant == e->tenant;
+}
+
+/* One column (DataRow, 55.7), whose length is -1 for NULL. */
+static void hand_value(struct server *s, const uint8_t *body, uint32_t len)
+{
+	uint32_t value_len = len >= 6 ? be32_get(body + 2) : 0;
+
+	if (len < 6 || be16_get(body) != 1 || (value_len != UINT32_MAX && value_len != len - 6))
+		server_lose(s, CLOSE_SERVER_PROTOCOL);
+	else if (value_len == UINT32_MAX)
+		s->sink->on_value(s->sink_owner, NULL, 0);
+	else
+		s->sink->on_value(s->sink_owner, (const char *)body + 6, value_len);
 }
 
 static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
@@ -319,6 +333,10 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 			expect_head(s)->mark = MARK_STAYS;
 		return passes;
 	case 'D':
+		if (expect_head(s)->fate == FATE_ASK) {
+			hand_value(s, body, f->body_len);
+			return false;
+		}
 		s->echoed = context_is_right(expect_head(s), body, f->body_len);
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);

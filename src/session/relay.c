@@ -41,8 +41,8 @@ static void named_outcome(struct client *c, const struct expect *e, enum expect_
 
 	if (s == NULL)
 		return;
-	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE && stmt_is_shared(c, s))
-		pool_learn_text(c->pool, s->text->digest);
+	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE)
+		stmt_learn(c, s);
 	if (e->kind == EXPECT_PARSE && outcome != EXPECT_DONE)
 		stmt_unlist(c, s);
 	if (e->kind == EXPECT_CLOSE) {
@@ -67,6 +67,10 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 {
 	struct client *c = owner;
 
+	if (e->fate == FATE_ASK) {
+		settings_failed(c);
+		return;
+	}
 	if (e->is_unnamed)
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
@@ -111,9 +115,10 @@ static void note_taint(struct client *c)
 	if (bits == 0)
 		return;
 	c->batch_bits = 0;
-	if (bits & (SQL_MAKES_STATE | SQL_SETS_SESSION))
+	if (bits & SQL_MAKES_STATE)
 		note->taint |= TAINT_PIN | TAINT_SCRUB;
-	if (bits & (SQL_OPAQUE | SQL_RESETS_ALL))
+	if ((bits & SQL_OPAQUE) ||
+	    ((bits & SQL_RESETS_ALL) && (c->batch_failed || (bits & SQL_DISCARDS))))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
 		/* The startup settings are defaults of the session: they outlive it. */
@@ -161,6 +166,7 @@ static bool on_ready(void *owner, char status)
 		c->alterations += c->alterations > 0;
 		c->is_chained = false;
 		portals_forget(c);
+		settings_ready(c);
 	}
 	c->script_goes_on =
 		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
@@ -208,6 +214,8 @@ static void send_eaten_sync(struct client *c)
 bool relay_end_batch(struct client *c)
 {
 	if (!c->batch_ended || (c->body_left > 0 && c->body_passes))
+		return false;
+	if (c->txn.state == TXN_NONE && c->touched != NULL && settings_are_asked(c))
 		return false;
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)
@@ -274,6 +282,7 @@ static void on_lost(void *owner, enum close_reason reason)
 const struct sink_ops session_sink = {
 	.on_bytes = on_bytes,
 	.on_reply = on_reply,
+	.on_value = settings_value,
 	.on_ready = on_ready,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,

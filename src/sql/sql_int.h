@@ -202,6 +202,10 @@ bool sql_set_config_is_local(const char *call);
 /* sql_setting_alters of the setting that the VariableSetStmt, or the call, names. */
 bool sql_set_alters(const char *set);
 bool sql_set_config_alters(const char *call);
+/* Appends the names of the settings ("name\0") that it sets; false where knowing them is not enough
+ * to set them elsewhere. */
+bool sql_set_names(const char *set, struct buf *names);
+bool sql_set_config_names(const char *call, struct buf *names);
 /* True where a search path might name the temporary schema. value: the VariableSetStmt, or
  * the set_config call. */
 bool sql_set_may_name_temp(const char *set);
@@ -233,6 +237,7 @@ struct sql_walk {
 	const struct sql_rules *rules;
 	uint32_t bits;
 	const struct sql_refusal *refusal; /* the first one found */
+	struct buf *settings;              /* names of settings are appended */
 	/* Private to walk.c: ends of the stretches of tree that are already judged. */
 	const char *judged_name_end;
 	const char *dropped_temp_end;
@@ -255,6 +260,7 @@ struct sql_class {
 	/* Where refusal is &syntax: the parser's own words. */
 	struct sql_refusal syntax;
 	struct buf syntax_message;
+	struct buf settings; /* sql_info.settings */
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

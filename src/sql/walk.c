@@ -58,8 +58,11 @@ static bool is_temp_schema(const char *value)
 static void on_set_config(struct sql_walk *walk, const char *call)
 {
 	refuse(walk, sql_rules_check_set_config(walk->rules, call));
-	if (!sql_set_config_is_local(call))
+	if (!sql_set_config_is_local(call)) {
 		walk->bits |= SQL_SETS_SESSION;
+		if (!sql_set_config_names(call, walk->settings))
+			walk->bits |= SQL_MAKES_STATE;
+	}
 	if (sql_set_config_alters(call))
 		walk->bits |= SQL_ALTERS;
 	if (sql_set_config_may_name_temp(call))
@@ -148,6 +151,8 @@ static void on_into(struct sql_walk *walk, const char *into)
 static void on_set(struct sql_walk *walk, const char *set)
 {
 	refuse(walk, sql_rules_check_set(walk->rules, set));
+	if (!sql_json_is_true(sql_json_get(set, "is_local")) && !sql_set_names(set, walk->settings))
+		walk->bits |= SQL_MAKES_STATE;
 }
 
 /* UPDATE pg_settings calls set_config, by the rule on that view. */

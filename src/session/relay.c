@@ -121,9 +121,7 @@ static void note_taint(struct client *c)
 	    ((bits & SQL_RESETS_ALL) && (c->batch_failed || (bits & SQL_DISCARDS))))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
-		/* The startup settings are defaults of the session: they outlive it. */
-		server_forget_settings(c->server);
-		c->is_fresh = true;
+		settings_were_reset(c);
 		identity_reset(c);
 	}
 	if ((bits & SQL_DISCARDS) == 0)

@@ -293,6 +293,8 @@ void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);
 /* The transaction may end in another way than its batch. */
 void settings_doubt(struct client *c);
+/* RESET ALL or DISCARD ALL has run on the server. */
+void settings_were_reset(struct client *c);
 /* ReadyForQuery with 'I'. */
 void settings_ready(struct client *c);
 /* The server, which has nothing else to do, is asked what was set. True: it has not said all. */

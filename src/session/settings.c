@@ -253,7 +253,6 @@ static void touch_reset(struct client *c, bool is_alone)
 	if (is_alone && c->txn.state == TXN_NONE && t->names.len == 0) {
 		t->resets_all = true;
 	} else if (!t->is_stuck) {
-		t->was_reset = true;
 		touch_all(c);
 	}
 }
@@ -283,6 +282,16 @@ void settings_touch_text(struct client *c, const struct text *text)
 	const char *query = (const char *)text->body;
 
 	settings_touch(c, sql_classify(c->env->sql, query, strlen(query)));
+}
+
+/* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more in
+ * front of the next statement. */
+void settings_were_reset(struct client *c)
+{
+	if (c->touched != NULL)
+		c->touched->was_reset = true;
+	server_forget_settings(c->server);
+	c->is_fresh = true;
 }
 
 static void know_all(struct client *c)

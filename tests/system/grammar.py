@@ -127,10 +127,33 @@ class Grammar:
             "FETCH 3 FROM c", "FETCH ALL FROM c", "MOVE 1 IN c", "CLOSE c",
         ])
 
+    def setting(self):
+        """Of the session, which then follows the client. Not RESET ALL: on the direct connection it
+        would take the tenant away."""
+        rng = self.rng
+        name, values = rng.choice([
+            ("work_mem", ["'5MB'", "'7168kB'", "DEFAULT", "'nonsense'"]),
+            ("TimeZone", ["'Asia/Tokyo'", "'UTC'", "-3", "DEFAULT"]),
+            ("DateStyle", ["'German'", "'ISO'", "'SQL, DMY'", "MDY"]),
+            ("my.a", ["1", "'two'", "'żółć'", "DEFAULT"]), ("my.b", ["'x'", "''"]),
+            ("statement_timeout", ["'2min'", "'3min'", "0"]),
+            ("search_path", ["public", "public, pg_catalog", "DEFAULT", "'public'"]),
+            ("extra_float_digits", ["0", "1", "3"]), ("enable_seqscan", ["on", "off"]),
+        ])
+        value = rng.choice(values)
+        return rng.choice([
+            f"SET {name} = {value}", f"SET SESSION {name} TO {value}", f"SET LOCAL {name} = {value}",
+            f"SHOW {name}", f"SHOW {name}", f"RESET {name}", f"SELECT current_setting('{name}')",
+            "SELECT to_timestamp(0)::text, 0.1::float8 / 3",
+            f"SELECT set_config('{name}', 'public', {rng.choice(['true', 'false'])})"
+            if name == "search_path" else
+            f"SELECT set_config('my.b', current_setting('my.a'), {rng.choice(['true', 'false'])})",
+        ])
+
     def statement(self):
         return self.rng.choices(
-            [self.select, self.write, self.failing, self.control, self.cursor],
-            [40, 34, 4, 6, 1],
+            [self.select, self.write, self.failing, self.control, self.cursor, self.setting],
+            [40, 34, 4, 6, 1, 14],
         )[0]()
 
     def batched(self):
@@ -314,8 +337,8 @@ class Grammar:
         if rng.random() < 0.2:
             sqls += ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"]
         for _ in range(rng.randint(1, 4)):
-            part = rng.choices(["plain", "savepoint", "undone", "cursor", "local"],
-                               [10, 3, 4, 2, 1])[0]
+            part = rng.choices(["plain", "savepoint", "undone", "cursor", "local", "setting"],
+                               [10, 3, 4, 2, 1, 4])[0]
             if part == "plain":
                 sqls += [rng.choice([self.select, self.write])()]
             elif part == "savepoint":
@@ -323,6 +346,9 @@ class Grammar:
             elif part == "undone":
                 sqls += ["SAVEPOINT b", rng.choice([self.failing, self.write])(), self.select(),
                          "ROLLBACK TO b", self.select()]
+            elif part == "setting":
+                sqls += ["SAVEPOINT s", self.setting(), self.setting(),
+                         rng.choice(["ROLLBACK TO s", "RELEASE s", self.setting()])]
             elif part == "cursor":
                 sqls += [f"DECLARE c CURSOR FOR SELECT id, tenant_id, name FROM item"
                          f" WHERE {self.mine()} ORDER BY id", "FETCH 3 FROM c", self.select(),
@@ -351,7 +377,9 @@ class Grammar:
 
     def steps(self, count):
         """About count steps; whatever went wrong is rolled back soon, so that work goes on."""
-        out = []
+        # On a shared connection nobody can tell a setting that was never made from an empty one.
+        out = [Step().add(p.query(f"SET {name} = ''"), "Q", f"Query SET {name} = ''")
+               for name in ("my.a", "my.b")]
         while len(out) < count:
             make = self.rng.choices(
                 [self.simple, self.batch, self.pipelined, self.flushed, self.copy_in, self.copy_out,

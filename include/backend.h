@@ -209,6 +209,8 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
  * NULL: there is no such setting. */
 #define SERVER_VALUE_MAX 4096
 void server_put_ask(struct server *s, const char *name);
+/* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
+void server_put_ask_state(struct server *s);
 /* It has these settings now: its client set them. */
 void server_note_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */

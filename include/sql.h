@@ -45,7 +45,18 @@ enum sql_bits {
 	SQL_START_WORD = 1u << 8,     /* spelled START TRANSACTION (its command tag differs) */
 	SQL_ALTERS = 1u << 9,         /* what statements behind it in the session mean, or how they
 	                                 are planned, may change: SET [LOCAL], a temporary table */
+	/* With SQL_MAKES_STATE: what. */
+	SQL_STATE_TEMP = 1u << 24,
+	SQL_STATE_LISTEN = 1u << 25,
+	SQL_STATE_LOCK = 1u << 26,
+	SQL_STATE_CURSOR = 1u << 27,
+	SQL_STATE_PREPARED = 1u << 28,
+	SQL_STATE_SETTING = 1u << 29,
+	SQL_STATE_OTHER = 1u << 30,
+	SQL_ENDS_STATE = 1u << 31, /* may take some of it away: DROP, UNLISTEN, CLOSE ... */
 };
+
+#define SQL_STATE_KINDS 0x7f000000u
 
 struct sql_stmt {
 	enum sql_kind kind;

@@ -208,6 +208,23 @@ void server_forget_settings(struct server *s)
 	s->settings_len = 0;
 }
 
+void server_put_ask_state(struct server *s)
+{
+	/* All that is left in the temporary schema hangs on it in pg_depend. */
+	static const char text[] =
+		"SELECT NOT (EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE is_holdable)"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE from_sql)"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_lock_status() WHERE locktype"
+		" OPERATOR(pg_catalog.=) 'advisory'"
+		" AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE"
+		" refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
+		" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()))";
+
+	put_fixed(s, FIXED_STATE, text, NULL, 0, FATE_ASK);
+}
+
 static void put_unknown_bind(struct server *s)
 {
 	/* A name that nothing was ever prepared under. */

@@ -199,5 +199,6 @@ void lease_give_back(struct client *c)
 	c->server = NULL;
 	portals_forget(c);
 	identity_forget_left(c);
+	pin_forget(c);
 	pool_release(server);
 }

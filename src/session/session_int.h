@@ -99,6 +99,14 @@ struct script {
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
 };
 
+/* Whether what pins the server is still there (pin.c). */
+enum pin_look {
+	PIN_LOOK_NONE,
+	PIN_LOOK_WANTED,
+	PIN_LOOK_ASKED,
+	PIN_LOOK_GONE,
+};
+
 /* The transaction's end that was sent in the batch at hand. */
 enum txn_end { TXN_END_NONE, TXN_END_COMMIT, TXN_END_ROLLBACK };
 
@@ -142,6 +150,8 @@ struct client {
 	 * since, made on every server (NULL: none); what is being set (NULL: nothing). */
 	struct settings *startup, *settings;
 	struct touched *touched;
+	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
+	enum pin_look pin_look;
 	struct timer finish_timer; /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
@@ -299,8 +309,20 @@ void settings_were_reset(struct client *c);
 void settings_ready(struct client *c);
 /* The server, which has nothing else to do, is asked what was set. True: it has not said all. */
 bool settings_are_asked(struct client *c);
-void settings_value(void *owner, const char *p, size_t len);
+void settings_value(struct client *c, const char *p, size_t len);
 void settings_failed(struct client *c);
+/* They could not be read, so the server is pinned. */
+bool settings_are_stuck(const struct client *c);
+
+/* pin.c: what pins the client's server, and whether it is gone */
+void pin_note(struct client *c, uint32_t bits);
+/* Nothing does: after DISCARD ALL, and where the server is given back. */
+void pin_forget(struct client *c);
+/* As settings_are_asked. */
+bool pin_is_looked_at(struct client *c);
+void pin_value(struct client *c, const char *p, size_t len);
+/* For people: "temp table, listen"; "" where nothing does. */
+void pin_describe(const struct client *c, char *text, size_t size);
 
 /* welcome.c */
 void welcome_start(struct client *c);

@@ -284,8 +284,8 @@ void settings_touch_text(struct client *c, const struct text *text)
 	settings_touch(c, sql_classify(c->env->sql, query, strlen(query)));
 }
 
-/* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more in
- * front of the next statement. */
+/* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more
+ * in front of the next statement. */
 void settings_were_reset(struct client *c)
 {
 	if (c->touched != NULL)
@@ -320,9 +320,13 @@ void settings_ready(struct client *c)
 
 /* ---- asking --------------------------------------------------------------------------------- */
 
-void settings_value(void *owner, const char *p, size_t len)
+bool settings_are_stuck(const struct client *c)
 {
-	struct client *c = owner;
+	return c->touched != NULL && c->touched->is_stuck;
+}
+
+void settings_value(struct client *c, const char *p, size_t len)
+{
 	struct touched *t = c->touched;
 
 	t->n_values++;

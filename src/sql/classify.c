@@ -83,7 +83,7 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 	if (sql_set_alters(node))
 		stmt->bits |= SQL_ALTERS;
 	if (sql_set_may_name_temp(node))
-		stmt->bits |= SQL_MAKES_STATE;
+		stmt->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
 }
 
 static void read_constraints(const char *node, struct sql_stmt *stmt)

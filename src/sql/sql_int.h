@@ -100,6 +100,8 @@ enum sql_function_bits {
 	SQL_FUNC_STATE = 1u << 2,    /* session advisory locks and the like */
 	SQL_FUNC_OPAQUE = 1u << 3,
 	SQL_FUNC_SECOND = 1u << 4, /* with RUNS_SQL: its second argument is */
+	SQL_FUNC_LOCK = 1u << 5,   /* with STATE: it is an advisory lock */
+	SQL_FUNC_UNLOCK = 1u << 6,
 };
 /* What is special about a function of this name (lower case), 0 for nothing. */
 unsigned sql_function_bits(const char *name, size_t len);

@@ -61,12 +61,24 @@ static void on_set_config(struct sql_walk *walk, const char *call)
 	if (!sql_set_config_is_local(call)) {
 		walk->bits |= SQL_SETS_SESSION;
 		if (!sql_set_config_names(call, walk->settings))
-			walk->bits |= SQL_MAKES_STATE;
+			walk->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
 	}
 	if (sql_set_config_alters(call))
 		walk->bits |= SQL_ALTERS;
 	if (sql_set_config_may_name_temp(call))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
+}
+
+static uint32_t function_state(unsigned function_bits)
+{
+	uint32_t bits = (function_bits & SQL_FUNC_OPAQUE) != 0 ? SQL_OPAQUE : 0;
+
+	if ((function_bits & SQL_FUNC_UNLOCK) != 0)
+		bits |= SQL_ENDS_STATE;
+	if ((function_bits & SQL_FUNC_STATE) == 0)
+		return bits;
+	return bits | SQL_MAKES_STATE |
+	       ((function_bits & SQL_FUNC_LOCK) != 0 ? SQL_STATE_LOCK : SQL_STATE_OTHER);
 }
 
 static void on_func_call(struct sql_walk *walk, const char *call)
@@ -89,10 +101,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse(walk,
 		       sql_rules_check_runs_sql(walk->rules, call, (bits & SQL_FUNC_SECOND) != 0));
-	if ((bits & SQL_FUNC_OPAQUE) != 0)
-		walk->bits |= SQL_OPAQUE;
-	if ((bits & SQL_FUNC_STATE) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= function_state(bits);
 }
 
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
@@ -103,7 +112,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 	unsigned bits;
 
 	if (is_temp_schema(value))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 	if (string < walk->judged_name_end || !sql_json_string(value, &s))
 		return;
 	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
@@ -113,16 +122,13 @@ static void on_string(struct sql_walk *walk, const char *string)
 		refuse(walk, &sql_refusal_set_config_name);
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse(walk, &sql_refusal_dynamic_sql);
-	if ((bits & SQL_FUNC_OPAQUE) != 0)
-		walk->bits |= SQL_OPAQUE;
-	if ((bits & SQL_FUNC_STATE) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= function_state(bits);
 }
 
 static void on_schema_name(struct sql_walk *walk, const char *name)
 {
 	if (is_temp_schema(name))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 }
 
 static void on_persistence(struct sql_walk *walk, const char *value)
@@ -131,7 +137,7 @@ static void on_persistence(struct sql_walk *walk, const char *value)
 		return;
 	walk->bits |= SQL_ALTERS;
 	if (value >= walk->dropped_temp_end)
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 }
 
 /* A temporary table that its transaction drops is no state of the session. */
@@ -181,7 +187,7 @@ static void on_range_var(struct sql_walk *walk, const char *range_var)
 static void on_declare(struct sql_walk *walk, const char *declare)
 {
 	if ((sql_json_int(sql_json_get(declare, "options"), 0) & CURSOR_OPTION_HOLD) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_CURSOR;
 }
 
 static void on_do(struct sql_walk *walk, const char *do_stmt)
@@ -216,7 +222,7 @@ static void check_statement_name(struct sql_walk *walk, const char *node)
 static void on_prepare(struct sql_walk *walk, const char *prepare)
 {
 	check_statement_name(walk, prepare);
-	walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_PREPARED;
 }
 
 static void on_execute(struct sql_walk *walk, const char *execute)
@@ -228,7 +234,7 @@ static void on_execute(struct sql_walk *walk, const char *execute)
 static void on_deallocate(struct sql_walk *walk, const char *deallocate)
 {
 	check_statement_name(walk, deallocate);
-	walk->bits |= SQL_NAMES_PREPARED;
+	walk->bits |= SQL_NAMES_PREPARED | SQL_ENDS_STATE;
 	if (sql_json_get(deallocate, "name") == NULL)
 		walk->bits |= SQL_DISCARDS;
 }
@@ -239,10 +245,22 @@ static void on_alter_role(struct sql_walk *walk, const char *value)
 	refuse(walk, &sql_refusal_alter_role);
 }
 
-static void on_state(struct sql_walk *walk, const char *value)
+static void on_listen(struct sql_walk *walk, const char *value)
 {
 	(void)value;
-	walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_LISTEN;
+}
+
+static void on_load(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_OTHER;
+}
+
+static void on_end_of_state(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	walk->bits |= SQL_ENDS_STATE;
 }
 
 /* A key and its length. */
@@ -282,8 +300,12 @@ static const struct {
 	{KEY("ExecuteStmt"), on_execute},
 	{KEY("DeallocateStmt"), on_deallocate},
 	{KEY("PrepareStmt"), on_prepare},
-	{KEY("ListenStmt"), on_state},
-	{KEY("LoadStmt"), on_state},
+	{KEY("ListenStmt"), on_listen},
+	{KEY("LoadStmt"), on_load},
+	{KEY("UnlistenStmt"), on_end_of_state},
+	{KEY("ClosePortalStmt"), on_end_of_state},
+	{KEY("DropStmt"), on_end_of_state},
+	{KEY("DiscardStmt"), on_end_of_state},
 };
 
 void sql_walk_statement(struct sql_walk *walk, const char *stmt)

@@ -13,6 +13,13 @@ static struct actor *named(struct replay *t, const char *tenant, const char *nam
 	return c;
 }
 
+/* What came for the server matters less than what it says. */
+static void server_gets_some(struct actor *s)
+{
+	assert_true(s->in.len > 0);
+	s->in.len = 0;
+}
+
 static void settings_go_in_front(struct replay *t)
 {
 	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
@@ -553,6 +560,59 @@ static void discard_all_unpins(struct replay *t)
 	server_gets(s, FIRST_CONTEXT("456"), QUERY("select 1"));
 }
 
+/* With a statement that may end it, the server is asked what is left: still something, then no more.
+ * Scrubbed it is in any case. */
+static void pin_ends_with_its_state(struct replay *t)
+{
+	static const char *const left[] = {"f", "t"};
+	struct actor *a, *b, *s;
+
+	replay_start(t, "max_server_conn = 1");
+	replay_warm(t, &a, &s);
+	b = client_logs_in(t, "456");
+	client_sends(a, QUERY("listen x"));
+	server_gets(s, CONTEXT("123"), QUERY("listen x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("LISTEN"), READY('I'));
+	client_gets(a, COMPLETE("LISTEN"), READY('I'));
+	client_sends(b, QUERY("select 1"));
+	for (int i = 0; i < 2; i++) {
+		client_sends(a, QUERY("unlisten x"));
+		server_gets(s, CONTEXT("123"), QUERY("unlisten x"));
+		server_says(s, CONTEXT_DONE("123"), COMPLETE("UNLISTEN"), READY('I'));
+		client_gets(a, COMPLETE("UNLISTEN"), READY('I'));
+		server_gets_some(s);
+		if (i == 0)
+			server_says(s, PARSE_COMPLETE);
+		server_says(s, ASKED(left[i]), READY('I'));
+		gets_nothing(a);
+	}
+	server_gets(s, QUERY("DISCARD ALL"));
+	server_says(s, COMPLETE("DISCARD ALL"), READY('I'));
+	server_gets(s, FIRST_CONTEXT("456"), QUERY("select 1"));
+}
+
+static void pin_stays_where_nobody_can_tell(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("listen x"));
+	server_gets(s, CONTEXT("123"), QUERY("listen x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("LISTEN"), READY('I'));
+	client_sends(c, QUERY("unlisten x"), QUERY("load 'x'"));
+	server_gets(s, CONTEXT("123"), QUERY("unlisten x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("UNLISTEN"), READY('I'));
+	server_gets_some(s);
+	server_says(s, SERVER_ERROR("42501", "permission denied"), READY('I'));
+	server_gets(s, CONTEXT("123"), QUERY("load 'x'"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("LOAD"), READY('I'));
+	client_sends(c, QUERY("unlisten x"));
+	server_gets(s, CONTEXT("123"), QUERY("unlisten x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("UNLISTEN"), READY('I'));
+	gets_nothing(s);
+	assert_int_equal(replay_busy_servers(t), 1);
+}
+
 /* It failed, so everything is still there. */
 static void failed_discard_all_does_not_unpin(struct replay *t)
 {
@@ -633,6 +693,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(prepare_pins),
 	SCENARIO(set_local_does_not_pin),
 	SCENARIO(discard_all_unpins),
+	SCENARIO(pin_ends_with_its_state),
+	SCENARIO(pin_stays_where_nobody_can_tell),
 	SCENARIO(failed_discard_all_does_not_unpin),
 	SCENARIO(rolled_back_state_is_scrubbed),
 	SCENARIO(notifications_reach_a_pinned_client),

@@ -203,3 +203,53 @@ def test_what_cannot_follow_pins(make_proxy, sql):
             assert one.scalar("SELECT pg_backend_pid()") == mine
         if "my.long" in sql:
             assert len(shown(one, "my.long")) == 5000
+
+
+# What makes it, what takes it away, what SHOW CLIENTS calls it.
+PINS = [
+    ("CREATE TEMP TABLE t (a int)", "DROP TABLE t", "temp table"),
+    ("LISTEN a; LISTEN b", "UNLISTEN a; UNLISTEN b", "listen"),
+    ("SELECT pg_advisory_lock(77)", "SELECT pg_advisory_unlock(77)", "advisory lock"),
+    ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CLOSE c", "cursor with hold"),
+    ("PREPARE q AS SELECT 1", "DEALLOCATE q", "prepare"),
+    ("CREATE TEMP TABLE t (a int)", "DISCARD TEMP", "temp table"),
+    ("LISTEN a", "DISCARD ALL", "listen"),
+]
+
+
+def pinned(proxy, tenant):
+    token = proxy.keys.token(None, role="dba")
+    with p.Connection.connect(proxy.address, "dba", "pgusher", token) as console:
+        replies = console.simple("SHOW CLIENTS")
+    names = next(m.columns() for m in replies if m.type == "T")
+    rows = [dict(zip(names, row)) for row in p.rows_of(replies)]
+    return [row["pinned"] for row in rows if row["tenant"] == str(tenant)]
+
+
+@pytest.fixture
+def watched(make_proxy):
+    return make_proxy({"pgusher": {"workers": 1, "max_server_conn": 1, "admin_users": "dba"}})
+
+
+@pytest.mark.parametrize("make, end, name", PINS)
+def test_a_pin_ends_with_what_it_was_for(watched, make, end, name):
+    with watched.raw(TENANT_A) as one, watched.raw(TENANT_B) as two:
+        assert p.codes_of(one.simple(make)) == []
+        assert pinned(watched, TENANT_A) == [name]
+        two.send(p.query("SELECT 1"))
+        assert one.scalar("SELECT 1") == "1"
+        assert two.is_silent()
+        assert p.codes_of(one.simple(end)) == []
+        assert p.rows_of(two.read_until_ready()) == [("1",)]
+        assert pinned(watched, TENANT_A) == [""]
+
+
+def test_a_pin_lasts_while_something_is_left(watched):
+    with watched.raw(TENANT_A) as one:
+        one.simple("LISTEN a; LISTEN b; SELECT pg_advisory_lock(78)")
+        for end in ("UNLISTEN a", "UNLISTEN b", "BEGIN; SELECT pg_advisory_unlock(78); ROLLBACK;"
+                    " LISTEN a"):
+            one.simple(end)
+            assert pinned(watched, TENANT_A) == ["listen, advisory lock"]
+        one.simple("UNLISTEN *")
+        assert pinned(watched, TENANT_A) == [""]

@@ -24,7 +24,7 @@ static struct sql_cache *new_cache(void)
 /* SQL_ALTERS has a test of its own. */
 static uint32_t bits_of(const struct sql_info *info, unsigned i)
 {
-	return info->stmts[i].bits & ~(uint32_t)SQL_ALTERS;
+	return info->stmts[i].bits & ~(uint32_t)(SQL_ALTERS | SQL_STATE_KINDS | SQL_ENDS_STATE);
 }
 
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)

@@ -146,7 +146,7 @@ struct client {
 	struct auth_ticket *state_of;
 	bool state_is_mixed;
 	char *startup_token; /* usher.token among the startup options, until it is checked */
-	/* settings.c: those of the startup, which RESET ALL goes back to, and with them what was SET
+	/* settings.c: those of the startup, which RESET ALL goes back to; with them what was SET
 	 * since, made on every server (NULL: none); what is being set (NULL: nothing). */
 	struct settings *startup, *settings;
 	struct touched *touched;

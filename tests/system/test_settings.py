@@ -252,4 +252,5 @@ def test_a_pin_lasts_while_something_is_left(watched):
             one.simple(end)
             assert pinned(watched, TENANT_A) == ["listen, advisory lock"]
         one.simple("UNLISTEN *")
+        one.simple("SELECT 1")  # waits for what the server says of the pin
         assert pinned(watched, TENANT_A) == [""]

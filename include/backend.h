@@ -29,6 +29,7 @@ enum expect_fate {
 	FATE_SWALLOW, /* sent by us for the client's sake: it gets errors only */
 	FATE_CONTEXT, /* as FATE_SWALLOW, and the row must be the tenant */
 	FATE_OURS,    /* sent by us for ourselves: errors are logged */
+	FATE_ASK,     /* the same: its row is handed to on_value, and its error to on_reply */
 	FATE_ANSWER,  /* not sent: answered by us with the bare message `answer` in its turn */
 	FATE_REFUSE,  /* sent to fail: the server's error is replaced by the message in obj, a
 	                 struct buf of the caller's, which on_reply hands back */
@@ -79,6 +80,8 @@ struct sink_ops {
 	void (*on_reply)(void *owner, const struct expect *e, enum expect_outcome outcome);
 	/* The end of a FATE_PASS Sync, Query or FunctionCall; true: pass the ReadyForQuery on. */
 	bool (*on_ready)(void *owner, char status);
+	/* The one value of a FATE_ASK's row; NULL. */
+	void (*on_value)(void *owner, const char *p, size_t len);
 	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
 	 * that has more rows. */
 	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
@@ -182,9 +185,11 @@ struct server_note {
 	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {
-	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */
-	TAINT_PIN = 2,   /* session state of its client lives on it: stays with the client */
-	TAINT_DOUBT = 4, /* nobody else may get it at all */
+	TAINT_SCRUB = 1,    /* DISCARD ALL before anyone else gets it */
+	TAINT_PIN = 2,      /* session state of its client lives on it: stays with the client */
+	TAINT_DOUBT = 4,    /* nobody else may get it at all */
+	TAINT_SETTINGS = 8, /* its settings are taken back before anyone else gets it */
+	TAINT_UNKNOWN = 16, /* its settings are not known: as TAINT_SCRUB, until they are */
 };
 struct server_note *server_note(struct server *s);
 void server_tell_cancelled(struct server *s);
@@ -217,6 +222,14 @@ void server_put_close_portal(struct server *s);
  * bytes), in a transaction of its own. If that fails, a trial is told by on_reply; otherwise the
  * connection is given up, for nobody's statements may run under another's settings. */
 void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial);
+/* Asks for the value of a setting, cut behind one more than SERVER_VALUE_MAX characters (FATE_ASK).
+ * NULL: there is no such setting. */
+#define SERVER_VALUE_MAX 4096
+void server_put_ask(struct server *s, const char *name);
+/* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
+void server_put_ask_state(struct server *s);
+/* It has these settings now: its client set them. */
+void server_note_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */
 void server_put_refusal(struct server *s, struct buf *error, enum expect_mark mark);
 /* A simple query of ours. FATE_PASS: on_ready is called at its end. */

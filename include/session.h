@@ -41,6 +41,7 @@ struct session_env {
 	int64_t now_us;       /* when that began */
 	struct map by_pid;    /* clients by the process id they were told */
 	struct map texts;     /* prepared statements' texts, shared by the worker's clients */
+	struct map settings;  /* and lists of settings */
 	uint32_t next_pid;
 	bool is_draining;             /* shutting down: no new transactions */
 	_Atomic int *n_clients;       /* of all workers */

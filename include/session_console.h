@@ -52,6 +52,7 @@ struct session_info {
 	int64_t request_us, waiting_us; /* monotonic; 0: no request yet, does not wait */
 	uint32_t server_pid;            /* 0: it has none */
 	uint32_t n_statements;
+	char pinned[128]; /* why it keeps its server; "" */
 };
 /* False: there is no client with this process id. Valid until the next event. */
 bool session_look(struct session_env *env, uint32_t pid, struct session_info *info);

@@ -34,10 +34,12 @@ enum sql_kind {
 /* Independent facts. */
 enum sql_bits {
 	SQL_BARE = 1u << 0,         /* SQL_BEGIN without any option */
-	SQL_SETS_SESSION = 1u << 1, /* SET, RESET, set_config(.., false): outlives transactions */
+	SQL_SETS_SESSION = 1u << 1, /* SET, RESET, set_config(.., false): outlives transactions;
+	                              which ones, sql_info.settings tells */
 	SQL_RESETS_ALL = 1u << 2,   /* RESET ALL, DISCARD ALL: takes the context away too */
 	SQL_MAKES_STATE = 1u << 3,  /* temp table, cursor WITH HOLD, LISTEN, session advisory lock,
-	                              PREPARE, LOAD: lives on in the server's session */
+	                              PREPARE, LOAD, a setting that is more than its value:
+	                              lives on in the server's session */
 	SQL_OPAQUE = 1u << 4,       /* runs code we cannot see into: CALL, DO, EXECUTE of SQL text,
 	                              a function that runs SQL text */
 	SQL_ENDS_INSIDE = 1u << 5,  /* may commit inside: CALL, DO */
@@ -46,7 +48,18 @@ enum sql_bits {
 	SQL_START_WORD = 1u << 8,     /* spelled START TRANSACTION (its command tag differs) */
 	SQL_ALTERS = 1u << 9,         /* what statements behind it in the session mean, or how they
 	                                 are planned, may change: SET [LOCAL], a temporary table */
+	/* With SQL_MAKES_STATE: what. */
+	SQL_STATE_TEMP = 1u << 24,
+	SQL_STATE_LISTEN = 1u << 25,
+	SQL_STATE_LOCK = 1u << 26,
+	SQL_STATE_CURSOR = 1u << 27,
+	SQL_STATE_PREPARED = 1u << 28,
+	SQL_STATE_SETTING = 1u << 29,
+	SQL_STATE_OTHER = 1u << 30,
+	SQL_ENDS_STATE = 1u << 31, /* may take some of it away: DROP, UNLISTEN, CLOSE ... */
 };
+
+#define SQL_STATE_KINDS 0x7f000000u
 
 struct sql_stmt {
 	enum sql_kind kind;
@@ -61,6 +74,10 @@ struct sql_info {
 	unsigned n_stmts; /* 0: nothing but white space and comments */
 	const struct sql_stmt *stmts;
 	const struct sql_refusal *refusal; /* NULL: allowed; holds as long as stmts does */
+	/* With SQL_SETS_SESSION: the settings that it may have set for the session when it has run,
+	 * "name\0" repeated. RESET ALL names none. */
+	const char *settings;
+	size_t settings_len;
 	/* The same for texts that differ in literals, comments and white space only, in every
 	 * process; never 0. Literals are not in it. */
 	uint64_t fingerprint;

@@ -13,7 +13,15 @@
 #define SERVER_PARAMETERS_MAX 64
 
 /* Our own statements on every server; ids below SERVER_STMT_FIRST_ID. */
-enum fixed_stmt { FIXED_NONE, FIXED_BEGIN, FIXED_CONTEXT, FIXED_SETTING, FIXED_COUNT };
+enum fixed_stmt {
+	FIXED_NONE,
+	FIXED_BEGIN,
+	FIXED_CONTEXT,
+	FIXED_SETTING,
+	FIXED_ASK,
+	FIXED_STATE,
+	FIXED_COUNT
+};
 #define SERVER_STMT_FIRST_ID 16
 
 struct server_stmt {

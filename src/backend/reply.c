@@ -194,7 +194,7 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 	bool passes = frame_passes(e, f->type);
 	bool whole =
 		f->type == 'Z' || f->type == 'S' ||
-		(f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
+		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
 		(f->type == 'E' && s->env->reports && f->body_len <= WHOLE_MAX) ||
 		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
@@ -223,6 +223,19 @@ static bool context_is_right(struct server *s, const uint8_t *body, uint32_t len
 	       (rest == 0 || be32_get(body + len) == PROOF_SIZE - 1) &&
 	       backend_tenant_number((const char *)body + 6, len - 6, &tenant) &&
 	       tenant == expect_head(s)->tenant;
+}
+
+/* One column (DataRow, 55.7), whose length is -1 for NULL. */
+static void hand_value(struct server *s, const uint8_t *body, uint32_t len)
+{
+	uint32_t value_len = len >= 6 ? be32_get(body + 2) : 0;
+
+	if (len < 6 || be16_get(body) != 1 || (value_len != UINT32_MAX && value_len != len - 6))
+		server_lose(s, CLOSE_SERVER_PROTOCOL);
+	else if (value_len == UINT32_MAX)
+		s->sink->on_value(s->sink_owner, NULL, 0);
+	else
+		s->sink->on_value(s->sink_owner, (const char *)body + 6, value_len);
 }
 
 static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
@@ -347,7 +360,7 @@ static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
 		note_our_error(s, body, len);
 	if (s->env->reports && s->sink->on_sqlstate != NULL &&
-	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_REFUSE)))
+	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_ASK && e->fate != FATE_REFUSE)))
 		tell_sqlstate(s, body, len);
 }
 
@@ -365,6 +378,10 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		look_at_tag(s, body, f->body_len);
 		return passes;
 	case 'D':
+		if (expect_head(s)->fate == FATE_ASK) {
+			hand_value(s, body, f->body_len);
+			return false;
+		}
 		s->echoed = context_is_right(s, body, f->body_len);
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);

@@ -71,9 +71,9 @@ static void put_fixed(struct server *s, enum fixed_stmt fixed, const char *text,
 {
 	struct buf *b = s->env->scratch;
 	const char *name = s->fixed_names[fixed];
-	struct expect e = {.fate = fate == FATE_OURS ? FATE_OURS : FATE_SWALLOW,
-	                   .server_stmt = fixed,
-	                   .alone = true};
+	bool is_own = fate == FATE_OURS || fate == FATE_ASK;
+	struct expect e = {
+		.fate = is_own ? (uint8_t)fate : FATE_SWALLOW, .server_stmt = fixed, .alone = true};
 
 	if (!s->fixed_ready[fixed]) {
 		wire_put_parse(b, name, text);
@@ -187,15 +187,49 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 		put_setting(s, at, value);
 	}
 	server_put_sync(s, FATE_OURS);
+	server_note_settings(s, settings, len);
+}
+
+void server_note_settings(struct server *s, const char *settings, size_t len)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
 	mem_free(s->settings);
-	s->settings = mem_dup(settings, len);
+	s->settings = len > 0 ? mem_dup(settings, len) : NULL;
 	s->settings_len = len;
+}
+
+void server_put_ask(struct server *s, const char *name)
+{
+	char text[96] = "";
+
+	if (!s->fixed_ready[FIXED_ASK])
+		snprintf(text, sizeof(text),
+		         "SELECT pg_catalog.left(pg_catalog.current_setting($1,true),%d)",
+		         SERVER_VALUE_MAX + 1);
+	put_fixed(s, FIXED_ASK, text, &name, 1, FATE_ASK);
 }
 
 void server_forget_settings(struct server *s)
 {
 	MEM_FREE(&s->settings);
 	s->settings_len = 0;
+}
+
+void server_put_ask_state(struct server *s)
+{
+	/* All that is left in the temporary schema hangs on it in pg_depend. */
+	static const char text[] =
+		"SELECT NOT (EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE is_holdable)"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE from_sql)"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_lock_status() WHERE locktype"
+		" OPERATOR(pg_catalog.=) 'advisory'"
+		" AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+		" OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE"
+		" refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
+		" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()))";
+
+	put_fixed(s, FIXED_STATE, text, NULL, 0, FATE_ASK);
 }
 
 static void put_unknown_bind(struct server *s)

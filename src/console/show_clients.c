@@ -31,6 +31,7 @@ static const struct column columns[] = {
 	{"tenant", COLUMN_TEXT},
 	{"worker", COLUMN_INT4},
 	{"node", COLUMN_TEXT},
+	{"pinned", COLUMN_TEXT},
 };
 
 /* What a client and a server both have. */
@@ -41,7 +42,7 @@ struct connection {
 	bool close_needed;
 	uint32_t id, link;
 	uint32_t remote_pid;
-	const char *tls, *application_name, *tenant, *node;
+	const char *tls, *application_name, *tenant, *node, *pinned;
 	uint32_t n_statements;
 };
 
@@ -82,6 +83,7 @@ static void put_connection(struct console *console, struct buf *b, const struct 
 	row_text(&r, c->tenant);
 	row_int(&r, console->env.worker);
 	row_text(&r, c->node);
+	row_text(&r, c->pinned);
 	row_end(&r);
 }
 
@@ -133,6 +135,7 @@ static void put_client(struct console *console, struct round *r, uint32_t pid)
 	c.application_name = info.application_name;
 	c.tenant = info.tenant;
 	c.node = "";
+	c.pinned = info.pinned;
 	c.n_statements = info.n_statements;
 	put_connection(console, &r->rows, &c);
 }
@@ -186,6 +189,7 @@ static void put_server(void *arg, const struct server_info *info)
 	c.application_name = name != NULL ? name : "";
 	c.tenant = client.tenant;
 	c.node = info->node;
+	c.pinned = client.pinned;
 	c.n_statements = server_n_prepared(info->server);
 	put_connection(servers->console, &servers->round->rows, &c);
 }

@@ -2,7 +2,8 @@
  *
  *   pool_release ─► clean_start ─► quiet, status I, no taint ─────────────► pool_offer
  *                       │ in a transaction: ROLLBACK   ┐ on_ready,
- *                       │ tainted: DISCARD ALL         ┴─ on_settled ─► clean_start again
+ *                       │ tainted: DISCARD ALL         ┤
+ *                       │ or only by settings: RESET   ┴─ on_settled ─► clean_start again
  *                       └ anything in doubt ─► pool_close
  *
  * The rule is that a connection whose state is not known to be clean is closed, not pooled. */
@@ -95,6 +96,14 @@ bool clean_is_at_work(const struct server *server)
 	return server_sink(server, NULL) == &clean_sink;
 }
 
+/* What a client has set may keep the next one's settings from being made (statement_timeout), or
+ * end the idle connection. Its prepared statements can stay. */
+static void take_settings_back(struct server *server)
+{
+	server_note(server)->taint = 0;
+	server_put_settings(server, NULL, 0, false);
+}
+
 /* True: the server is clean. False: it is being cleaned, or is closed. */
 bool clean_start(struct server *server)
 {
@@ -110,16 +119,19 @@ bool clean_start(struct server *server)
 	}
 	if (server_status(server) != 'I') {
 		sql = "ROLLBACK";
-	} else if (note->taint != 0) {
+	} else if (note->taint & ~TAINT_SETTINGS) {
 		note->taint = 0;
 		server_forget_prepared(server);
 		server_forget_settings(server);
 		sql = "DISCARD ALL";
 	}
-	if (sql == NULL)
+	if (sql == NULL && note->taint == 0)
 		return true;
 	(void)server_begin(server);
-	server_put_query(server, sql, FATE_PASS);
+	if (sql != NULL)
+		server_put_query(server, sql, FATE_PASS);
+	else
+		take_settings_back(server);
 	(void)server_end(server);
-	return false;
+	return server_is_quiet(server);
 }

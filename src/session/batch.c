@@ -283,8 +283,7 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 		                    "too many prepared statements: \"%s\" is not taken", name);
 	s = stmt_add(c, name,
 	             text_get(c, body, (size_t)(m->body + m->body_len - body), stmt, true));
-	if (stmt->kind == SQL_OWN || (c->txn.state != TXN_FAILED && stmt_is_shared(c, s) &&
-	                              pool_knows_text(c->pool, s->text->digest))) {
+	if (stmt->kind == SQL_OWN || (c->txn.state != TXN_FAILED && stmt_is_known(c, s))) {
 		answer_parse(c, s);
 		return STEP_MORE;
 	}
@@ -395,6 +394,8 @@ enum step batch_bind(struct client *c, const struct message *m)
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
+	if (text->stmt.bits & (SQL_SETS_SESSION | SQL_RESETS_ALL))
+		settings_touch_text(c, text);
 	identity_leaves(c, text->stmt.bits);
 	stmts_alter(c, text->stmt.bits);
 	return STEP_MORE;

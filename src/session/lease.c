@@ -128,9 +128,7 @@ struct outvec *lease_send(struct client *c)
 		(void)server_begin(c->server);
 		c->sending = true;
 		if (c->is_fresh)
-			server_put_settings(c->server, c->settings, c->settings_len, false);
-		if (c->settings_linger)
-			server_note(c->server)->taint |= TAINT_SCRUB;
+			settings_put(c, false);
 		c->is_fresh = false;
 	}
 	return c->env->backend->to_server;
@@ -197,6 +195,8 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 		c->is_chained = true;
 		c->in_txn_us = 0;
 	}
+	if (c->touched != NULL && (stmt->kind == SQL_BEGIN || identity_is_end(stmt->kind)))
+		settings_doubt(c);
 }
 
 void lease_give_back(struct client *c)
@@ -206,5 +206,6 @@ void lease_give_back(struct client *c)
 	c->server = NULL;
 	portals_forget(c);
 	identity_forget_left(c);
+	pin_forget(c);
 	pool_release(server);
 }

@@ -140,25 +140,6 @@ static void drop_setting(struct buf *settings, const char *name)
 	}
 }
 
-/* Settings that may stay on a server when it goes to the next client, because they cannot keep
- * that one's own from being made: nothing that ends statements, connections or transactions. */
-static bool is_harmless(const char *name)
-{
-	static const char *const names[] = {
-		"application_name", "client_encoding",
-		"datestyle",        "intervalstyle",
-		"timezone",         "extra_float_digits",
-		"bytea_output",     "client_min_messages",
-		"search_path",      "standard_conforming_strings",
-	};
-
-	for (size_t i = 0; i < COUNT_OF(names); i++) {
-		if (strcasecmp(name, names[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void replace(char **where, const char *value)
 {
 	mem_free(*where);
@@ -193,8 +174,6 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
 		              "search_path must not name pg_temp at startup",
 		              "SET it in the session.");
-	if (!is_harmless(name))
-		c->settings_linger = true;
 	drop_setting(settings, name);
 	buf_put_cstr(settings, name);
 	buf_put_cstr(settings, value);
@@ -204,19 +183,17 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 /* What the client asked for is replaced by what of it is made on the servers. */
 static enum step judge_settings(struct client *c)
 {
-	char *asked = c->settings, *end = asked + c->settings_len;
+	const char *asked = settings_list(c->startup), *end = asked + settings_len(c->startup);
 	struct buf settings = {0};
 	enum step step = STEP_MORE;
 
-	for (char *at = asked; at < end && step == STEP_MORE;) {
+	for (const char *at = asked; at < end && step == STEP_MORE;) {
 		const char *value = at + strlen(at) + 1;
 
 		step = judge_setting(c, &settings, at, value);
-		at = (char *)value + strlen(value) + 1;
+		at = value + strlen(value) + 1;
 	}
-	mem_free(asked);
-	c->settings_len = settings.len;
-	c->settings = settings.len > 0 ? mem_dup(settings.data, settings.len) : NULL;
+	settings_begin(c, &settings);
 	buf_fini(&settings);
 	return step;
 }
@@ -385,8 +362,7 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 		if (minor > 0 || s.n_unknown > 0)
 			/* PostgreSQL sends the whole version, not the minor one alone. */
 			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
-		c->settings_len = s.settings.len;
-		c->settings = s.settings.len > 0 ? mem_dup(s.settings.data, s.settings.len) : NULL;
+		settings_ask_for(c, &s.settings);
 		if (!admin_enter(c)) {
 			wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
 			client_put(c, b);
@@ -461,7 +437,6 @@ static enum step admit(struct client *c)
 		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,
 		         c->is_encrypted ? " tls" : "");
 	report_login(c);
-	stmts_set_scope(c);
 	welcome_start(c);
 	return STEP_MORE;
 }

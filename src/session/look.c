@@ -75,6 +75,7 @@ bool session_look(struct session_env *env, uint32_t pid, struct session_info *in
 		.server_pid = c->server != NULL ? server_pid(c->server) : 0,
 		.n_statements = c->stmts.count,
 	};
+	pin_describe(c, info->pinned, sizeof(info->pinned));
 	return true;
 }
 

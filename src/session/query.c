@@ -284,6 +284,7 @@ enum step query_take(struct client *c, const struct message *m)
 	case LEASE_OK:
 		break;
 	}
+	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)
 		start_script(c, m, info);

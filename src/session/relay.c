@@ -41,8 +41,8 @@ static void named_outcome(struct client *c, const struct expect *e, enum expect_
 
 	if (s == NULL)
 		return;
-	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE && stmt_is_shared(c, s))
-		pool_learn_text(c->pool, s->text->digest);
+	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE)
+		stmt_learn(c, s);
 	if (e->kind == EXPECT_PARSE && outcome != EXPECT_DONE)
 		stmt_unlist(c, s);
 	if (e->kind == EXPECT_CLOSE) {
@@ -67,6 +67,12 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 {
 	struct client *c = owner;
 
+	if (e->fate == FATE_ASK) {
+		/* Then all that pins stays where it is. */
+		settings_failed(c);
+		c->pin_look = PIN_LOOK_NONE;
+		return;
+	}
 	if (e->is_reported)
 		report_outcome(c, e, outcome);
 	if (e->is_unnamed)
@@ -95,6 +101,16 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		c->flow = c->copy_is_simple ? FLOW_WAIT_READY : FLOW_OPEN;
 }
 
+static void on_value(void *owner, const char *p, size_t len)
+{
+	struct client *c = owner;
+
+	if (c->pin_look == PIN_LOOK_ASKED)
+		pin_value(c, p, len);
+	else
+		settings_value(c, p, len);
+}
+
 static void on_copy_in(void *owner)
 {
 	struct client *c = owner;
@@ -113,14 +129,12 @@ static void note_taint(struct client *c)
 	if (bits == 0)
 		return;
 	c->batch_bits = 0;
-	if (bits & (SQL_MAKES_STATE | SQL_SETS_SESSION))
-		note->taint |= TAINT_PIN | TAINT_SCRUB;
-	if (bits & (SQL_OPAQUE | SQL_RESETS_ALL))
+	pin_note(c, bits);
+	if ((bits & SQL_OPAQUE) ||
+	    ((bits & SQL_RESETS_ALL) && (c->batch_failed || (bits & SQL_DISCARDS))))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
-		/* The startup settings are defaults of the session: they outlive it. */
-		server_forget_settings(c->server);
-		c->is_fresh = true;
+		settings_were_reset(c);
 		identity_reset(c);
 	}
 	if ((bits & SQL_DISCARDS) == 0)
@@ -132,10 +146,11 @@ static void note_taint(struct client *c)
 		return;
 	}
 	stmts_forget(c);
-	if (bits & SQL_RESETS_ALL)
+	if (bits & SQL_RESETS_ALL) {
 		identity_forget_left(c);
-	if (bits & SQL_RESETS_ALL)
 		note->taint &= (uint8_t)~TAINT_PIN;
+		pin_forget(c);
+	}
 }
 
 /* All counting costs 0.2 to 0.4 % of a transaction's instructions (callgrind, SELECT 1). */
@@ -163,6 +178,7 @@ static bool on_ready(void *owner, char status)
 		c->alterations += c->alterations > 0;
 		c->is_chained = false;
 		portals_forget(c);
+		settings_ready(c);
 	}
 	c->script_goes_on =
 		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
@@ -211,6 +227,10 @@ static void send_eaten_sync(struct client *c)
 bool relay_end_batch(struct client *c)
 {
 	if (!c->batch_ended || (c->body_left > 0 && c->body_passes))
+		return false;
+	if (c->txn.state == TXN_NONE && c->touched != NULL && settings_are_asked(c))
+		return false;
+	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && pin_is_looked_at(c))
 		return false;
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)
@@ -277,6 +297,7 @@ static void on_lost(void *owner, enum close_reason reason)
 const struct sink_ops session_sink = {
 	.on_bytes = on_bytes,
 	.on_reply = on_reply,
+	.on_value = on_value,
 	.on_ready = on_ready,
 	.on_tag = report_tag,
 	.on_sqlstate = report_sqlstate,

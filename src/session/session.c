@@ -575,7 +575,7 @@ static void client_free(struct client *c)
 	mem_free(c->startup_token);
 	buf_fini(&c->held);
 	buf_fini(&c->refusal);
-	mem_free(c->settings);
+	settings_free(c);
 	mem_free(c->database);
 	mem_free(c->user);
 	OBJ_FINI(c, CLIENT_MAGIC);
@@ -600,6 +600,7 @@ void session_env_init(struct session_env *env)
 	env->logins_left = LOGINS_PER_TURN;
 	map_init(&env->by_pid);
 	map_init(&env->texts);
+	map_init(&env->settings);
 }
 
 void session_env_fini(struct session_env *env)
@@ -608,6 +609,7 @@ void session_env_fini(struct session_env *env)
 	MUST(list_is_empty(&env->clients));
 	map_fini(&env->by_pid);
 	map_fini(&env->texts);
+	map_fini(&env->settings);
 }
 
 void session_drain(struct session_env *env)

@@ -12,6 +12,7 @@
 #define CLIENT_MAGIC 0xc11e4701
 #define CLIENT_STMT_MAGIC 0xc11e4702
 #define TEXT_MAGIC 0xc11e4703
+#define SETTINGS_MAGIC 0xc11e4704
 
 /* A client that does not take its replies has at most this much kept for it. */
 #define CLIENT_BACKLOG_MAX 65536
@@ -41,6 +42,18 @@ enum flow {
 	FLOW_WAIT_READY,   /* a Query or Sync was sent: nothing more until its ReadyForQuery */
 	FLOW_COPY_START,   /* an Execute of COPY FROM STDIN was sent: until the server's word */
 	FLOW_COPY_IN,      /* CopyData, CopyDone, CopyFail */
+};
+
+/* Settings of a client's, shared by the clients of a worker that have the same. */
+struct settings {
+	uint32_t magic;
+	uint32_t refs;
+	bool is_shared; /* in env.settings */
+	bool linger;    /* taken back before the server goes to anyone else */
+	struct map_node node;
+	uint64_t scope; /* stands for those that statements are parsed under; 0: none of them */
+	size_t len;
+	char list[]; /* "name\0value\0" repeated */
 };
 
 /* The text of a Parse message, shared by the clients of a worker. */
@@ -86,6 +99,14 @@ struct script {
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
 };
 
+/* Whether what pins the server is still there (pin.c). */
+enum pin_look {
+	PIN_LOOK_NONE,
+	PIN_LOOK_WANTED,
+	PIN_LOOK_ASKED,
+	PIN_LOOK_GONE,
+};
+
 /* The transaction's end that was sent in the batch at hand. */
 enum txn_end { TXN_END_NONE, TXN_END_COMMIT, TXN_END_ROLLBACK };
 
@@ -117,7 +138,6 @@ struct client {
 	char *database, *user;
 	bool is_tenantless; /* its role works without a tenant */
 	struct pool *pool;
-	uint64_t parse_scope;       /* stands for the settings that statements are parsed under */
 	struct admin *admin;        /* of an admin client */
 	bool is_counted;            /* among those that limits are for */
 	struct auth_ticket *ticket; /* whose tenant the next statement has */
@@ -127,9 +147,12 @@ struct client {
 	struct auth_ticket *state_of;
 	bool state_is_mixed;
 	char *startup_token; /* usher.token among the startup options, until it is checked */
-	char *settings;      /* startup settings, made on every server: "name\0value\0"... */
-	size_t settings_len;
-	bool settings_linger;      /* a server that had them is scrubbed before the next client */
+	/* settings.c: those of the startup, which RESET ALL goes back to; with them what was SET
+	 * since, made on every server (NULL: none); what is being set (NULL: nothing). */
+	struct settings *startup, *settings;
+	struct touched *touched;
+	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
+	enum pin_look pin_look;
 	struct timer finish_timer; /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
@@ -277,6 +300,48 @@ bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);
 void identity_reset(struct client *c);
 
+/* settings.c: a client's settings follow it */
+static inline const char *settings_list(const struct settings *s)
+{
+	return s != NULL ? s->list : NULL;
+}
+static inline size_t settings_len(const struct settings *s)
+{
+	return s != NULL ? s->len : 0;
+}
+/* As asked for at startup, not judged yet: nobody else's. */
+void settings_ask_for(struct client *c, const struct buf *list);
+/* Judged: made on every server from now on. */
+void settings_begin(struct client *c, const struct buf *list);
+void settings_free(struct client *c);
+/* Makes them on the server at hand, between server_begin and server_end. */
+void settings_put(struct client *c, bool is_trial);
+/* A statement with SQL_SETS_SESSION is about to be sent. */
+void settings_touch(struct client *c, const struct sql_info *info);
+void settings_touch_text(struct client *c, const struct text *text);
+/* The transaction may end in another way than its batch. */
+void settings_doubt(struct client *c);
+/* RESET ALL or DISCARD ALL has run on the server. */
+void settings_were_reset(struct client *c);
+/* ReadyForQuery with 'I'. */
+void settings_ready(struct client *c);
+/* The server, which has nothing else to do, is asked what was set. True: it has not said all. */
+bool settings_are_asked(struct client *c);
+void settings_value(struct client *c, const char *p, size_t len);
+void settings_failed(struct client *c);
+/* They could not be read, so the server is pinned. */
+bool settings_are_stuck(const struct client *c);
+
+/* pin.c: what pins the client's server, and whether it is gone */
+void pin_note(struct client *c, uint32_t bits);
+/* Nothing does: after DISCARD ALL, and where the server is given back. */
+void pin_forget(struct client *c);
+/* As settings_are_asked. */
+bool pin_is_looked_at(struct client *c);
+void pin_value(struct client *c, const char *p, size_t len);
+/* For people: "temp table, listen"; "" where nothing does. */
+void pin_describe(const struct client *c, char *text, size_t size);
+
 /* welcome.c */
 void welcome_start(struct client *c);
 /* A process id and secret; false, and the client is to be closed, when they are used up. */
@@ -371,12 +436,13 @@ void text_put(struct session_env *env, struct text **t);
 struct client_stmt *stmt_find(struct client *c, const char *name);
 struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
 void stmt_unlist(struct client *c, struct client_stmt *s);
-/* Once the startup settings are known: who has others does not share statements. */
-void stmts_set_scope(struct client *c);
 /* What the statement is known by on the server at hand. */
 void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES]);
 /* True where every client that parses its text gets the same statement. */
 bool stmt_is_shared(const struct client *c, const struct client_stmt *s);
+/* A server of the pool has parsed it before. */
+bool stmt_is_known(struct client *c, struct client_stmt *s);
+void stmt_learn(struct client *c, struct client_stmt *s);
 /* What is sent changes what statements mean. */
 void stmts_alter(struct client *c, uint32_t bits);
 struct client_stmt *stmt_get(struct client_stmt *s);

@@ -25,36 +25,6 @@ static struct text *text_find(struct session_env *env, const uint8_t *digest)
 	return NULL;
 }
 
-void stmts_set_scope(struct client *c)
-{
-	uint64_t pair[2] = {0, 0};
-
-	for (const char *name = c->settings; name < c->settings + c->settings_len;) {
-		const char *value = name + strlen(name) + 1, *next = value + strlen(value) + 1;
-
-		if (sql_setting_alters(name)) {
-			pair[1] = hash_bytes(name, (size_t)(next - name));
-			pair[0] = hash_bytes(pair, sizeof(pair)) | 1;
-		}
-		name = next;
-	}
-	c->parse_scope = pair[0];
-}
-
-/* The same text under other settings is another statement. */
-static void text_digest(const struct client *c, const uint8_t *body, size_t len,
-                        uint8_t digest[SHA256_BYTES])
-{
-	uint8_t scoped[SHA256_BYTES + sizeof(c->parse_scope)];
-
-	hash_sha256(body, len, digest);
-	if (c->parse_scope == 0)
-		return;
-	memcpy(scoped, digest, SHA256_BYTES);
-	memcpy(scoped + SHA256_BYTES, &c->parse_scope, sizeof(c->parse_scope));
-	hash_sha256(scoped, sizeof(scoped), digest);
-}
-
 struct text *text_get(struct client *c, const uint8_t *body, size_t len,
                       const struct sql_stmt *stmt, bool is_shared)
 {
@@ -62,7 +32,7 @@ struct text *text_get(struct client *c, const uint8_t *body, size_t len,
 	struct text *t;
 
 	if (is_shared) {
-		text_digest(c, body, len, digest);
+		hash_sha256(body, len, digest);
 		t = text_find(c->env, digest);
 		if (t != NULL) {
 			t->refs++;
@@ -151,6 +121,21 @@ bool stmt_is_shared(const struct client *c, const struct client_stmt *s)
 	return c->alterations == 0 && !s->is_personal;
 }
 
+/* The same text under other settings is another statement. A text's digest cannot be chosen, nor
+ * can the scope, which is a keyed hash: so both in one are as good as side by side. */
+static void scoped_digest(const struct client *c, const struct text *text,
+                          uint8_t digest[SHA256_BYTES])
+{
+	uint64_t first;
+
+	memcpy(digest, text->digest, SHA256_BYTES);
+	if (c->settings == NULL || c->settings->scope == 0)
+		return;
+	memcpy(&first, digest, sizeof(first));
+	first ^= c->settings->scope;
+	memcpy(digest, &first, sizeof(first));
+}
+
 /* PostgreSQL works out a statement's names, types and constants when it parses it, and plans it
  * under the settings of that moment. So one that is parsed or run behind a SET, a temporary
  * table or code that may have done either is this client's, on this lease only. */
@@ -162,10 +147,10 @@ void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_
 	} key = {.pid = c->pid};
 
 	if (stmt_is_shared(c, s)) {
-		memcpy(digest, s->text->digest, SHA256_BYTES);
+		scoped_digest(c, s->text, digest);
 		return;
 	}
-	memcpy(key.text, s->text->digest, SHA256_BYTES);
+	scoped_digest(c, s->text, key.text);
 	if (c->alterations > 0) {
 		if (!s->is_private || s->lease != c->lease) {
 			s->is_private = true;
@@ -176,6 +161,26 @@ void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_
 		key.alterations = s->alterations;
 	}
 	hash_sha256(&key, sizeof(key), digest);
+}
+
+bool stmt_is_known(struct client *c, struct client_stmt *s)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	if (!stmt_is_shared(c, s))
+		return false;
+	scoped_digest(c, s->text, digest);
+	return pool_knows_text(c->pool, digest);
+}
+
+void stmt_learn(struct client *c, struct client_stmt *s)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	if (!stmt_is_shared(c, s))
+		return;
+	scoped_digest(c, s->text, digest);
+	pool_learn_text(c->pool, digest);
 }
 
 struct client_stmt *stmt_get(struct client_stmt *s)

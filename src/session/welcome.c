@@ -97,9 +97,10 @@ void client_put_application_name(struct buf *b, const char *value)
 
 const char *client_setting(const struct client *c, const char *name)
 {
-	const char *found = NULL, *at = c->settings;
+	const char *found = NULL, *at = settings_list(c->settings);
+	const char *end = at + settings_len(c->settings);
 
-	while (at < c->settings + c->settings_len) {
+	while (at < end) {
 		const char *value = at + strlen(at) + 1;
 
 		if (strcasecmp(at, name) == 0)
@@ -240,7 +241,9 @@ static const struct sink_ops try_sink = {
 /* True: there are settings whose value only a server can judge. */
 static bool needs_trial(const struct client *c)
 {
-	for (const char *at = c->settings; at < c->settings + c->settings_len;) {
+	const char *end = settings_list(c->settings) + settings_len(c->settings);
+
+	for (const char *at = settings_list(c->settings); at < end;) {
 		const char *value = at + strlen(at) + 1;
 
 		if (strcasecmp(at, "application_name") != 0)
@@ -260,9 +263,7 @@ static void try_server(struct client *c, struct server *server)
 	c->server = server;
 	server_set_sink(server, &try_sink, c);
 	(void)server_begin(server);
-	server_put_settings(server, c->settings, c->settings_len, true);
-	if (c->settings_linger)
-		server_note(server)->taint |= TAINT_SCRUB;
+	settings_put(c, true);
 	server_put_sync(server, FATE_OURS);
 	(void)server_end(server);
 }

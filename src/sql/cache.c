@@ -30,7 +30,7 @@ struct entry {
 	bool is_unparsed; /* and normalised: whether it is refused hangs on the literals too */
 	uint32_t key_len;
 	size_t size_bytes;
-	/* The statements, then the key, follow. */
+	/* The statements, then the key, then the names of settings, follow. */
 	struct sql_stmt stmts[];
 };
 
@@ -118,14 +118,18 @@ static struct entry *cache_add(struct sql_cache *cache, const struct sql_key *ke
 {
 	const struct sql_class *class = &cache->class;
 	size_t stmts_size = class->n_stmts * sizeof(class->stmts[0]);
-	size_t size = sizeof(struct entry) + stmts_size + key->len;
+	size_t size = sizeof(struct entry) + stmts_size + key->len + class->settings.len;
 	struct entry *e;
 
 	/* A syntax error's words are not the entry's to keep. */
 	if (key->len > KEY_KEEP_BYTES || size > cache->max_bytes || cache->max_entries == 0 ||
 	    class->refusal == &class->syntax) {
-		cache->uncached = (struct sql_info){class->n_stmts, class->stmts, class->refusal,
-		                                    class->fingerprint};
+		cache->uncached = (struct sql_info){.n_stmts = class->n_stmts,
+		                                    .stmts = class->stmts,
+		                                    .refusal = class->refusal,
+		                                    .settings = (const char *)class->settings.data,
+		                                    .settings_len = class->settings.len,
+		                                    .fingerprint = class->fingerprint};
 		return NULL;
 	}
 	while (cache->entries.count >= cache->max_entries || cache->bytes + size > cache->max_bytes)
@@ -133,7 +137,15 @@ static struct entry *cache_add(struct sql_cache *cache, const struct sql_key *ke
 	e = mem_zalloc(size);
 	if (stmts_size > 0)
 		memcpy(e->stmts, class->stmts, stmts_size);
-	e->info = (struct sql_info){class->n_stmts, e->stmts, class->refusal, class->fingerprint};
+	e->info = (struct sql_info){.n_stmts = class->n_stmts,
+	                            .stmts = e->stmts,
+	                            .refusal = class->refusal,
+	                            .settings = (const char *)e + size - class->settings.len,
+	                            .settings_len = class->settings.len,
+	                            .fingerprint = class->fingerprint};
+	if (class->settings.len > 0)
+		memcpy((char *)e + size - class->settings.len, class->settings.data,
+		       class->settings.len);
 	e->is_exact = key->is_exact;
 	e->is_unparsed =
 		!key->is_exact && class->n_stmts == 1 && class->stmts[0].kind == SQL_UNPARSED;

@@ -83,7 +83,7 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 	if (sql_set_alters(node))
 		stmt->bits |= SQL_ALTERS;
 	if (sql_set_may_name_temp(node))
-		stmt->bits |= SQL_MAKES_STATE;
+		stmt->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
 }
 
 static void read_constraints(const char *node, struct sql_stmt *stmt)
@@ -252,7 +252,7 @@ static void read_place(const char *raw, const char *text, size_t len, struct sql
 static void read_statement(struct sql_class *class, const struct sql_rules *rules, const char *node,
                            struct sql_stmt *stmt)
 {
-	struct sql_walk walk = {.rules = rules};
+	struct sql_walk walk = {.rules = rules, .settings = &class->settings};
 	struct sql_json_string name;
 	const char *body = sql_json_scan(node, sql_json_end(node), &name);
 
@@ -343,6 +343,7 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 	bool is_split;
 
 	class->n_stmts = 0;
+	class->settings.len = 0;
 	class->refusal = NULL;
 	class->is_parse_error = false;
 	/* A NUL would end the text early for the parser, but not for the server. */
@@ -380,5 +381,6 @@ void sql_class_fini(struct sql_class *class)
 	MEM_FREE(&class->stmts);
 	buf_fini(&class->blanked);
 	buf_fini(&class->syntax_message);
+	buf_fini(&class->settings);
 	class->n_stmts = class->cap = 0;
 }

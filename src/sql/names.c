@@ -29,10 +29,11 @@ static const struct function_name functions[] = {
 	/* Connections that dblink opens outlive the transaction. */
 	{PREFIX("dblink"), RUNS | SQL_FUNC_STATE},
 	{NAME("cursor_to_xml"), SQL_FUNC_OPAQUE},
-	{NAME("pg_advisory_lock"), SQL_FUNC_STATE},
-	{NAME("pg_advisory_lock_shared"), SQL_FUNC_STATE},
-	{NAME("pg_try_advisory_lock"), SQL_FUNC_STATE},
-	{NAME("pg_try_advisory_lock_shared"), SQL_FUNC_STATE},
+	{NAME("pg_advisory_lock"), SQL_FUNC_STATE | SQL_FUNC_LOCK},
+	{NAME("pg_advisory_lock_shared"), SQL_FUNC_STATE | SQL_FUNC_LOCK},
+	{NAME("pg_try_advisory_lock"), SQL_FUNC_STATE | SQL_FUNC_LOCK},
+	{NAME("pg_try_advisory_lock_shared"), SQL_FUNC_STATE | SQL_FUNC_LOCK},
+	{PREFIX("pg_advisory_unlock"), SQL_FUNC_UNLOCK},
 	{NAME("pg_replication_origin_session_setup"), SQL_FUNC_STATE},
 	/* With temporary => true the slot is the session's. */
 	{NAME("pg_create_logical_replication_slot"), SQL_FUNC_STATE},

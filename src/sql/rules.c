@@ -270,6 +270,71 @@ bool sql_set_config_alters(const char *call)
 	return alters;
 }
 
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* False: the name must not be all that is known of it. */
+static bool put_name(const char *name, struct buf *names)
+{
+	/* The transaction's own, and those that can only be set to what they are. */
+	static const char *const pointless[] = {
+		"transaction_isolation",
+		"transaction_read_only",
+		"transaction_deferrable",
+		"role",
+		"session_authorization",
+		"is_superuser",
+		"row_security",
+		"session_replication_role",
+		"standard_conforming_strings",
+	};
+	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
+	 * where a temporary table was used before. */
+	static const char *const stuck[] = {"seed", "temp_buffers"};
+
+	if (is_among(name, stuck, COUNT_OF(stuck)))
+		return false;
+	if (!is_among(name, pointless, COUNT_OF(pointless)))
+		buf_put_cstr(names, name);
+	return true;
+}
+
+bool sql_set_names(const char *set, struct buf *names)
+{
+	const char *kind = sql_json_get(set, "kind");
+	struct setting s;
+	bool done = true;
+
+	if (sql_json_is(kind, "VAR_RESET_ALL"))
+		return true;
+	if (sql_json_is(kind, "VAR_SET_MULTI")) {
+		if (sql_json_is(sql_json_get(set, "name"), "SESSION CHARACTERISTICS"))
+			done = put_name("default_transaction_isolation", names) &&
+			       put_name("default_transaction_read_only", names) &&
+			       put_name("default_transaction_deferrable", names);
+		return done;
+	}
+	read_set(set, &s);
+	done = put_name((const char *)s.name.data, names);
+	setting_fini(&s);
+	return done;
+}
+
+bool sql_set_config_names(const char *call, struct buf *names)
+{
+	struct setting s;
+	/* One that cannot be read is refused. */
+	bool done = !read_set_config(call, &s) || put_name((const char *)s.name.data, names);
+
+	setting_fini(&s);
+	return done;
+}
+
 static bool may_name_temp(const struct setting *s)
 {
 	return s->kind == VALUE_UNKNOWN ||

@@ -106,6 +106,8 @@ enum sql_function_bits {
 	SQL_FUNC_STATE = 1u << 2,    /* session advisory locks and the like */
 	SQL_FUNC_OPAQUE = 1u << 3,
 	SQL_FUNC_SECOND = 1u << 4, /* with RUNS_SQL: its second argument is */
+	SQL_FUNC_LOCK = 1u << 5,   /* with STATE: it is an advisory lock */
+	SQL_FUNC_UNLOCK = 1u << 6,
 };
 /* What is special about a function of this name (lower case), 0 for nothing. */
 unsigned sql_function_bits(const char *name, size_t len);
@@ -210,6 +212,10 @@ bool sql_set_config_is_local(const char *call);
 /* sql_setting_alters of the setting that the VariableSetStmt, or the call, names. */
 bool sql_set_alters(const char *set);
 bool sql_set_config_alters(const char *call);
+/* Appends the names of the settings ("name\0") that it sets; false where knowing them is not enough
+ * to set them elsewhere. */
+bool sql_set_names(const char *set, struct buf *names);
+bool sql_set_config_names(const char *call, struct buf *names);
 /* True where a search path might name the temporary schema. value: the VariableSetStmt, or
  * the set_config call. */
 bool sql_set_may_name_temp(const char *set);
@@ -261,6 +267,7 @@ struct sql_walk {
 	const struct sql_rules *rules;
 	uint32_t bits;
 	const struct sql_refusal *refusal; /* the first one found */
+	struct buf *settings;              /* names of settings are appended */
 	/* Private to walk.c: ends of the stretches of tree that are already judged. */
 	const char *judged_name_end;
 	const char *dropped_temp_end;
@@ -284,6 +291,7 @@ struct sql_class {
 	/* Where refusal is &syntax: the parser's own words. */
 	struct sql_refusal syntax;
 	struct buf syntax_message;
+	struct buf settings; /* sql_info.settings */
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

@@ -64,12 +64,27 @@ static bool is_temp_schema(const char *value)
 static void on_set_config(struct sql_walk *walk, const char *call)
 {
 	refuse(walk, sql_rules_check_set_config(walk->rules, call));
-	if (!sql_set_config_is_local(call))
+	if (!sql_set_config_is_local(call)) {
 		walk->bits |= SQL_SETS_SESSION;
+		if (!sql_set_config_names(call, walk->settings))
+			walk->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
+	}
 	if (sql_set_config_alters(call))
 		walk->bits |= SQL_ALTERS;
 	if (sql_set_config_may_name_temp(call))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
+}
+
+static uint32_t function_state(unsigned function_bits)
+{
+	uint32_t bits = (function_bits & SQL_FUNC_OPAQUE) != 0 ? SQL_OPAQUE : 0;
+
+	if ((function_bits & SQL_FUNC_UNLOCK) != 0)
+		bits |= SQL_ENDS_STATE;
+	if ((function_bits & SQL_FUNC_STATE) == 0)
+		return bits;
+	return bits | SQL_MAKES_STATE |
+	       ((function_bits & SQL_FUNC_LOCK) != 0 ? SQL_STATE_LOCK : SQL_STATE_OTHER);
 }
 
 /* schema: NULL where the call names none. */
@@ -112,10 +127,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse(walk,
 		       sql_rules_check_runs_sql(walk->rules, call, (bits & SQL_FUNC_SECOND) != 0));
-	if ((bits & SQL_FUNC_OPAQUE) != 0)
-		walk->bits |= SQL_OPAQUE;
-	if ((bits & SQL_FUNC_STATE) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= function_state(bits);
 }
 
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
@@ -126,7 +138,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 	unsigned bits;
 
 	if (is_temp_schema(value))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 	if (string < walk->judged_name_end || !sql_json_string(value, &s))
 		return;
 	refuse(walk, sql_guard_function(walk->rules,
@@ -138,16 +150,13 @@ static void on_string(struct sql_walk *walk, const char *string)
 		refuse_rule(walk, SQL_RULE_SET_CONFIG_UNREADABLE);
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse_rule(walk, SQL_RULE_DYNAMIC_SQL);
-	if ((bits & SQL_FUNC_OPAQUE) != 0)
-		walk->bits |= SQL_OPAQUE;
-	if ((bits & SQL_FUNC_STATE) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= function_state(bits);
 }
 
 static void on_schema_name(struct sql_walk *walk, const char *name)
 {
 	if (is_temp_schema(name))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 }
 
 static void on_persistence(struct sql_walk *walk, const char *value)
@@ -156,7 +165,7 @@ static void on_persistence(struct sql_walk *walk, const char *value)
 		return;
 	walk->bits |= SQL_ALTERS;
 	if (value >= walk->dropped_temp_end)
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_TEMP;
 }
 
 /* A temporary table that its transaction drops is no state of the session. */
@@ -176,6 +185,8 @@ static void on_into(struct sql_walk *walk, const char *into)
 static void on_set(struct sql_walk *walk, const char *set)
 {
 	refuse(walk, sql_rules_check_set(walk->rules, set));
+	if (!sql_json_is_true(sql_json_get(set, "is_local")) && !sql_set_names(set, walk->settings))
+		walk->bits |= SQL_MAKES_STATE;
 }
 
 /* UPDATE pg_settings calls set_config, by the rule on that view. */
@@ -220,7 +231,7 @@ static void on_range_var(struct sql_walk *walk, const char *range_var)
 static void on_declare(struct sql_walk *walk, const char *declare)
 {
 	if ((sql_json_int(sql_json_get(declare, "options"), 0) & CURSOR_OPTION_HOLD) != 0)
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_CURSOR;
 }
 
 static void on_do(struct sql_walk *walk, const char *do_stmt)
@@ -265,7 +276,7 @@ static void check_statement_name(struct sql_walk *walk, const char *node)
 static void on_prepare(struct sql_walk *walk, const char *prepare)
 {
 	check_statement_name(walk, prepare);
-	walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_PREPARED;
 }
 
 static void on_execute(struct sql_walk *walk, const char *execute)
@@ -277,7 +288,7 @@ static void on_execute(struct sql_walk *walk, const char *execute)
 static void on_deallocate(struct sql_walk *walk, const char *deallocate)
 {
 	check_statement_name(walk, deallocate);
-	walk->bits |= SQL_NAMES_PREPARED;
+	walk->bits |= SQL_NAMES_PREPARED | SQL_ENDS_STATE;
 	if (sql_json_get(deallocate, "name") == NULL)
 		walk->bits |= SQL_DISCARDS;
 }
@@ -288,21 +299,29 @@ static void on_alter_role(struct sql_walk *walk, const char *value)
 	refuse_rule(walk, SQL_RULE_ALTER_ROLE);
 }
 
-static void on_state(struct sql_walk *walk, const char *value)
+static void on_listen(struct sql_walk *walk, const char *value)
 {
 	(void)value;
-	walk->bits |= SQL_MAKES_STATE;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_LISTEN;
+	refuse_rule(walk, SQL_RULE_NOTIFY);
+}
+
+static void on_load(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	walk->bits |= SQL_MAKES_STATE | SQL_STATE_OTHER;
+	refuse_rule(walk, SQL_RULE_SHARED_CODE);
+}
+
+static void on_end_of_state(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	walk->bits |= SQL_ENDS_STATE;
 }
 
 static void on_shared_code(struct sql_walk *walk, const char *value)
 {
 	(void)value;
-	refuse_rule(walk, SQL_RULE_SHARED_CODE);
-}
-
-static void on_load(struct sql_walk *walk, const char *value)
-{
-	on_state(walk, value);
 	refuse_rule(walk, SQL_RULE_SHARED_CODE);
 }
 
@@ -323,12 +342,6 @@ static void on_subtype(struct sql_walk *walk, const char *value)
 	for (size_t i = 0; i < COUNT_OF(parts); i++)
 		if (memmem(s.p, s.len, parts[i], strlen(parts[i])) != NULL)
 			refuse_rule(walk, SQL_RULE_PRIVILEGES);
-}
-
-static void on_listen(struct sql_walk *walk, const char *value)
-{
-	on_state(walk, value);
-	refuse_rule(walk, SQL_RULE_NOTIFY);
 }
 
 static void on_notify(struct sql_walk *walk, const char *value)
@@ -477,6 +490,10 @@ static const struct key statement_keys[] = {
 	{KEY("AlterOperatorStmt"), on_shared_code},
 	{KEY("AlterTypeStmt"), on_shared_code},
 	{KEY("SecLabelStmt"), on_shared_code},
+	{KEY("UnlistenStmt"), on_end_of_state},
+	{KEY("ClosePortalStmt"), on_end_of_state},
+	{KEY("DropStmt"), on_end_of_state},
+	{KEY("DiscardStmt"), on_end_of_state},
 };
 
 static void visit_key(struct sql_walk *walk, const struct key *table, size_t n,

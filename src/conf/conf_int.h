@@ -75,6 +75,7 @@ struct conf_type {
 	TYPE(DIR)                                                                                  \
 	TYPE(URL)                                                                                  \
 	TYPE(GUC)                                                                                  \
+	TYPE(TABLE)                                                                                \
 	TYPE(POOL_MODE)                                                                            \
 	TYPE(DATABASE_POOL_MODE)                                                                   \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
@@ -88,6 +89,7 @@ struct conf_type {
 	TYPE(CONSISTENCY)                                                                          \
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
+	TYPE(READ_YOUR_WRITES)                                                                     \
 	TYPE(ALGS)                                                                                 \
 	TYPE(NODE_LIST)
 

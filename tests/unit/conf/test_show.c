@@ -82,6 +82,17 @@ static const struct {
 	{"role app", "tenant", "required", "required", true},
 	{"role app", "max_client_conn", "0", "0", true},
 	{"tenants", "max_client_conn", "0", "0", true},
+	{"tenants", "directory_query", "", "", false},
+	{"tenants", "directory_refresh", "5", "5", false},
+	{"freshness", "probe_role", "", "", false},
+	{"freshness", "heartbeat_interval", "250ms", "250ms", false},
+	{"freshness", "heartbeat_table", "public.replication_heartbeat",
+         "public.replication_heartbeat", false},
+	{"freshness", "max_lag", "5", "5", true},
+	{"freshness", "target_lag", "3", "3", true},
+	{"freshness", "analytics_target_lag", "300", "300", true},
+	{"freshness", "analytics_max_lag", "900", "900", true},
+	{"freshness", "read_your_writes", "session", "session", true},
 };
 
 static void on_promised(void *arg, const struct conf_option *option)

@@ -403,6 +403,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	}
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
+	p->shared.fresh = fresh_new(p->conf);
+	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->conf, p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);
@@ -433,6 +435,8 @@ static void run(struct server_process *p)
 
 static void finish(struct server_process *p)
 {
+	if (p->probe != NULL)
+		probe_stop(p->probe);
 	if (p->dialer != NULL)
 		dialer_free(&p->dialer);
 	if (p->probe != NULL)
@@ -444,6 +448,8 @@ static void finish(struct server_process *p)
 	mem_free(p->shared.workers);
 	if (p->shared.pools != NULL)
 		pools_shared_free(&p->shared.pools);
+	if (p->shared.fresh != NULL)
+		fresh_free(&p->shared.fresh);
 	if (p->shared.console != NULL)
 		console_shared_free(&p->shared.console);
 	for (unsigned i = 0; i < p->n_events; i++)

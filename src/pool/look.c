@@ -149,3 +149,8 @@ int pools_shared_servers(struct pools_shared *shared, const char *database)
 	MUST(pthread_mutex_unlock(&shared->lock) == 0);
 	return n;
 }
+
+int pools_shared_node_servers(const struct pools_shared *shared, const struct conf_node *node)
+{
+	return atomic_load(&shared->node_servers[node - shared->nodes]);
+}

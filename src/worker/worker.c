@@ -359,6 +359,7 @@ static void init_console(struct worker *w)
 		.worker = w->index,
 		.session = &w->session,
 		.pools = w->shared->pools,
+		.fresh = w->shared->fresh,
 		.mailbox = w->mailbox,
 		.timers = w->timers,
 	};

@@ -57,6 +57,10 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg);
  * probe_start; all three outlive the probe's thread, conf and fresh the probe. */
 struct fresh;
 void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh);
+/* The tenant directory has changed, on the probe's thread; it is borrowed. */
+typedef void probe_directory_fn(void *arg, struct auth_directory *directory);
+/* Loads directory_query's answers; after probe_watch, before probe_start, where it is set. */
+void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg);
 /* Ends the thread: it gives the dialer no orders any more, whose answers may still come. */
 void probe_stop(struct probe *p);
 

@@ -48,6 +48,8 @@ struct session_env {
 	_Atomic int *n_all_consoles;  /* of n_clients; needed where there is a console */
 	struct counters nobody;       /* what clients do that have no pool */
 	struct auth_revoked *revoked; /* NULL: none is */
+	struct auth_directory *directory; /* NULL: none was loaded yet; session_set_directory */
+	bool is_directory_new;            /* clients are to be looked at */
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
@@ -93,6 +95,10 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final);
 int session_pid_peer(uint32_t pid);
 /* Which worker gave it out, of a process id that is ours. */
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
+
+/* Who is active now; the reference is the env's from here. Clients of others are ended, some at each
+ * of the loop's edges. */
+void session_set_directory(struct session_env *env, struct auth_directory *directory);
 
 /* From now on clients are closed where they are between transactions, and the others when
  * theirs ends. */

@@ -45,6 +45,8 @@ void worker_start(struct worker *w);
 /* From any thread: */
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
+/* Who is active from now on; a reference is taken. */
+void worker_set_directory(struct worker *w, struct auth_directory *directory);
 /* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
  * reference is taken. */
 void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);

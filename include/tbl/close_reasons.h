@@ -34,6 +34,7 @@ CLOSE_REASON(CLIENT_LOGIN_FAILED, "client_login_failed", "57P03", "cannot log in
 CLOSE_REASON(CLIENT_KILLED, "client_killed", "57P01",
              "terminating connection due to administrator command")
 CLOSE_REASON(CLIENT_REVOKED, "client_revoked", "28000", "the token has been revoked")
+CLOSE_REASON(CLIENT_INACTIVE, "client_inactive", "28000", "the tenant is not active")
 CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
              "terminating connection: PgUsher is shutting down")
 CLOSE_REASON(SERVER_LOST, "server_lost", "08006",

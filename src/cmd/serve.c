@@ -83,6 +83,15 @@ static void set_keys(void *arg, struct auth_keys *keys)
 		worker_set_keys(p->shared.workers[i], keys);
 }
 
+/* On the probe's thread. */
+static void set_directory(void *arg, struct auth_directory *directory)
+{
+	struct server_process *p = arg;
+
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_directory(p->shared.workers[i], directory);
+}
+
 /* ---- TLS ------------------------------------------------------------------------------------ */
 
 /* p->shared.tls as the configuration wants it now. */
@@ -405,6 +414,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->shared.conf = p->conf;
 	p->shared.fresh = fresh_new(p->conf);
 	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
+	if (p->conf->tenants.directory_query[0] != '\0')
+		probe_list_tenants(p->probe, set_directory, p);
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->conf, p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);

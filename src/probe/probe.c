@@ -1,5 +1,5 @@
 /* The probe: a thread with an event loop of its own for what goes on beside the clients. It keeps
- * the keys (keeper.c) and watches the paths (watch.c).
+ * the keys (keeper.c) watches the paths (watch.c) and lists the tenants (lister.c).
  *
  *   worker: probe_await_keys ─ letter ─► on_keys_letter ─► keeper_order … ─ order ─► worker
  *
@@ -24,6 +24,8 @@ struct probe {
 	struct mailbox *box;
 	struct keeper *keeper;
 	struct watch *watch; /* NULL: nothing is watched */
+	struct watch_config watch_config;
+	struct lister *lister; /* NULL: there is no directory_query */
 };
 
 struct keys_letter {
@@ -130,6 +132,8 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg)
 	keeper_start(p->keeper, on_keys, arg);
 	if (p->watch != NULL)
 		watch_start(p->watch);
+	if (p->lister != NULL)
+		lister_start(p->lister);
 	p->is_started = p->is_running = true;
 	/* Signals are the main thread's; this one and libcurl's helpers inherit the mask. */
 	sigfillset(&all);
@@ -145,7 +149,15 @@ void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, stru
 
 	OBJ_CHECK(p, PROBE_MAGIC);
 	MUST(!p->is_started && p->watch == NULL);
+	p->watch_config = config;
 	p->watch = watch_new(&config);
+}
+
+void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started && p->watch != NULL && p->lister == NULL);
+	p->lister = lister_new(&p->watch_config, on_directory, arg);
 }
 
 void probe_stop(struct probe *p)
@@ -158,6 +170,8 @@ void probe_stop(struct probe *p)
 	p->is_running = false;
 	if (p->watch != NULL)
 		watch_close(p->watch);
+	if (p->lister != NULL)
+		lister_close(p->lister);
 }
 
 void probe_free(struct probe **pp)
@@ -175,6 +189,8 @@ void probe_free(struct probe **pp)
 		keeper_free(&p->keeper);
 	if (p->watch != NULL)
 		watch_free(&p->watch);
+	if (p->lister != NULL)
+		lister_free(&p->lister);
 	event_base_free(p->base);
 	OBJ_FINI(p, PROBE_MAGIC);
 	mem_free(p);

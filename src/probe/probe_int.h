@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "auth_directory.h"
 #include "fresh.h"
 #include "probe.h"
 
@@ -135,6 +136,15 @@ struct watch *watch_new(const struct watch_config *config);
 void watch_start(struct watch *w);
 void watch_close(struct watch *w);
 void watch_free(struct watch **wp);
+
+/* ---- lister.c: the tenant directory ----------------------------------------------------- */
+
+struct lister;
+struct lister *lister_new(const struct watch_config *config, probe_directory_fn *on_directory,
+                          void *arg);
+void lister_start(struct lister *l);
+void lister_close(struct lister *l);
+void lister_free(struct lister **lp);
 
 /* ---- fetch.c: a document from a URL ---------------------------------------------------- */
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from cluster import wait_until
-from pgproto import Connection, rows_of
+from pgproto import Connection, LoginError, PgError, rows_of
 from proxy import Proxy, run_binary
 
 TABLE = "public.replication_heartbeat"
@@ -201,3 +201,87 @@ def test_configuration_errors(cluster, keys, tmp_path, overrides, said):
     assert checked.returncode == 1
     assert said in checked.stderr + checked.stdout
     assert os.path.basename(made.ini) in checked.stderr + checked.stdout
+
+
+# ---- the tenant directory ------------------------------------------------------------------
+
+
+@pytest.fixture
+def tenant_list(cluster, probe_role):
+    eav = cluster.superuser("eav")
+    eav.execute("CREATE TABLE IF NOT EXISTS tenant_list (tenant_id bigint, is_active bool)")
+    eav.execute("GRANT SELECT ON tenant_list TO probe; GRANT USAGE ON SCHEMA public TO probe")
+    eav.execute("TRUNCATE tenant_list")
+    eav.execute("INSERT INTO tenant_list VALUES (123, true), (456, true), (789, false),"
+                " (790, NULL), (NULL, true)")
+    return eav
+
+
+def directed(password_file, query="SELECT tenant_id, is_active FROM tenant_list"):
+    return {
+        "role probe": {"password_file": password_file, "tenant": "none"},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "50ms"},
+        "tenants": {"directory_query": query, "directory_refresh": "100ms"},
+    }
+
+
+def refusal(proxy, tenant):
+    """What a login of the tenant is told: (SQLSTATE, message); None: it is let in."""
+    try:
+        proxy.raw(tenant).close()
+    except LoginError as error:
+        return error.fields["C"], error.fields["M"]
+    return None
+
+
+def test_only_active_tenants_are_let_in(cluster, probe_role, tenant_list, make_proxy):
+    proxy = make_proxy(directed(probe_role))
+    proxy.wait_log("tenant directory: 2 active tenants")
+    assert wait_until(lambda: refusal(proxy, 123) is None, "an active tenant logs in")
+    for tenant in (789, 790, 999):
+        assert refusal(proxy, tenant) == ("28000", "the tenant is not active")
+
+
+def test_a_tenant_made_inactive_is_ended(cluster, probe_role, tenant_list, make_proxy):
+    proxy = make_proxy(directed(probe_role))
+    wait_until(lambda: refusal(proxy, 123) is None, "an active tenant logs in")
+    idle, busy, other = proxy.raw(123), proxy.raw(123), proxy.raw(456)
+    switched = proxy.raw(456)
+    switched.simple(f"SET usher.token = '{proxy.keys.token(123)}'")
+    busy.simple("BEGIN")
+    busy.simple("SELECT 1")
+    tenant_list.execute("UPDATE tenant_list SET is_active = false WHERE tenant_id = 123")
+    for conn in (idle, busy, switched):
+        told = [m.fields() for m in conn.read_to_end() if m.type == "E"]
+        assert [(e["C"], e["M"]) for e in told] == [("28000", "the tenant is not active")]
+    assert refusal(proxy, 123) == ("28000", "the tenant is not active")
+    with pytest.raises(PgError, match="not active"):
+        rows_of(other.simple(f"SET usher.token = '{proxy.keys.token(123)}'"))
+    assert rows_of(other.simple("SELECT 1")) == [("1",)]
+    tenant_list.execute("UPDATE tenant_list SET is_active = true WHERE tenant_id = 123")
+    wait_until(lambda: refusal(proxy, 123) is None, "active again")
+
+
+def test_no_directory_no_login(cluster, probe_role, tenant_list, make_proxy):
+    """Fail closed before the first answer; after it the last answer stays."""
+    tenant_list.execute("ALTER TABLE tenant_list RENAME TO tenant_list_away")
+    try:
+        proxy = make_proxy(directed(probe_role))
+        proxy.wait_log("directory_query failed: 42P01")
+        assert refusal(proxy, 123) == (
+            "28000", "the tenant directory is not loaded yet: try again")
+    finally:
+        tenant_list.execute("ALTER TABLE tenant_list_away RENAME TO tenant_list")
+    wait_until(lambda: refusal(proxy, 123) is None, "loaded")
+    tenant_list.execute("ALTER TABLE tenant_list RENAME TO tenant_list_away")
+    try:
+        wait_until(lambda: proxy.log().count("directory_query failed: 42P01") == 2, "it failed")
+        assert "the last answer stays" in proxy.log()
+        assert refusal(proxy, 123) is None
+    finally:
+        tenant_list.execute("ALTER TABLE tenant_list_away RENAME TO tenant_list")
+
+
+def test_a_directory_of_the_wrong_shape_is_said(cluster, probe_role, tenant_list, make_proxy):
+    proxy = make_proxy(directed(probe_role, "SELECT 'x', true"))
+    proxy.wait_log("its columns must be (bigint, boolean)")

@@ -1,4 +1,4 @@
-/* The tenant directory: who is active. Immutable, counted, shared between threads; replaced whole. */
+/* The tenant directory: who is active. Immutable, counted, shared between threads. */
 #ifndef PGUSHER_AUTH_DIRECTORY_H
 #define PGUSHER_AUTH_DIRECTORY_H
 
@@ -11,7 +11,7 @@ struct auth_directory;
 struct auth_directory *auth_directory_new(const int64_t *active, size_t n);
 struct auth_directory *auth_directory_get(struct auth_directory *directory);
 /* NULL is fine. */
-void auth_directory_put(struct auth_directory **directory);
+void auth_directory_put(struct auth_directory **dp);
 size_t auth_directory_count(const struct auth_directory *directory);
 bool auth_directory_equals(const struct auth_directory *a, const struct auth_directory *b);
 /* tenant: as auth_ticket.tenant. */

@@ -96,8 +96,8 @@ int session_pid_peer(uint32_t pid);
 /* Which worker gave it out, of a process id that is ours. */
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
 
-/* Who is active now; the reference is the env's from here. Clients of others are ended, some at each
- * of the loop's edges. */
+/* Who is active now; the reference is the env's from here. Clients of others are ended, some at
+ * each of the loop's edges. */
 void session_set_directory(struct session_env *env, struct auth_directory *directory);
 
 /* From now on clients are closed where they are between transactions, and the others when

@@ -1,5 +1,5 @@
-/* The active tenants as a sorted array: 8 bytes each, 17 steps to find one of 100,000. A tenant that
- * is not in it is not active, for whatever reason. */
+/* The active tenants as a sorted array: 8 bytes each, 17 steps to find one of 100,000. A tenant
+ * that is not in it is not active, for whatever reason. */
 #include "auth_directory.h"
 
 #include <stdatomic.h>

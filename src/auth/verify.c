@@ -1,8 +1,8 @@
 /* auth_verify: a token to a verdict. Cold, it goes through signature.c and claims.c; warm, the
  * ticket comes from the cache. Both ways end in ticket_admit, which holds whatever may differ
- * between two calls with the same token: the time, revocation, the role asked for, the role's
- * tenant rule, the tenant directory, how it came. Runs on the worker's thread; tickets belong to it, so their counter is
- * a plain number. */
+ * between two calls with the same token: the time, revocation, the role asked for, its tenant rule,
+ * the tenant directory, how it came. Runs on the worker's thread; tickets belong to it, so their
+ * counter is a plain number. */
 #include <string.h>
 
 #include "auth_directory.h"

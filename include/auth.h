@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct auth_directory; /* auth_directory.h */
+
 #define AUTH_TOKEN_MAX 16384 /* bytes; a longer password packet is refused */
 #define AUTH_TENANT_MAX 20   /* 19 digits and a NUL */
 
@@ -27,7 +29,10 @@
 	            "a token of this issuer must come over TLS: connect with sslmode=require")     \
 	AUTH_REASON(NO_TENANT, "no_tenant", "the token names no valid tenant")                     \
 	AUTH_REASON(ROLE, "role", "the token does not allow this role")                            \
-	AUTH_REASON(REVOKED, "revoked", "the token has been revoked")
+	AUTH_REASON(REVOKED, "revoked", "the token has been revoked")                              \
+	AUTH_REASON(NOT_ACTIVE, "not_active", "the tenant is not active")                          \
+	AUTH_REASON(NO_DIRECTORY, "no_directory",                                                  \
+	            "the tenant directory is not loaded yet: try again")
 
 enum auth_reason {
 #define AUTH_REASON(name, label, text) AUTH_##name,
@@ -141,6 +146,8 @@ struct auth_request {
 	bool is_exposed;      /* it came in plain text from another machine */
 	int64_t now_s;
 	struct auth_revoked *revoked; /* NULL: none is */
+	bool needs_directory;         /* where a tenant is required, it must be in this: */
+	const struct auth_directory *directory; /* NULL: not loaded yet */
 };
 /* AUTH_OK with *ticket set to a reference of the caller's, or why not, with *ticket NULL.
  * cache may be NULL: then every call checks the signature. */

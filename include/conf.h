@@ -28,6 +28,7 @@ struct conf {
 	struct conf_audit audit;
 	struct conf_guard guard;
 	struct conf_tenants tenants;
+	struct conf_freshness freshness;
 	struct conf_jwt *jwts; /* at least one of each, in the file's order */
 	size_t n_jwts;
 	struct conf_node *nodes;
@@ -118,6 +119,7 @@ const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
 /* What OpenSSL is to be given for a value of client_tls_ciphers or server_tls_ciphers. NULL: its
  * own choice stays. */
 const char *conf_tls_cipher_list(const char *value);
+const char *conf_read_your_writes_name(enum conf_read_your_writes mode);
 const char *conf_consistency_name(enum conf_consistency consistency);
 
 /* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are

@@ -1,7 +1,5 @@
-/* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_guard, conf_node, conf_database, conf_role,
- * conf_tenants, conf_tenant, conf_peer. A field has its key's name; durations are in microseconds;
- * strings are never NULL. Include conf.h. */
+/* One struct for each section of the ini file, generated from tbl/options.h: struct conf_SECTION. A
+ * field has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
 
@@ -46,6 +44,7 @@ enum conf_consistency {
 };
 enum conf_tenant_mode { CONF_TENANT_REQUIRED, CONF_TENANT_NONE };
 enum conf_context_mode { CONF_CONTEXT_PLAIN, CONF_CONTEXT_SIGNED };
+enum conf_read_your_writes { CONF_RYW_OFF, CONF_RYW_SESSION, CONF_RYW_TENANT };
 enum conf_alg {
 	CONF_ALG_HS256 = 1,
 	CONF_ALG_RS256 = 2,
@@ -81,6 +80,7 @@ enum conf_audit_event {
 #define CONF_FIELD_DIR(key) const char *key;
 #define CONF_FIELD_URL(key) const char *key;
 #define CONF_FIELD_GUC(key) const char *key;
+#define CONF_FIELD_TABLE(key) const char *key;
 #define CONF_FIELD_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_DATABASE_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_TLS_CLIENT_MODE(key) enum conf_tls_client_mode key;
@@ -95,6 +95,7 @@ enum conf_audit_event {
 #define CONF_FIELD_TENANT_MODE(key) enum conf_tenant_mode key;
 #define CONF_FIELD_GUARD_MODE(key) enum sql_guard_mode key;
 #define CONF_FIELD_CONTEXT_MODE(key) enum conf_context_mode key;
+#define CONF_FIELD_READ_YOUR_WRITES(key) enum conf_read_your_writes key;
 #define CONF_FIELD_ALGS(key) uint32_t key;
 #define CONF_FIELD_AUDIT_EVENTS(key) uint32_t key;
 #define CONF_FIELD_NODE_LIST(key)                                                                  \
@@ -116,6 +117,7 @@ enum conf_audit_event {
 #define CONF_TAIL_database
 #define CONF_TAIL_tenants
 #define CONF_TAIL_tenant
+#define CONF_TAIL_freshness
 #define CONF_TAIL_peer int id;               /* its name */
 #define CONF_TAIL_role const char *password; /* "" without password_file */
 

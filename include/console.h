@@ -3,6 +3,7 @@
 #ifndef PGUSHER_CONSOLE_H
 #define PGUSHER_CONSOLE_H
 
+#include "fresh.h"
 #include "session_console.h"
 
 /* What only the main thread can do. It is embedded in what the console sends: console_order_done
@@ -43,6 +44,7 @@ struct console_env {
 	unsigned worker;
 	struct session_env *session;
 	struct pools_shared *pools;
+	const struct fresh *fresh;
 	struct mailbox *mailbox;
 	struct timers *timers;
 };

@@ -1,5 +1,5 @@
 /* What the console sees of a worker's pools, and what it does to them. All of it on the worker's
- * thread, but pools_shared_servers, which may be called from any. */
+ * thread, but pools_shared_*, which may be called from any. */
 #ifndef PGUSHER_POOL_LOOK_H
 #define PGUSHER_POOL_LOOK_H
 
@@ -77,5 +77,7 @@ bool pools_are_disabled(const struct pools *pools, const char *database);
 void pools_reconnect(struct pools *pools, const char *database);
 /* Server connections of all workers, open or being opened. */
 int pools_shared_servers(struct pools_shared *shared, const char *database);
+/* The same of one node. */
+int pools_shared_node_servers(struct pools_shared *shared, const struct conf_node *node);
 
 #endif

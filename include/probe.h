@@ -1,7 +1,7 @@
 /* The service threads. The dialer opens backend connections with libpq (PQconnectStart,
  * PQconnectPoll on its own event loop; name look-ups may block it) and delivers cancels. The
- * probe keeps the keys that tokens are verified under. Workers never wait for either: orders go
- * in and come back by mail. */
+ * probe keeps the keys that tokens are verified under, and measures how late each node is. Workers
+ * never wait for either: orders go in and come back by mail. */
 #ifndef PGUSHER_PROBE_H
 #define PGUSHER_PROBE_H
 
@@ -52,6 +52,17 @@ struct auth_keys *probe_keys(const struct probe *p);
 /* Starts the thread: fetches every jwks_url, and from then on tells of every change. After
  * dialer_new, which changes the environment. */
 void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg);
+
+/* From the start on: writes and reads heartbeats and tells `fresh` what every path has. Before
+ * probe_start; all three outlive the probe's thread, conf and fresh the probe. */
+struct fresh;
+void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh);
+/* The tenant directory has changed, on the probe's thread; it is borrowed. */
+typedef void probe_directory_fn(void *arg, struct auth_directory *directory);
+/* Loads directory_query's answers; after probe_watch, before probe_start, where it is set. */
+void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg);
+/* Ends the thread: it gives the dialer no orders any more, whose answers may still come. */
+void probe_stop(struct probe *p);
 
 /* A wish for keys of a section that are newer than the wish. It comes back by mail behind the
  * next fetch, and behind the new keys if there are any; at once where there is nothing to wait

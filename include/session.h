@@ -53,6 +53,8 @@ struct session_env {
 	struct counters nobody;       /* what clients do that have no pool */
 	struct auth_revoked *revoked; /* NULL: none is */
 	struct audit_queue *audit;    /* NULL: there is no audit log */
+	struct auth_directory *directory; /* NULL: none was loaded yet; session_set_directory */
+	bool is_directory_new;            /* clients are to be looked at */
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
@@ -105,6 +107,11 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
  * must be there until this returns. Clients whose database or role is gone end, between
  * transactions. */
 void session_set_conf(struct session_env *env, const struct conf *conf);
+
+/* Who is active now; the reference is the env's from here. Clients of others are ended, some at
+ * each of the loop's edges. */
+void session_set_directory(struct session_env *env, struct auth_directory *directory);
+
 /* From now on clients are closed where they are between transactions, and the others when
  * theirs ends. */
 void session_drain(struct session_env *env);

@@ -11,6 +11,7 @@
 #include "backend_proof.h"
 #include "conf.h"
 #include "console.h"
+#include "fresh.h"
 #include "pool.h"
 #include "probe.h"
 
@@ -26,6 +27,7 @@ struct worker_shared {
 	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
 	struct probe *probe;        /* fetches keys */
 	struct audit *audit;        /* NULL: there is none; a queue for each worker */
+	struct fresh *fresh;        /* how late each path is */
 	struct ssl_ctx_st *tls;     /* what workers begin with; NULL: no client TLS */
 	_Atomic int n_clients;
 	struct proof_key *proof_key; /* what workers begin with; NULL: the context is not signed */
@@ -50,6 +52,8 @@ void worker_start(struct worker *w);
 void worker_set_conf(struct worker *w, struct conf *conf, int client_room);
 /* New keys; a reference is taken. */
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
+/* Who is active from now on; a reference is taken. */
+void worker_set_directory(struct worker *w, struct auth_directory *directory);
 /* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
  * reference is taken. */
 void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);

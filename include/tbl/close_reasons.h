@@ -41,6 +41,7 @@ CLOSE_REASON(CLIENT_ROLE_REMOVED, "client_role_removed", "57P01",
              "terminating connection: its role was removed from PgUsher's configuration")
 CLOSE_REASON(CLIENT_ROLE_CHANGED, "client_role_changed", "57P01",
              "terminating connection: its role's tenant mode was changed, connect again")
+CLOSE_REASON(CLIENT_INACTIVE, "client_inactive", "28000", "the tenant is not active")
 CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
              "terminating connection: PgUsher is shutting down")
 CLOSE_REASON(SERVER_LOST, "server_lost", "08006",

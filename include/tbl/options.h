@@ -9,14 +9,13 @@
  * TYPE names a value type of src/conf/type.c (C type in brackets): BOOL (bool), INT (int, not
  * negative), COUNT (int, at least 1), PORT (uint16_t), WORKERS (int; auto = processors),
  * DURATION (int64_t, microseconds), INHERIT_INT, INHERIT_COUNT and INHERIT_DURATION (the same;
- * CONF_INHERIT when empty: what the section above says counts), STRING, FILE, DIR and GUC (const char *, "" when empty; a
- * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
- * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
- * DATABASE_POOL_MODE,
- * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE, GUARD_MODE and
- * CONTEXT_MODE (enum conf_...), ALGS, TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum
- * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and
- * n_key).
+ * CONF_INHERIT when empty: what the section above says counts), STRING, FILE, DIR, GUC and TABLE
+ * (const char *, "" when empty; a FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES
+ * and TLS_CURVE, which OpenSSL must know), URL (const char *; https, or http to this machine), the
+ * enums POOL_MODE, DATABASE_POOL_MODE, TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE,
+ * CONSISTENCY, TENANT_MODE, GUARD_MODE, CONTEXT_MODE and READ_YOUR_WRITES (enum conf_...), ALGS,
+ * TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum conf_alg, conf_tls_protocol,
+ * conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
  *
  * The default is one of DEFAULT("text"), EXAMPLE("text") (empty, but the documentation shows
  * this value) and REQUIRED("text") (no default; the documentation shows this value).
@@ -276,6 +275,13 @@ OPTION(tenants, weight, COUNT, DEFAULT("1"), LIVE,
        "server time for its weight: one of weight 3 gets three times the time of one of weight 1.")
 OPTION(tenants, query_wait_timeout, INHERIT_DURATION, EXAMPLE("10s"), LIVE,
        "As in [pgusher], for clients of tenants; empty: that of [pgusher]; 0: no limit.")
+OPTION(tenants, directory_query, STRING, DEFAULT(""), RESTART,
+       "For example SELECT tenant_id, is_active FROM tenants: rows of (bigint, boolean), asked on the primary of the first [database] as "
+       "probe_role. A tenant that is not active, or not there, is refused with 28000 and its sessions "
+       "end; so is everybody until the first answer. An answer is kept when the next one fails. Empty: "
+       "every tenant of a good token is let in.")
+OPTION(tenants, directory_refresh, DURATION, DEFAULT("5s"), RESTART,
+       "How often directory_query is asked.")
 SECTION_END(tenants)
 
 SECTION(tenant, OPTIONAL, "123",
@@ -289,6 +295,27 @@ OPTION(tenant, weight, INHERIT_COUNT, EXAMPLE("3"), LIVE, "As in [tenants], for 
 OPTION(tenant, query_wait_timeout, INHERIT_DURATION, EXAMPLE("10s"), LIVE,
        "As in [tenants], for this one; 0: no limit.")
 SECTION_END(tenant)
+
+SECTION(freshness, ONCE, "", "How late replicas may be, and how PgUsher knows (docs/freshness.md).")
+OPTION(freshness, probe_role, STRING, DEFAULT(""), RESTART,
+       "The [role] (with tenant = none; say, probe) that heartbeats, the function catalogue and directory_query log in "
+       "as; empty: no lag is known, which counts as infinite.")
+OPTION(freshness, heartbeat_interval, DURATION, DEFAULT("250ms"), RESTART,
+       "How often a heartbeat is written on the primary and read on every node; at least 20 ms.")
+OPTION(freshness, heartbeat_table, TABLE, DEFAULT("public.replication_heartbeat"), RESTART,
+       "The table of the heartbeats, in each database, with its schema: PgUsher never creates it.")
+OPTION(freshness, max_lag, DURATION, DEFAULT("5s"), LIVE,
+       "Budget of consistency = bounded: a replica that is further behind is not read from.")
+OPTION(freshness, target_lag, DURATION, DEFAULT("3s"), LIVE,
+       "What the replicas should keep; SHOW PATHS shows it beside what they do.")
+OPTION(freshness, analytics_target_lag, DURATION, DEFAULT("5min"), LIVE,
+       "As target_lag, for nodes with role = analytics.")
+OPTION(freshness, analytics_max_lag, DURATION, DEFAULT("15min"), LIVE,
+       "As max_lag, for nodes with role = analytics.")
+OPTION(freshness, read_your_writes, READ_YOUR_WRITES, DEFAULT("session"), LIVE,
+       "Whose writes a replica must have before it is read from: the session's own, those of the whole "
+       "tenant, or off. In this version every statement goes to the primary.")
+SECTION_END(freshness)
 
 SECTION(peer, OPTIONAL, "2",
         "One section for each PgUsher that this one shares its clients with; the name is that "

@@ -1,10 +1,11 @@
 /* auth_verify: a token to a verdict. Cold, it goes through signature.c and claims.c; warm, the
  * ticket comes from the cache. Both ways end in ticket_admit, which holds whatever may differ
- * between two calls with the same token: the time, revocation, the role asked for, the role's
- * tenant rule, how it came. Runs on the worker's thread; tickets belong to it, so their counter is
- * a plain number. */
+ * between two calls with the same token: the time, revocation, the role asked for, its tenant rule,
+ * the tenant directory, how it came. Runs on the worker's thread; tickets belong to it, so their
+ * counter is a plain number. */
 #include <string.h>
 
+#include "auth_directory.h"
 #include "auth_int.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -95,7 +96,13 @@ static enum auth_reason ticket_admit(const struct auth_ticket *t, const struct a
 		return AUTH_REVOKED;
 	if (req->tenant_required && t->tenant[0] == '\0')
 		return AUTH_NO_TENANT;
-	return auth_ticket_allows_role(t, req->role) ? AUTH_OK : AUTH_ROLE;
+	if (!auth_ticket_allows_role(t, req->role))
+		return AUTH_ROLE;
+	if (!req->needs_directory || !req->tenant_required)
+		return AUTH_OK;
+	if (req->directory == NULL)
+		return AUTH_NO_DIRECTORY;
+	return auth_directory_has(req->directory, t->tenant) ? AUTH_OK : AUTH_NOT_ACTIVE;
 }
 
 /* A new reference, from the signature up. */

@@ -62,6 +62,15 @@ static void set_keys(void *arg, struct auth_keys *keys)
 		worker_set_keys(p->shared.workers[i], keys);
 }
 
+/* On the probe's thread. */
+static void set_directory(void *arg, struct auth_directory *directory)
+{
+	struct server_process *p = arg;
+
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_directory(p->shared.workers[i], directory);
+}
+
 /* ---- the workers' ends ---------------------------------------------------------------------- */
 
 struct end_letter {
@@ -356,6 +365,10 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	}
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
+	p->shared.fresh = fresh_new(p->conf);
+	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
+	if (p->conf->tenants.directory_query[0] != '\0')
+		probe_list_tenants(p->probe, set_directory, p);
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);
@@ -395,6 +408,8 @@ static void run(struct server_process *p)
 
 static void finish(struct server_process *p)
 {
+	if (p->probe != NULL)
+		probe_stop(p->probe);
 	if (p->dialer != NULL)
 		dialer_free(&p->dialer);
 	if (p->probe != NULL)
@@ -408,6 +423,8 @@ static void finish(struct server_process *p)
 		pools_shared_free(&p->shared.pools);
 	/* Behind the last one who has a queue. */
 	audit_free(&p->shared.audit);
+	if (p->shared.fresh != NULL)
+		fresh_free(&p->shared.fresh);
 	if (p->shared.console != NULL)
 		console_shared_free(&p->shared.console);
 	for (unsigned i = 0; i < p->n_events; i++)

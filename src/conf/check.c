@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "conf_int.h"
 
 struct check {
@@ -244,11 +245,59 @@ static bool check_context(const struct check *c)
 	return true;
 }
 
+#define HEARTBEAT_MIN_US (20 * US_PER_MS)
+
+static bool check_probe_role(const struct check *c)
+{
+	const char *name = c->conf->freshness.probe_role;
+	const struct conf_role *role = conf_find_role(c->conf, name);
+	char what[CONF_MAX_NAME_BYTES + 96];
+
+	if (!name[0])
+		return true;
+	if (role != NULL && role->tenant == CONF_TENANT_NONE)
+		return true;
+	snprintf(what, sizeof(what),
+	         role == NULL ? "there is no section [role %.64s]"
+	                      : "[role %.64s] must have tenant = none",
+	         name);
+	return check_fail(c, CONF_SECTION_freshness, 0, "probe_role", what);
+}
+
+static bool check_freshness(const struct check *c)
+{
+	const struct conf_freshness *f = &c->conf->freshness;
+
+	if (f->heartbeat_interval < HEARTBEAT_MIN_US)
+		return check_fail(c, CONF_SECTION_freshness, 0, "heartbeat_interval",
+		                  "must be 20 ms at least");
+	return check_probe_role(c);
+}
+
+static bool check_directory(const struct check *c)
+{
+	const struct conf_tenants *t = &c->conf->tenants;
+
+	if (!t->directory_query[0])
+		return true;
+	if (!c->conf->freshness.probe_role[0])
+		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
+		                  "needs probe_role in [freshness], which asks it");
+	if (t->directory_refresh < US_PER_S / 10)
+		return check_fail(c, CONF_SECTION_tenants, 0, "directory_refresh",
+		                  "must be 100 ms at least");
+	if (conf_database_dbname(&c->conf->databases[0], c->conf->databases[0].name)[0] == '*')
+		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
+		                  "is asked in the first [database], which has no dbname");
+	return true;
+}
+
 bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf_error *err)
 {
 	const struct check c = {doc, conf, err};
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
 	       check_server_tls(&c) && check_context(&c) && check_jwts(&c) && check_nodes(&c) &&
-	       check_databases(&c) && check_peers(&c) && check_console(&c) && check_guard(&c);
+	       check_databases(&c) && check_peers(&c) && check_console(&c) && check_guard(&c) &&
+	       check_freshness(&c) && check_directory(&c);
 }

@@ -85,6 +85,7 @@ struct conf_type {
 	TYPE(DIR)                                                                                  \
 	TYPE(URL)                                                                                  \
 	TYPE(GUC)                                                                                  \
+	TYPE(TABLE)                                                                                \
 	TYPE(POOL_MODE)                                                                            \
 	TYPE(DATABASE_POOL_MODE)                                                                   \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
@@ -99,6 +100,7 @@ struct conf_type {
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
 	TYPE(GUARD_MODE)                                                                           \
+	TYPE(READ_YOUR_WRITES)                                                                     \
 	TYPE(ALGS)                                                                                 \
 	TYPE(AUDIT_EVENTS)                                                                         \
 	TYPE(NODE_LIST)

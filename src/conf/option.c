@@ -220,6 +220,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->tenants;
 	case CONF_SECTION_tenant:
 		return &conf->tenant[i];
+	case CONF_SECTION_freshness:
+		return &conf->freshness;
 	case CONF_SECTION_peer:
 		return &conf->peers[i];
 	case CONF_N_SECTIONS:

@@ -138,6 +138,13 @@ static const struct conf_word context_mode_words[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct conf_word read_your_writes_words[] = {
+	{"off", CONF_RYW_OFF, NULL},
+	{"session", CONF_RYW_SESSION, NULL},
+	{"tenant", CONF_RYW_TENANT, NULL},
+	{NULL, 0, NULL},
+};
+
 /* Algorithms are bits. Anything not here is refused, so a new one of RFC 7518 cannot slip in. */
 static const struct conf_word alg_words[] = {
 	{"HS256", CONF_ALG_HS256, NULL},
@@ -333,8 +340,8 @@ static bool dir_parse(struct conf_setter *s, const struct conf_type *type, void 
 	return false;
 }
 
-/* One part of a setting's name, as PostgreSQL takes it unquoted. */
-static const char *guc_part_parse(const char *p)
+/* One part of a name, as PostgreSQL takes it unquoted. */
+static const char *name_part_parse(const char *p)
 {
 	if (!isalpha((unsigned char)*p) && *p != '_')
 		return NULL;
@@ -343,22 +350,38 @@ static const char *guc_part_parse(const char *p)
 	return p;
 }
 
+static bool is_dotted(const char *text)
+{
+	const char *p = name_part_parse(text);
+
+	p = p && *p == '.' ? name_part_parse(p + 1) : NULL;
+	return p && *p == '\0';
+}
+
 static bool guc_parse(struct conf_setter *s, const struct conf_type *type, void *field,
                       const char *text)
 {
-	const char *p = guc_part_parse(text);
-
 	(void)type;
-	if (p && *p == '.')
-		p = guc_part_parse(p + 1);
-	else
-		p = NULL;
-	if (p && *p == '\0' && p - text <= CONF_MAX_NAME_BYTES)
+	if (is_dotted(text) && strlen(text) <= CONF_MAX_NAME_BYTES)
 		return string_set(s, field, text);
 	snprintf(s->why, sizeof(s->why),
 	         "\"%.64s\" is not two names joined by a dot (as app.current_tenant_id), of %d "
 	         "characters at most",
 	         text, CONF_MAX_NAME_BYTES);
+	return false;
+}
+
+/* It is written into statements as it is: nothing that would need quotes. */
+static bool table_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                        const char *text)
+{
+	(void)type;
+	if (is_dotted(text) && strlen(text) <= (size_t)2 * CONF_MAX_NAME_BYTES + 1)
+		return string_set(s, field, text);
+	snprintf(s->why, sizeof(s->why),
+	         "\"%.64s\" is not a schema and a table joined by a dot (as "
+	         "public.replication_heartbeat), of letters, digits and _",
+	         text);
 	return false;
 }
 
@@ -466,6 +489,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_DIR] = TEXT("directory", dir_parse),
 	[CONF_TYPE_URL] = TEXT("URL", conf_url_parse),
 	[CONF_TYPE_GUC] = TEXT("setting's name", guc_parse),
+	[CONF_TYPE_TABLE] = TEXT("table's name", table_parse),
 	[CONF_TYPE_POOL_MODE] = ENUM(pool_mode_words),
 	[CONF_TYPE_DATABASE_POOL_MODE] = ENUM(database_pool_mode_words),
 	[CONF_TYPE_TLS_CLIENT_MODE] = ENUM(tls_client_words),
@@ -483,6 +507,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_TENANT_MODE] = ENUM(tenant_mode_words),
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
 	[CONF_TYPE_GUARD_MODE] = ENUM(guard_mode_words),
+	[CONF_TYPE_READ_YOUR_WRITES] = ENUM(read_your_writes_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
                             .parse = bits_parse,
@@ -506,4 +531,9 @@ const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode)
 const char *conf_consistency_name(enum conf_consistency consistency)
 {
 	return word_of(consistency_words, (int)consistency);
+}
+
+const char *conf_read_your_writes_name(enum conf_read_your_writes mode)
+{
+	return word_of(read_your_writes_words, (int)mode);
 }

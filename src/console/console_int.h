@@ -167,7 +167,7 @@ uint32_t round_next_pid(struct console *console, struct round *r, unsigned *n);
 enum visit round_slice_ends(struct round *r);
 void round_add_pools(struct console *console, struct round *r);
 
-/* show_clients.c, show_pools.c, show_stats.c, show_tenants.c, show_conf.c, act.c */
+/* show_*.c, act.c */
 #define CONSOLE_ACTION(name) extern const struct action action_##name;
 #define CONSOLE_COMMAND(name, verb, object, argument, access) CONSOLE_ACTION(name)
 #include "tbl/console_commands.h"

@@ -240,7 +240,7 @@ static bool finish_help(struct console *console, struct round *r)
 	(void)console;
 	put_notice(r, "Console usage",
 	           "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
-	           "\n\tSHOW LISTS|MEM|STATE|KEYS|GUARD|WORKERS|TENANTS|AUDIT"
+	           "\n\tSHOW LISTS|MEM|STATE|KEYS|GUARD|WORKERS|TENANTS|AUDIT|NODES|PATHS"
 	           "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
 	           "\n\tRELOAD"
 	           "\n\tSET key = value"

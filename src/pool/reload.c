@@ -10,16 +10,25 @@
 
 /* ---- nodes ------------------------------------------------------------------------------- */
 
-static struct pool_node *node_find(struct pools_shared *shared, const struct conf_node *conf)
+/* Under the registry's lock; NULL: no configuration before this one had it. */
+static struct pool_node *node_find(const struct pools_shared *shared, const struct conf_node *conf)
 {
-	struct pool_node *node;
-
 	for (size_t i = 0; i < shared->n_nodes; i++) {
-		node = shared->nodes[i];
+		struct pool_node *node = shared->nodes[i];
+
 		if (node->port == conf->port && strcmp(node->name, conf->name) == 0 &&
 		    strcmp(node->host, conf->host) == 0)
 			return node;
 	}
+	return NULL;
+}
+
+static struct pool_node *node_get(struct pools_shared *shared, const struct conf_node *conf)
+{
+	struct pool_node *node = node_find(shared, conf);
+
+	if (node != NULL)
+		return node;
 	node = mem_zalloc(sizeof(*node));
 	node->name = mem_strdup(conf->name);
 	node->host = mem_strdup(conf->host);
@@ -35,9 +44,21 @@ struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf
 
 	MUST(pthread_mutex_lock(&shared->lock) == 0);
 	for (size_t i = 0; i < conf->n_nodes; i++)
-		nodes[i] = node_find(shared, &conf->nodes[i]);
+		nodes[i] = node_get(shared, &conf->nodes[i]);
 	MUST(pthread_mutex_unlock(&shared->lock) == 0);
 	return nodes;
+}
+
+int pools_shared_node_servers(struct pools_shared *shared, const struct conf_node *conf)
+{
+	const struct pool_node *node;
+	int n;
+
+	MUST(pthread_mutex_lock(&shared->lock) == 0);
+	node = node_find(shared, conf);
+	n = node != NULL ? atomic_load(&node->n_servers) : 0;
+	MUST(pthread_mutex_unlock(&shared->lock) == 0);
+	return n;
 }
 
 void nodes_fini(struct pools_shared *shared)

@@ -1,5 +1,5 @@
-/* The probe: a thread with an event loop of its own for what goes on beside the clients. So far it
- * keeps the keys (keeper.c).
+/* The probe: a thread with an event loop of its own for what goes on beside the clients. It keeps
+ * the keys (keeper.c) watches the paths (watch.c) and lists the tenants (lister.c).
  *
  *   worker: probe_await_keys ─ letter ─► on_keys_letter ─► keeper_order … ─ order ─► worker
  *
@@ -18,11 +18,14 @@
 
 struct probe {
 	uint32_t magic;
-	bool is_started;
+	bool is_started, is_running;
 	pthread_t thread;
 	struct event_base *base;
 	struct mailbox *box;
 	struct keeper *keeper;
+	struct watch *watch; /* NULL: nothing is watched */
+	struct watch_config watch_config;
+	struct lister *lister; /* NULL: there is no directory_query */
 };
 
 struct keys_letter {
@@ -155,12 +158,48 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg)
 
 	OBJ_CHECK(p, PROBE_MAGIC);
 	keeper_start(p->keeper, on_keys, arg);
-	p->is_started = true;
+	if (p->watch != NULL)
+		watch_start(p->watch);
+	if (p->lister != NULL)
+		lister_start(p->lister);
+	p->is_started = p->is_running = true;
 	/* Signals are the main thread's; this one and libcurl's helpers inherit the mask. */
 	sigfillset(&all);
 	MUST(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
 	MUST(pthread_create(&p->thread, NULL, probe_main, p) == 0);
 	MUST(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+}
+
+void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh)
+{
+	struct watch_config config = {
+		.base = p->base, .dialer = dialer, .box = p->box, .conf = conf, .fresh = fresh};
+
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started && p->watch == NULL);
+	p->watch_config = config;
+	p->watch = watch_new(&config);
+}
+
+void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started && p->watch != NULL && p->lister == NULL);
+	p->lister = lister_new(&p->watch_config, on_directory, arg);
+}
+
+void probe_stop(struct probe *p)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	if (p->is_running) {
+		post_bare(p, on_stop_letter);
+		MUST(pthread_join(p->thread, NULL) == 0);
+	}
+	p->is_running = false;
+	if (p->watch != NULL)
+		watch_close(p->watch);
+	if (p->lister != NULL)
+		lister_close(p->lister);
 }
 
 void probe_free(struct probe **pp)
@@ -169,15 +208,17 @@ void probe_free(struct probe **pp)
 
 	*pp = NULL;
 	OBJ_CHECK(p, PROBE_MAGIC);
-	if (p->is_started) {
-		post_bare(p, on_stop_letter);
-		MUST(pthread_join(p->thread, NULL) == 0);
-	}
+	probe_stop(p);
 	if (p->keeper != NULL)
 		keeper_close(p->keeper);
-	mailbox_free(&p->box); /* delivers what is left: orders, which a closed keeper answers */
+	mailbox_free(&p->box); /* delivers what is left: orders, which a closed keeper answers, and
+	                         * the dialer's answers, which a closed watch drops */
 	if (p->keeper != NULL)
 		keeper_free(&p->keeper);
+	if (p->watch != NULL)
+		watch_free(&p->watch);
+	if (p->lister != NULL)
+		lister_free(&p->lister);
 	event_base_free(p->base);
 	OBJ_FINI(p, PROBE_MAGIC);
 	mem_free(p);

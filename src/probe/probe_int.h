@@ -1,6 +1,7 @@
 /* What the files of the probe module share: the dialer (dialer.c) hands dials to dial.c and
  * cancels to cancel.c, all on the dialer's thread; the probe (probe.c) hands keys to keeper.c,
- * which fetches with fetch.c, all on the probe's thread. */
+ * which fetches with fetch.c, and paths to watch.c, which asks through link.c, all on the probe's
+ * thread. */
 #ifndef PGUSHER_PROBE_INT_H
 #define PGUSHER_PROBE_INT_H
 
@@ -8,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "auth_directory.h"
+#include "fresh.h"
 #include "probe.h"
 
 /* ---- dial.c: connection attempts ------------------------------------------------------ */
@@ -90,6 +93,59 @@ void keeper_stats(const struct keeper *keeper, struct probe_keys_stats *out);
 /* Answers all, and from now on every new one at once. */
 void keeper_close(struct keeper *keeper);
 void keeper_free(struct keeper **kp);
+
+/* ---- link.c: a session of the probe's on a node, kept up ------------------------------- */
+
+struct link;
+/* The result is valid during the call; asked_us: when the question was sent (monotonic). */
+typedef void link_answer_fn(void *arg, const PGresult *result, int64_t asked_us);
+struct link_config {
+	struct event_base *base;
+	struct dialer *dialer;
+	struct mailbox *box; /* the probe's */
+	struct conf *conf;
+	const struct conf_database *database;
+	const struct conf_node *node;
+	const struct conf_role *role;
+	void (*on_up)(void *arg);   /* it may be asked */
+	void (*on_down)(void *arg); /* it may not; a question under way gets no answer */
+	void *arg;
+};
+struct link *link_new(const struct link_config *config);
+void link_open(struct link *l);
+bool link_is_free(const struct link *l);
+/* Of a free one; timeout_us 0: five seconds. */
+void link_ask(struct link *l, const char *sql, int64_t timeout_us, link_answer_fn *on_answer);
+/* Nothing is called any more. */
+void link_close(struct link *l);
+/* Closed, and every order to the dialer is answered. */
+void link_free(struct link **lp);
+
+/* ---- watch.c: heartbeats and the state of every path ------------------------------------ */
+
+#define BEAT_SOURCE "pgusher" /* the row of the heartbeat table that is ours */
+
+struct watch;
+struct watch_config {
+	struct event_base *base;
+	struct dialer *dialer;
+	struct mailbox *box;
+	struct conf *conf;
+	struct fresh *fresh;
+};
+struct watch *watch_new(const struct watch_config *config);
+void watch_start(struct watch *w);
+void watch_close(struct watch *w);
+void watch_free(struct watch **wp);
+
+/* ---- lister.c: the tenant directory ----------------------------------------------------- */
+
+struct lister;
+struct lister *lister_new(const struct watch_config *config, probe_directory_fn *on_directory,
+                          void *arg);
+void lister_start(struct lister *l);
+void lister_close(struct lister *l);
+void lister_free(struct lister **lp);
 
 /* ---- fetch.c: a document from a URL ---------------------------------------------------- */
 

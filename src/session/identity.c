@@ -55,7 +55,9 @@ const struct auth_ticket *identity_login(const struct client *c)
 	return c->identity != NULL ? c->identity->login : c->ticket;
 }
 
-const struct auth_ticket *identity_find(const struct client *c, const char *jti)
+const struct auth_ticket *identity_any(const struct client *c,
+                                       bool (*holds)(const void *arg, const struct auth_ticket *),
+                                       const void *arg)
 {
 	const struct identity *id = c->identity;
 	const struct auth_ticket *all[] = {
@@ -63,10 +65,20 @@ const struct auth_ticket *identity_find(const struct client *c, const char *jti)
 		id != NULL ? id->txn : NULL, id != NULL ? id->pending : NULL};
 
 	for (size_t i = 0; i < COUNT_OF(all); i++) {
-		if (all[i] != NULL && strcmp(all[i]->jti, jti) == 0)
+		if (all[i] != NULL && holds(arg, all[i]))
 			return all[i];
 	}
 	return NULL;
+}
+
+static bool has_jti(const void *jti, const struct auth_ticket *ticket)
+{
+	return strcmp(ticket->jti, jti) == 0;
+}
+
+const struct auth_ticket *identity_find(const struct client *c, const char *jti)
+{
+	return identity_any(c, has_jti, jti);
 }
 
 bool identity_is_revoked(const struct client *c)

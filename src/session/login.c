@@ -453,6 +453,8 @@ static struct auth_request request_for(const struct client *c, const char *token
 		.is_exposed = is_exposed(c),
 		.now_s = clock_wall_s(),
 		.revoked = c->env->revoked,
+		.needs_directory = directory_is_wanted(c),
+		.directory = c->env->directory,
 	};
 }
 

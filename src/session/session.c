@@ -20,6 +20,7 @@
  * in both directions. */
 #include "session_int.h"
 
+#include "auth_directory.h"
 #include "pool_look.h"
 
 #include <string.h>
@@ -309,6 +310,8 @@ void session_edge(struct session_env *env)
 	if (!list_is_empty(&env->again))
 		run_again(env);
 	run_logins(env);
+	if (env->is_directory_new)
+		directory_apply(env);
 	if (!list_is_empty(&env->again) || !list_is_empty(&env->logins))
 		env->wake_edge(env->worker);
 	session_reap(env);
@@ -607,6 +610,7 @@ void session_env_fini(struct session_env *env)
 {
 	session_reap(env);
 	MUST(list_is_empty(&env->clients));
+	auth_directory_put(&env->directory);
 	map_fini(&env->by_pid);
 	map_fini(&env->texts);
 	map_fini(&env->settings);

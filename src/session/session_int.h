@@ -268,6 +268,10 @@ void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
 void deadline_ready(struct client *c);
 
+/* directory.c: the tenant directory */
+bool directory_is_wanted(const struct client *c);
+void directory_apply(struct session_env *env);
+
 /* limit.c: limits on clients. NULL: it is in and counted; else why not. */
 const char *client_limit_enter(struct client *c);
 void client_limit_leave(struct client *c);
@@ -277,6 +281,10 @@ void client_limit_leave(struct client *c);
 const struct auth_ticket *identity_login(const struct client *c);
 /* Whichever of its tokens has this jti: the one that counts now, or one that it can go back to. */
 const struct auth_ticket *identity_find(const struct client *c, const char *jti);
+/* The first of them for which it holds; NULL: for none. */
+const struct auth_ticket *identity_any(const struct client *c,
+                                       bool (*holds)(const void *arg, const struct auth_ticket *),
+                                       const void *arg);
 /* The token that counts now. */
 bool identity_is_revoked(const struct client *c);
 void identity_free(struct client *c);

@@ -12,6 +12,7 @@
 #include <openssl/ssl.h>
 #include <pthread.h>
 
+#include "auth_directory.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -153,6 +154,30 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys)
 	OBJ_CHECK(w, WORKER_MAGIC);
 	letter->mail.deliver = on_keys;
 	letter->keys = auth_keys_get(keys);
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
+struct directory_letter {
+	struct mail mail;
+	struct auth_directory *directory;
+};
+
+static void on_directory(struct mail *mail, void *owner)
+{
+	struct directory_letter *letter = CONTAINER_OF(mail, struct directory_letter, mail);
+	struct worker *w = owner;
+
+	session_set_directory(&w->session, letter->directory);
+	mem_free(letter);
+}
+
+void worker_set_directory(struct worker *w, struct auth_directory *directory)
+{
+	struct directory_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_directory;
+	letter->directory = auth_directory_get(directory);
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
@@ -432,6 +457,7 @@ static void init_console(struct worker *w)
 		.worker = w->index,
 		.session = &w->session,
 		.pools = w->shared->pools,
+		.fresh = w->shared->fresh,
 		.mailbox = w->mailbox,
 		.timers = w->timers,
 	};

@@ -94,6 +94,17 @@ static const struct {
 	{"tenants", "max_server_conn", "0", "0", true},
 	{"tenants", "weight", "1", "1", true},
 	{"tenants", "query_wait_timeout", "", "", true},
+	{"tenants", "directory_query", "", "", false},
+	{"tenants", "directory_refresh", "5", "5", false},
+	{"freshness", "probe_role", "", "", false},
+	{"freshness", "heartbeat_interval", "250ms", "250ms", false},
+	{"freshness", "heartbeat_table", "public.replication_heartbeat",
+         "public.replication_heartbeat", false},
+	{"freshness", "max_lag", "5", "5", true},
+	{"freshness", "target_lag", "3", "3", true},
+	{"freshness", "analytics_target_lag", "300", "300", true},
+	{"freshness", "analytics_max_lag", "900", "900", true},
+	{"freshness", "read_your_writes", "session", "session", true},
 };
 
 static void on_promised(void *arg, const struct conf_option *option)

@@ -114,6 +114,9 @@ SELECT format('SELECT partman.create_parent(p_parent_table => %L, p_control => %
  WHERE extname = 'pg_partman'
    AND NOT EXISTS (SELECT FROM partman.part_config
                     WHERE parent_table = 'public.entity_values_ts') \gexec
+-- By the clock, not by the newest value: those the owner, as whom it runs, does not see.
+UPDATE partman.part_config SET infinite_time_partitions = true
+ WHERE parent_table = 'public.entity_values_ts';
 SELECT public.entity_values_close_partitions();
 \o
 

@@ -35,10 +35,14 @@ GRANT SELECT ON public.entity_attribute_stats TO app;
 
 -- Brings the statistics up to date without stopping who reads them.
 CREATE OR REPLACE FUNCTION public.refresh_entity_attribute_stats() RETURNS void
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS 'REFRESH MATERIALIZED VIEW CONCURRENTLY public.mv_entity_attribute_stats';
+AS $$
+BEGIN
+    REFRESH MATERIALIZED VIEW CONCURRENTLY public.mv_entity_attribute_stats;
+END
+$$;
 ALTER FUNCTION public.refresh_entity_attribute_stats() OWNER TO eav_batch;
 REVOKE ALL ON FUNCTION public.refresh_entity_attribute_stats() FROM PUBLIC, app;
 GRANT EXECUTE ON FUNCTION public.refresh_entity_attribute_stats() TO service;

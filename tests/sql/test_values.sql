@@ -177,6 +177,15 @@ SELECT pg_temp.gives('app', '456', 'SELECT count(DISTINCT tenant_id) FROM entity
 SELECT pg_temp.gives('app', '', 'SELECT count(*) FROM entity_attribute_stats', '0', 'no context, none');
 SELECT pg_temp.refuses('app', '123', 'SELECT count(*) FROM mv_entity_attribute_stats', '42501',
                        'not past the view');
+-- The first row's set_config would let the second join run with 456, were the query's comparison
+-- to stand in for the view's.
+SET my.tenant = '123';
+SELECT pg_temp.gives('app', '123', $$SELECT count(*) FILTER (WHERE tenant_id <> 123) FROM (
+    SELECT e.tenant_id, set_config('my.tenant', '456', true)
+      FROM (VALUES (123::bigint), (456)) AS other (y)
+      JOIN entity_attribute_stats e ON current_setting('my.tenant')::bigint = e.tenant_id
+     WHERE current_setting('my.tenant')::bigint = other.y) s$$, '0',
+    'a comparison of the query''s own does not stand in for the view''s');
 
 -- The probe's heartbeat and directory, and nothing else.
 CREATE FUNCTION pg_temp.beat() RETURNS text LANGUAGE sql AS $$

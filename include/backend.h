@@ -51,11 +51,14 @@ struct expect {
 	bool alone;           /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
 	uint8_t mark;         /* enum expect_mark */
+	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
+	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
 	union {
-		void *obj;      /* the caller's */
-		int64_t tenant; /* FATE_CONTEXT: what its row must say */
+		void *obj;            /* the caller's */
+		int64_t tenant;       /* FATE_CONTEXT: what its row must say */
+		uint64_t fingerprint; /* is_reported: the session's */
 	};
 };
 
@@ -75,6 +78,12 @@ struct sink_ops {
 	void (*on_reply)(void *owner, const struct expect *e, enum expect_outcome outcome);
 	/* The end of a FATE_PASS Sync, Query or FunctionCall; true: pass the ReadyForQuery on. */
 	bool (*on_ready)(void *owner, char status);
+	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
+	 * that has more rows. */
+	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
+	/* env.reports: an error came, of the statements of the owner's; on_reply follows. NULL: not
+	 * wanted. */
+	void (*on_sqlstate)(void *owner, const char *sqlstate);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */
@@ -105,6 +114,7 @@ struct backend_env {
 	struct list again;
 	void (*wake_edge)(void *worker);
 	void *worker;
+	bool reports;                  /* errors' SQLSTATEs are wanted */
 	const struct stream_ops *fake; /* tests: servers speak through this, not a socket */
 };
 

@@ -23,6 +23,7 @@ struct conf {
 	const char *path; /* the ini file, as it was named */
 	struct conf_pgusher pgusher;
 	struct conf_context context;
+	struct conf_audit audit;
 	struct conf_tenants tenants;
 	struct conf_jwt *jwts; /* at least one of each, in the file's order */
 	size_t n_jwts;

@@ -1,6 +1,6 @@
 /* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_node, conf_database, conf_role, conf_tenants,
- * conf_tenant, conf_peer. A field
+ * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_node, conf_database, conf_role,
+ * conf_tenants, conf_tenant, conf_peer. A field
  * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
@@ -52,6 +52,14 @@ enum conf_alg {
 	CONF_ALG_EDDSA = 16 /* Ed25519 only */
 };
 
+enum conf_audit_event {
+	CONF_AUDIT_AUTH = 1,
+	CONF_AUDIT_GUARD = 2,
+	CONF_AUDIT_ADMIN = 4,
+	CONF_AUDIT_ROUTE = 8,
+	CONF_AUDIT_STATEMENTS = 16
+};
+
 /* The C type of each option type. */
 #define CONF_FIELD_BOOL(key) bool key;
 #define CONF_FIELD_INT(key) int key;
@@ -79,6 +87,7 @@ enum conf_alg {
 #define CONF_FIELD_TENANT_MODE(key) enum conf_tenant_mode key;
 #define CONF_FIELD_CONTEXT_MODE(key) enum conf_context_mode key;
 #define CONF_FIELD_ALGS(key) uint32_t key;
+#define CONF_FIELD_AUDIT_EVENTS(key) uint32_t key;
 #define CONF_FIELD_NODE_LIST(key)                                                                  \
 	const struct conf_node **key;                                                              \
 	size_t n_##key;
@@ -92,6 +101,7 @@ enum conf_alg {
 #define CONF_TAIL_pgusher
 #define CONF_TAIL_jwt
 #define CONF_TAIL_context
+#define CONF_TAIL_audit
 #define CONF_TAIL_node
 #define CONF_TAIL_database
 #define CONF_TAIL_tenants

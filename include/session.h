@@ -3,6 +3,7 @@
 #ifndef PGUSHER_SESSION_H
 #define PGUSHER_SESSION_H
 
+#include "audit.h"
 #include "auth.h"
 #include "base/counters.h"
 #include "base/map.h"
@@ -48,6 +49,7 @@ struct session_env {
 	_Atomic int *n_all_consoles;  /* of n_clients; needed where there is a console */
 	struct counters nobody;       /* what clients do that have no pool */
 	struct auth_revoked *revoked; /* NULL: none is */
+	struct audit_queue *audit;    /* NULL: there is no audit log */
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:

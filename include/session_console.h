@@ -44,8 +44,9 @@ struct session_info {
 	const char *user, *database;
 	const char *pool_database; /* NULL: the console's */
 	const char *application_name, *tenant;
-	const char *state; /* PgBouncer's word */
-	const char *peer;  /* "127.0.0.1:40312" */
+	const char *state;   /* PgBouncer's word */
+	uint64_t session_id; /* in the audit log; 0: there is none */
+	const char *peer;    /* "127.0.0.1:40312" */
 	const struct stream *stream;
 	int64_t connected_s;            /* wall clock */
 	int64_t request_us, waiting_us; /* monotonic; 0: no request yet, does not wait */

@@ -48,6 +48,8 @@ enum sql_bits {
 struct sql_stmt {
 	enum sql_kind kind;
 	uint32_t bits; /* enum sql_bits */
+	/* Of its whole text, where that is one statement: sql_info.fingerprint. */
+	uint64_t fingerprint;
 	/* Where it is in the text, without the semicolon; only where n_stmts > 1. */
 	uint32_t start_bytes, len_bytes;
 };
@@ -65,6 +67,9 @@ struct sql_info {
 	unsigned n_stmts; /* 0: nothing but white space and comments */
 	const struct sql_stmt *stmts;
 	const struct sql_refusal *refusal; /* NULL: allowed; holds as long as stmts does */
+	/* The same for texts that differ in literals, comments and white space only, in every
+	 * process; never 0. Literals are not in it. */
+	uint64_t fingerprint;
 };
 
 /* Longer texts are refused by the session before they get here. */

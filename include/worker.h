@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "audit.h"
 #include "auth.h"
 #include "conf.h"
 #include "console.h"
@@ -23,6 +24,7 @@ struct worker_shared {
 	struct pool_dialer dialer;
 	struct dialer *peer_dialer; /* the same one, for cancels that go to peers */
 	struct probe *probe;        /* fetches keys */
+	struct audit *audit;        /* NULL: there is none; a queue for each worker */
 	struct ssl_ctx_st *tls;     /* what workers begin with; NULL: no client TLS */
 	_Atomic int n_clients;
 	int client_room;           /* that descriptors suffice for; 0: unlimited */

@@ -13,6 +13,7 @@ static const struct command {
 	{"serve", cmd_serve, "run the proxy"},
 	{"check", cmd_check, "check a configuration"},
 	{"token", cmd_token, "print a signed token, for development and tests"},
+	{"audit", cmd_audit, "check an audit log's hash chain"},
 };
 
 static int usage(FILE *out, int status)

@@ -1,4 +1,4 @@
-/* Clocks. Tests replace both with clock_fake. */
+/* Clocks. Tests replace them with clock_fake. */
 #ifndef PGUSHER_BASE_CLOCK_H
 #define PGUSHER_BASE_CLOCK_H
 
@@ -8,6 +8,8 @@
 int64_t clock_mono_us(void);
 /* Seconds since 1970-01-01 UTC. */
 int64_t clock_wall_s(void);
+/* The same in microseconds. */
+int64_t clock_wall_us(void);
 /* From now on both clocks stand at these values; a negative mono_us ends it. */
 void clock_fake(int64_t mono_us, int64_t wall_s);
 

@@ -6,6 +6,7 @@
  * ADMIN.
  *
  * No include guard: whoever includes this defines the macro first. */
+CONSOLE_COMMAND(SHOW_AUDIT, "show", "audit", NONE, ADMIN)
 CONSOLE_COMMAND(SHOW_CLIENTS, "show", "clients", NONE, STATS)
 CONSOLE_COMMAND(SHOW_CONFIG, "show", "config", NONE, STATS)
 CONSOLE_COMMAND(SHOW_DATABASES, "show", "databases", NONE, STATS)

@@ -13,8 +13,8 @@
  * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
  * DATABASE_POOL_MODE,
  * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
- * CONTEXT_MODE (enum conf_...), ALGS and TLS_PROTOCOLS (uint32_t, bits of enum conf_alg,
- * conf_tls_protocol), NODE_LIST (key: const struct conf_node **, and n_key).
+ * CONTEXT_MODE (enum conf_...), ALGS, TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum
+ * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
  *
  * The default is one of DEFAULT("text"), EXAMPLE("text") (empty, but the documentation shows
  * this value) and REQUIRED("text") (no default; the documentation shows this value).
@@ -182,6 +182,18 @@ OPTION(context, setting, GUC, DEFAULT("app.current_tenant_id"), RESTART,
 OPTION(context, mode, CONTEXT_MODE, DEFAULT("plain"), RESTART,
        "plain: the setting holds the tenant. A signed context is not supported yet.")
 SECTION_END(context)
+
+SECTION(audit, ONCE, "",
+        "The audit log: one JSON line an event, each with the SHA-256 of the line before it "
+        "(`pgusher audit verify`). Never literals, parameters, tokens or passwords.")
+OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), RESTART,
+       "Where it is written: a file (mode 0640; SIGHUP opens it anew), stdout, or syslog: for "
+       "/dev/log (syslog:PATH for another socket); empty: nowhere.")
+OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), RESTART,
+       "What is written. auth: logins, changes of the token, ends of connections. guard: refused "
+       "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
+       "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
+SECTION_END(audit)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
 OPTION(node, host, STRING, REQUIRED("10.0.0.10"), LIVE,

@@ -192,10 +192,12 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 {
 	const struct expect *e = expect_head(s);
 	bool passes = frame_passes(e, f->type);
-	bool whole = f->type == 'Z' || f->type == 'S' ||
-	             (f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
-	             (f->type == 'C' && e != NULL && e->mark == MARK_ENDS_TXN) ||
-	             (f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
+	bool whole =
+		f->type == 'Z' || f->type == 'S' ||
+		(f->type == 'D' && e != NULL && e->fate == FATE_CONTEXT) ||
+		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
+		(f->type == 'E' && s->env->reports && f->body_len <= WHOLE_MAX) ||
+		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
 		return FRAME_BAD;
@@ -276,6 +278,8 @@ static void frame_done(struct server *s, uint8_t type)
 	case 'C':
 	case 'I':
 	case 's':
+		if (type == 's' && e->is_reported)
+			s->sink->on_tag(s->sink_owner, e, NULL, 0);
 		if (e->kind == EXPECT_EXECUTE && e->fate == FATE_CONTEXT && !s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		else if (e->kind == EXPECT_EXECUTE)
@@ -304,6 +308,42 @@ static bool ends_transaction(const uint8_t *body, uint32_t len)
 	return false;
 }
 
+static void look_at_tag(struct server *s, const uint8_t *body, uint32_t len)
+{
+	struct expect *e = expect_head(s);
+
+	if (e->mark == MARK_ENDS_TXN && !ends_transaction(body, len))
+		e->mark = MARK_STAYS;
+	if (e->is_reported)
+		s->sink->on_tag(s->sink_owner, e, (const char *)body, len > 0 ? len - 1 : 0);
+}
+
+static void tell_sqlstate(struct server *s, const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+
+	while (c.at < c.end && *c.at != '\0') {
+		uint8_t field = *c.at++;
+		const char *text = wire_cursor_cstr(&c);
+
+		if (text == NULL)
+			return;
+		if (field == 'C')
+			s->sink->on_sqlstate(s->sink_owner, text);
+	}
+}
+
+static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
+{
+	const struct expect *e = expect_head(s);
+
+	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
+		note_our_error(s, body, len);
+	if (s->env->reports && s->sink->on_sqlstate != NULL &&
+	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_REFUSE)))
+		tell_sqlstate(s, body, len);
+}
+
 /* Looks into a message that is here whole. True: the client gets it. */
 static bool frame_look(struct server *s, const struct wire_frame *f, const uint8_t *body,
                        bool passes)
@@ -315,8 +355,7 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		on_parameter(s, body, f->body_len);
 		return passes;
 	case 'C':
-		if (!ends_transaction(body, f->body_len))
-			expect_head(s)->mark = MARK_STAYS;
+		look_at_tag(s, body, f->body_len);
 		return passes;
 	case 'D':
 		s->echoed = context_is_right(expect_head(s), body, f->body_len);
@@ -324,7 +363,7 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		return false;
 	default:
-		note_our_error(s, body, f->body_len);
+		look_at_error(s, body, f->body_len);
 		return passes;
 	}
 }

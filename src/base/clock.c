@@ -28,3 +28,13 @@ int64_t clock_wall_s(void)
 {
 	return fake_mono_us >= 0 ? fake_wall_s : (int64_t)time(NULL);
 }
+
+int64_t clock_wall_us(void)
+{
+	struct timespec ts;
+
+	if (fake_mono_us >= 0)
+		return fake_wall_s * US_PER_S;
+	MUST_SYS(clock_gettime(CLOCK_REALTIME, &ts) == 0);
+	return ts.tv_sec * US_PER_S + ts.tv_nsec / 1000;
+}

@@ -9,6 +9,8 @@ int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 /* `pgusher token`: print a signed token, a new key, or the public half of one. */
 int cmd_token(int argc, char **argv);
+/* `pgusher audit verify`: check an audit log's hash chain. */
+int cmd_audit(int argc, char **argv);
 
 /* daemon.c */
 enum daemon_part {

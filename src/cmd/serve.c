@@ -3,8 +3,8 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file again, reads and fetches the keys and reads the client_tls
- *                   files again; so does RELOAD
+ *   SIGHUP          opens the log file and the audit log again, reads and fetches the keys and
+ *                   reads the client_tls files again; so does RELOAD
  *   SIGUSR1         PAUSE; SIGUSR2: RESUME
  *
  * The console's RELOAD and SHUTDOWN come here by mail. */
@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -160,6 +161,20 @@ static void remove_socket(struct server_process *p)
 
 /* ---- signals -------------------------------------------------------------------------------- */
 
+/* The main thread's own queue is behind the workers'. */
+static void audit_signal(struct server_process *p, const char *name, const char *action)
+{
+	struct audit_queue *queue = audit_queue(p->shared.audit, p->shared.n_workers);
+	struct audit_record *r = audit_begin(queue, AUDIT_ADMIN);
+
+	if (r == NULL)
+		return;
+	AUDIT_COPY(r->action, action);
+	AUDIT_COPY(r->client, name);
+	r->outcome = "accepted";
+	audit_commit(queue);
+}
+
 static void drain(struct server_process *p, int64_t timeout_us)
 {
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
@@ -174,6 +189,7 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	(void)what;
 	log_info("%s: %s", sig == SIGINT ? "SIGINT" : "SIGTERM",
 	         at_once ? "ending" : "waiting for transactions to end");
+	audit_signal(p, sig == SIGINT ? "SIGINT" : "SIGTERM", "SHUTDOWN");
 	p->is_draining = true;
 	/* Nobody is let in any more; whoever comes after us can have the path at once. */
 	remove_socket(p);
@@ -190,6 +206,7 @@ static void reload(struct server_process *p, char *err, size_t err_size)
 		snprintf(err, err_size, "cannot open %s: %s", logfile, strerror(errno));
 		log_error("%s", err);
 	}
+	audit_reopen(p->shared.audit);
 	probe_refresh_keys(p->probe);
 	reload_tls(p, err, err_size);
 }
@@ -199,6 +216,7 @@ static void on_hangup(evutil_socket_t sig, short what, void *arg)
 	char err[512];
 
 	(void)sig, (void)what;
+	audit_signal(arg, "SIGHUP", "RELOAD");
 	reload(arg, err, sizeof(err));
 }
 
@@ -208,6 +226,8 @@ static void on_pause_signal(evutil_socket_t sig, short what, void *arg)
 
 	(void)what;
 	log_info(sig == SIGUSR1 ? "SIGUSR1: PAUSE" : "SIGUSR2: RESUME");
+	audit_signal(p, sig == SIGUSR1 ? "SIGUSR1" : "SIGUSR2",
+	             sig == SIGUSR1 ? "PAUSE" : "RESUME");
 	console_signal(p->shared.console, sig == SIGUSR1);
 }
 
@@ -392,6 +412,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	const struct conf_pgusher *conf = &p->conf->pgusher;
 	const struct console_main console = {.take = take_order, .arg = p};
 	struct tls_error tls_err;
+	char why[512];
 
 	p->probe = probe_new(p->conf, err, err_size);
 	if (p->probe == NULL)
@@ -399,6 +420,11 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	if (!make_tls(p, &tls_err)) {
 		snprintf(err, err_size, "%s:%d: %s: %s", p->conf->path,
 		         conf_line(p->conf, "pgusher", tls_err.key), tls_err.key, tls_err.text);
+		return false;
+	}
+	if (!audit_new(p->conf, (unsigned)conf->workers + 1, &p->shared.audit, why, sizeof(why))) {
+		snprintf(err, err_size, "%s:%d: file: %s", p->conf->path,
+		         conf_line(p->conf, "audit", "file"), why);
 		return false;
 	}
 	p->dialer = dialer_new();
@@ -444,6 +470,8 @@ static void finish(struct server_process *p)
 	mem_free(p->shared.workers);
 	if (p->shared.pools != NULL)
 		pools_shared_free(&p->shared.pools);
+	/* Behind the last one who has a queue. */
+	audit_free(&p->shared.audit);
 	if (p->shared.console != NULL)
 		console_shared_free(&p->shared.console);
 	for (unsigned i = 0; i < p->n_events; i++)

@@ -89,6 +89,7 @@ struct conf_type {
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
 	TYPE(ALGS)                                                                                 \
+	TYPE(AUDIT_EVENTS)                                                                         \
 	TYPE(NODE_LIST)
 
 enum conf_type_id {

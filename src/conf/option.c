@@ -206,6 +206,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->jwts[i];
 	case CONF_SECTION_context:
 		return &conf->context;
+	case CONF_SECTION_audit:
+		return &conf->audit;
 	case CONF_SECTION_node:
 		return &conf->nodes[i];
 	case CONF_SECTION_database:

@@ -118,6 +118,13 @@ static const struct conf_word tenant_mode_words[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct conf_word audit_event_words[] = {{"auth", CONF_AUDIT_AUTH, NULL},
+                                                     {"guard", CONF_AUDIT_GUARD, NULL},
+                                                     {"admin", CONF_AUDIT_ADMIN, NULL},
+                                                     {"route", CONF_AUDIT_ROUTE, NULL},
+                                                     {"statements", CONF_AUDIT_STATEMENTS, NULL},
+                                                     {0}};
+
 static const struct conf_word context_mode_words[] = {
 	{"plain", CONF_CONTEXT_PLAIN, NULL},
 	{"signed", 0, "is not supported yet"},
@@ -232,7 +239,7 @@ static void bool_format(const struct conf_type *type, const void *field, struct 
 	conf_put_text(out, word_of(type->words, *flag));
 }
 
-static bool algs_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+static bool bits_parse(struct conf_setter *s, const struct conf_type *type, void *field,
                        const char *text)
 {
 	uint32_t *algs = field, bits = 0;
@@ -254,7 +261,7 @@ static bool algs_parse(struct conf_setter *s, const struct conf_type *type, void
 	return true;
 }
 
-static void algs_format(const struct conf_type *type, const void *field, struct buf *out)
+static void bits_format(const struct conf_type *type, const void *field, struct buf *out)
 {
 	const uint32_t *algs = field;
 	const char *comma = "";
@@ -467,9 +474,14 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
-                            .parse = algs_parse,
-                            .format = algs_format,
+                            .parse = bits_parse,
+                            .format = bits_format,
                             .words = alg_words},
+	[CONF_TYPE_AUDIT_EVENTS] = {.doc = "list of auth, guard, admin, route, statements",
+                                    .size = sizeof(uint32_t),
+                                    .parse = bits_parse,
+                                    .format = bits_format,
+                                    .words = audit_event_words},
 	[CONF_TYPE_NODE_LIST] = {.doc = "list of nodes",
                                  .parse = node_list_parse,
                                  .format = node_list_format},

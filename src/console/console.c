@@ -77,6 +77,34 @@ static bool answer_here(struct console *console, const struct session_asker *ask
 	return true;
 }
 
+/* SHOW commands only where they are refused: monitoring asks for them all the time. */
+static void report(struct console *console, const struct session_asker *asker, const char *user,
+                   const struct command *command, bool is_refused)
+{
+	struct audit_queue *audit = console->env.session->audit;
+	bool is_show = strcmp(console_actions[command->id]->tag, "SHOW") == 0;
+	struct audit_record *r;
+	struct session_info info;
+
+	if (!is_refused && (is_show || !command->is_admins))
+		return;
+	r = audit_begin(audit, AUDIT_ADMIN);
+	if (r == NULL)
+		return;
+	r->outcome = is_refused ? "refused" : "accepted";
+	r->reason = is_refused ? "not_an_admin" : NULL;
+	(void)snprintf(r->action, sizeof(r->action), "%s%s%s", console_actions[command->id]->tag,
+	               command->arg[0] != '\0' ? " " : "",
+	               log_is_token(command->arg) ? "(a token?)" : command->arg);
+	AUDIT_COPY(r->role, user);
+	if (session_look(console->env.session, asker->pid, &info)) {
+		r->session = info.session_id;
+		AUDIT_COPY(r->client, info.peer);
+		AUDIT_COPY(r->database, info.database);
+	}
+	audit_commit(audit);
+}
+
 static void query(void *arg, const struct session_asker *asker, const char *user, const char *text,
                   bool with_columns)
 {
@@ -89,6 +117,7 @@ static void query(void *arg, const struct session_asker *asker, const char *user
 		return;
 	r = round_new(console, console_actions[command.id], asker);
 	r->command = command;
+	report(console, asker, user, &command, command.is_admins && !asker->is_admin);
 	if (command.is_admins && !asker->is_admin) {
 		round_fail(r, SQLSTATE_INSUFFICIENT_PRIVILEGE, "admin access needed");
 	} else {

@@ -237,7 +237,7 @@ static bool finish_help(struct console *console, struct round *r)
 	(void)console;
 	put_notice(r, "Console usage",
 	           "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
-	           "\n\tSHOW LISTS|MEM|STATE|KEYS|WORKERS"
+	           "\n\tSHOW LISTS|MEM|STATE|KEYS|WORKERS|AUDIT"
 	           "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
 	           "\n\tRELOAD"
 	           "\n\tPAUSE [<db>]"

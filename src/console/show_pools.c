@@ -97,6 +97,7 @@ static void put_list(struct round *r, const char *name, size_t n)
 
 static bool finish_lists(struct console *console, struct round *r)
 {
+	struct audit_counts audit = audit_counts(console->env.session->audit);
 	const struct conf *conf = console->env.session->conf;
 	const struct round_totals *t = &r->totals;
 
@@ -113,6 +114,8 @@ static bool finish_lists(struct console *console, struct round *r)
 	put_list(r, "dns_queries", 0);
 	put_list(r, "dns_pending", 0);
 	put_list(r, "workers", console->env.shared->n_workers);
+	put_list(r, "audit_written", audit.written);
+	put_list(r, "audit_dropped", audit.dropped);
 	return true;
 }
 

@@ -75,6 +75,7 @@ static void enter(struct client *c, bool is_admin)
 	client_put(c, b);
 	timer_cancel(c->env->timers, &c->deadline_timer);
 	c->phase = PHASE_CONSOLE;
+	report_login(c);
 	log_info("client %s uses the console as user=%s (%s)", c->peer.text, LOG_QUOTE(c->user),
 	         is_admin ? "admin" : "stats");
 }

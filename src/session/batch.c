@@ -188,9 +188,11 @@ static void ensure_unnamed(struct client *c)
 static struct sql_stmt single_stmt(const struct sql_info *info)
 {
 	if (info->n_stmts == 0)
-		return (struct sql_stmt){.kind = SQL_EMPTY};
+		return (struct sql_stmt){.kind = SQL_EMPTY, .fingerprint = info->fingerprint};
 	/* Of several the server says that it takes only one. */
-	return info->n_stmts == 1 ? info->stmts[0] : (struct sql_stmt){.kind = SQL_UNPARSED};
+	return info->n_stmts == 1
+	               ? info->stmts[0]
+	               : (struct sql_stmt){.kind = SQL_UNPARSED, .fingerprint = info->fingerprint};
 }
 
 static void parse_unnamed(struct client *c, const struct message *m, const uint8_t *text,
@@ -330,6 +332,8 @@ enum step batch_parse(struct client *c, const struct message *m)
 	info = sql_classify(c->env->sql, query, strlen(query));
 	if (info->refusal != NULL) {
 		struct wire_error e = session_refusal_error(info->refusal);
+
+		report_guard(c, info->refusal->rule, info->fingerprint);
 
 		/* A Parse that fails has closed the unnamed statement before (55.2.3). */
 		return refuse(c, &e, name[0] == '\0' ? MARK_UNNAMED : MARK_NONE);
@@ -475,6 +479,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	pass_whole(c, m);
 	e.mark = identity_is_end(stmt->kind) ? MARK_ENDS_TXN : MARK_NONE;
 	e.tell = may_copy || e.mark == MARK_ENDS_TXN;
+	report_sent(c, &e, stmt->fingerprint, stmt->kind);
 	server_expect(c->server, &e);
 	lease_after(c, stmt);
 	c->end_is_told = e.mark == MARK_ENDS_TXN || c->end_is_told;

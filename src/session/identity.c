@@ -295,6 +295,9 @@ static enum own change(struct client *c, const struct sql_own *own, bool in_txn,
 		           "advisory locks go with DISCARD ALL.");
 	else
 		done = place(c, own, ticket, in_txn);
+	report_token(c, done == OWN_DONE    ? NULL
+	                : reason != AUTH_OK ? auth_reason_label(reason)
+	                                    : "session_state");
 	auth_ticket_put(&ticket);
 	return done;
 }

@@ -34,6 +34,7 @@ static enum step refuse_name(struct client *c, const char *sqlstate, const char 
 	struct wire_error e = {.sqlstate = sqlstate, .message = message, .hint = hint};
 
 	snprintf(message, sizeof(message), "%s \"%s\" is not configured", what, name);
+	c->refused_as = what[0] == 'd' ? "unknown_database" : "unknown_role";
 	log_info("client %s refused: %s %s is not configured", c->peer.text, what, LOG_QUOTE(name));
 	session_fatal(c, CLOSE_CLIENT_AUTH, &e);
 	return STEP_DONE;
@@ -179,6 +180,10 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 	put_set(&set, name, value);
 	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
 	refusal = info->refusal;
+	if (refusal != NULL) {
+		report_guard(c, refusal->rule, info->fingerprint);
+		c->refused_as = refusal->rule;
+	}
 	makes_state = info->n_stmts != 1 || (info->stmts[0].bits & SQL_MAKES_STATE);
 	buf_fini(&set);
 	if (refusal != NULL)
@@ -450,6 +455,7 @@ static enum step admit(struct client *c)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,
 		         c->is_encrypted ? " tls" : "");
+	report_login(c);
 	stmts_set_scope(c);
 	welcome_start(c);
 	return STEP_MORE;
@@ -546,12 +552,16 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	if (await_keys(c, &request, reason))
 		return STEP_WAIT;
 	if (reason != AUTH_OK)
+		c->refused_as = auth_reason_label(reason);
+	if (reason != AUTH_OK)
 		return refuse(c,
 		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
 		                                          : CLOSE_CLIENT_AUTH,
 		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
 	if (is_console && admin_admit(c))
 		return STEP_MORE;
+	if (is_console)
+		c->refused_as = "not_an_admin";
 	if (is_console)
 		return refuse(c, CLOSE_CLIENT_AUTH, SQLSTATE_INVALID_AUTHORIZATION,
 		              "this role may not use the console",

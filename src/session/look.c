@@ -67,6 +67,7 @@ bool session_look(struct session_env *env, uint32_t pid, struct session_info *in
 		.tenant = c->ticket != NULL && c->pool != NULL ? c->ticket->tenant : "",
 		.state = state_of(c),
 		.peer = c->peer.text,
+		.session_id = c->session_id,
 		.stream = &c->stream,
 		.connected_s = c->connected_s,
 		.request_us = c->query_us,

@@ -191,6 +191,7 @@ static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned
 	if (from < to && needs_context(&c->txn, stmts, n, from, &ahead))
 		(void)lease_context(c);
 	put(c, arg);
+	report_sent(c, &e, c->query_fingerprint, to - from == 1 ? stmts[from].kind : SQL_DATA);
 	server_expect(c->server, &e);
 	for (unsigned i = from; i < to; i++)
 		lease_after(c, &stmts[i]);
@@ -280,6 +281,7 @@ enum step query_take(struct client *c, const struct message *m)
 		return identity_query(c, &own);
 	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
+		report_guard(c, info->refusal->rule, info->fingerprint);
 		e = session_refusal_error(info->refusal);
 		return query_refuse(c, &e);
 	}
@@ -295,6 +297,7 @@ enum step query_take(struct client *c, const struct message *m)
 	case LEASE_OK:
 		break;
 	}
+	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)
 		start_script(c, m, info);
 	else
@@ -312,5 +315,6 @@ enum step query_function(struct client *c, const struct message *m)
 		.hint = "Call the function with SELECT."};
 
 	(void)m;
+	report_guard(c, "function_call", 0);
 	return query_refuse(c, &error);
 }

@@ -67,6 +67,8 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 {
 	struct client *c = owner;
 
+	if (e->is_reported)
+		report_outcome(c, e, outcome);
 	if (e->is_unnamed)
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
@@ -173,6 +175,7 @@ static bool on_ready(void *owner, char status)
 	if (c->script_goes_on)
 		return false;
 	script_free(c);
+	report_ready(c);
 	count_ready(c);
 	c->flow = FLOW_OPEN;
 	c->batch_ended = true;
@@ -275,6 +278,8 @@ const struct sink_ops session_sink = {
 	.on_bytes = on_bytes,
 	.on_reply = on_reply,
 	.on_ready = on_ready,
+	.on_tag = report_tag,
+	.on_sqlstate = report_sqlstate,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,
 	.on_settled = on_settled,

@@ -416,6 +416,7 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	timer_init(&c->deadline_timer, deadline_fire);
 	timer_init(&c->finish_timer, on_finish_timeout);
 	deadline_login(c);
+	report_begin(c);
 	atomic_fetch_add(env->n_clients, 1);
 	env->n_here++;
 	return c;
@@ -517,6 +518,7 @@ void session_settle(struct client *c)
 	env->n_ready -= c->phase == PHASE_READY;
 	c->phase = PHASE_CLOSED;
 	log_end(c);
+	report_end(c);
 	if (!c->is_told && (c->server == NULL || !server_is_mid_message(c->server))) {
 		wire_put_close_reason(env->backend->scratch, c->closing);
 		if (env->backend->scratch->len > 0)
@@ -568,6 +570,7 @@ static void client_free(struct client *c)
 	portals_forget(c);
 	admin_free(c);
 	identity_free(c);
+	report_free(c);
 	mem_free(c->startup_token);
 	buf_fini(&c->held);
 	buf_fini(&c->refusal);

@@ -173,6 +173,21 @@ struct client {
 	bool is_query_timed, is_xact_timed;
 	int64_t connected_s; /* wall clock */
 
+	/* The audit log (report.c). */
+	uint64_t session_id;        /* random; 0 where there is no log */
+	uint64_t query_fingerprint; /* of the Query at hand */
+	const char *refused_as;     /* the login: a constant, NULL: by the close reason's label */
+	bool is_let_in;
+	struct report {
+		uint32_t n_sent; /* statements that have not been reported yet */
+		bool has_rows, is_failed;
+		bool is_blamed; /* the error in sqlstate has found its statement */
+		int64_t rows, from_us;
+		const struct conf_node *node;
+		char sqlstate[AUDIT_SQLSTATE_BYTES];
+		char tag[AUDIT_ACTION_BYTES];
+	} * report; /* NULL: statements are not reported */
+
 	/* Prepared statements and portals. */
 	struct map stmts;
 	struct text *unnamed;  /* the unnamed statement */
@@ -322,6 +337,22 @@ void lease_end_wait(struct client *c, const struct wire_error *e);
 /* relay.c */
 extern const struct sink_ops session_sink;
 bool relay_end_batch(struct client *c);
+
+/* report.c: the audit log */
+void report_begin(struct client *c);
+void report_free(struct client *c);
+void report_login(struct client *c);
+void report_end(struct client *c);
+/* A SET or RESET of usher.token. reason: NULL where it was taken. */
+void report_token(struct client *c, const char *reason);
+/* fingerprint: 0 where there is no statement. */
+void report_guard(struct client *c, const char *rule, uint64_t fingerprint);
+/* Before server_expect. */
+void report_sent(struct client *c, struct expect *e, uint64_t fingerprint, enum sql_kind kind);
+void report_tag(void *owner, const struct expect *e, const char *tag, size_t len);
+void report_sqlstate(void *owner, const char *sqlstate);
+void report_outcome(struct client *c, const struct expect *e, enum expect_outcome outcome);
+void report_ready(struct client *c);
 
 /* stmts.c: prepared statements and portals */
 struct text *text_get(struct client *c, const uint8_t *body, size_t len,

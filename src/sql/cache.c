@@ -124,7 +124,8 @@ static struct entry *cache_add(struct sql_cache *cache, const struct sql_key *ke
 	/* A syntax error's words are not the entry's to keep. */
 	if (key->len > KEY_KEEP_BYTES || size > cache->max_bytes || cache->max_entries == 0 ||
 	    class->refusal == &class->syntax) {
-		cache->uncached = (struct sql_info){class->n_stmts, class->stmts, class->refusal};
+		cache->uncached = (struct sql_info){class->n_stmts, class->stmts, class->refusal,
+		                                    class->fingerprint};
 		return NULL;
 	}
 	while (cache->entries.count >= cache->max_entries || cache->bytes + size > cache->max_bytes)
@@ -132,7 +133,7 @@ static struct entry *cache_add(struct sql_cache *cache, const struct sql_key *ke
 	e = mem_zalloc(size);
 	if (stmts_size > 0)
 		memcpy(e->stmts, class->stmts, stmts_size);
-	e->info = (struct sql_info){class->n_stmts, e->stmts, class->refusal};
+	e->info = (struct sql_info){class->n_stmts, e->stmts, class->refusal, class->fingerprint};
 	e->is_exact = key->is_exact;
 	e->is_unparsed =
 		!key->is_exact && class->n_stmts == 1 && class->stmts[0].kind == SQL_UNPARSED;
@@ -155,6 +156,9 @@ static struct entry *cache_miss(struct sql_cache *cache, const struct sql_key *k
 	sql_class_read(&cache->class, cache->rules, (const char *)cache->rendered.data,
 	               cache->rendered.len);
 	cache->parse_errors += cache->class.is_parse_error;
+	cache->class.fingerprint = sql_fingerprint(key);
+	if (cache->class.n_stmts == 1)
+		cache->class.stmts[0].fingerprint = cache->class.fingerprint;
 	return cache_add(cache, key, hash);
 }
 

@@ -15,6 +15,7 @@
  * outline.c    what such a text does, as far as its words tell
  * tree.c       constants in the tree
  * names.c      tables of names
+ * fingerprint.c what a text is called in the audit log
  * cache.c      the cache: sql_classify itself */
 #ifndef PGUSHER_SQL_INT_H
 #define PGUSHER_SQL_INT_H
@@ -89,6 +90,10 @@ void sql_normalise(struct buf *scratch, const char *text, size_t len, struct sql
 /* The text to parse for a key, with a NUL behind it, into out: a normalised key gets a dummy
  * literal for each placeholder. */
 void sql_key_render(const struct sql_key *key, struct buf *out);
+
+/* ---- fingerprint.c */
+
+uint64_t sql_fingerprint(const struct sql_key *key);
 
 /* ---- names.c */
 
@@ -250,7 +255,8 @@ struct sql_class {
 	struct sql_stmt *stmts; /* grows: kept from call to call */
 	unsigned n_stmts, cap;
 	const struct sql_refusal *refusal;
-	struct buf blanked; /* kept from call to call */
+	uint64_t fingerprint; /* cache.c's */
+	struct buf blanked;   /* kept from call to call */
 	bool is_parse_error;
 	/* Where refusal is &syntax: the parser's own words. */
 	struct sql_refusal syntax;

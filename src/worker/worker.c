@@ -307,6 +307,7 @@ static void init_backend(struct worker *w)
 		.setting = conf->context.setting,
 		.wake_edge = wake_edge,
 		.worker = w,
+		.reports = audit_wants(audit_queue(w->shared->audit, w->index), AUDIT_STATEMENTS),
 	};
 	list_init(&w->backend.again);
 }
@@ -342,6 +343,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.n_clients = &w->shared->n_clients,
 		.client_room = w->shared->client_room,
 		.n_all_consoles = &w->shared->n_consoles,
+		.audit = audit_queue(w->shared->audit, w->index),
 		.route_cancel = route_cancel,
 		.await_keys = await_keys,
 		.wake_edge = wake_edge,

@@ -89,7 +89,7 @@ static void test_sections(void **state)
 	            "t.ini:8: [node b,c]: a node's name has letters, digits, '_', '.' and '-' "
 	            "only");
 	/* An empty section is one too: inih says nothing of it. */
-	fixture_bad("[audit]\n" REST, "t.ini:1: [audit]: unknown section");
+	fixture_bad("[freshness]\n" REST, "t.ini:1: [freshness]: unknown section");
 	fixture_bad("[pgushr]\n" REST,
 	            "t.ini:1: [pgushr]: unknown section (did you mean [pgusher]?)");
 	fixture_bad("[nodes a]\n" REST,

@@ -69,6 +69,8 @@ static const struct {
 	{"jwt", "require_tls", "yes", "yes", true},
 	{"context", "setting", "app.current_tenant_id", "app.current_tenant_id", false},
 	{"context", "mode", "plain", "plain", false},
+	{"audit", "file", "", "", false},
+	{"audit", "events", "auth, guard, admin, route", "auth, guard, admin, route", false},
 	{"node a", "host", "localhost", NULL, true},
 	{"node a", "port", "5432", "5432", true},
 	{"node a", "role", "auto", "auto", true},

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -111,6 +112,28 @@ static inline void assert_pattern(const uint8_t *p, size_t len)
 		if (p[i] != pattern(i))
 			fail_msg("byte %zu of %zu is wrong", i, len);
 	}
+}
+
+#define PIECES 300
+
+/* Pieces of many sizes, some empty, of one pattern; returns the bytes in all. */
+static inline size_t cut_pattern(uint8_t *bytes, size_t size, struct iovec iov[PIECES],
+                                 unsigned seed)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = pattern(i);
+	for (int i = 0; i < PIECES; i++) {
+		size_t len = (size_t)rand_r(&seed) % (i % 3 == 0 ? 12000 : 40);
+
+		if (i % 11 == 0 || len > size - at)
+			len = 0;
+		iov[i].iov_base = bytes + at;
+		iov[i].iov_len = len;
+		at += len;
+	}
+	return at;
 }
 
 /* A stream's owner. */

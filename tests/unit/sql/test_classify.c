@@ -71,7 +71,7 @@ static void test_lines_without_normaliser(void **state)
 		struct sql_info info;
 
 		sql_class_read(&class, rules, lines[i].text, strlen(lines[i].text));
-		info = (struct sql_info){class.n_stmts, class.stmts, class.refusal};
+		info = (struct sql_info){class.n_stmts, class.stmts, class.refusal, 0};
 		check_info(&lines[i], &info, "exact");
 	}
 	sql_class_fini(&class);

@@ -147,6 +147,12 @@ unit: $(UNIT_BIN) ## the C tests (cmocka): tests/unit and tests/replay
 			{ echo "!! $${t#$(OUT)/tests/} ended with status $$?"; status=1; }; \
 	done; exit $$status
 
+LEXER_TEST := $(OUT)/tests/unit/sql/test_lexer_corpus
+.PHONY: check-lexer
+check-lexer: $(LEXER_TEST) ## the lexer on PostgreSQL's regression SQL, which is fetched, and mutations
+	scripts/fetch-regress.sh $(BUILD)/regress
+	LEXER_CORPUS=$(BUILD)/regress/sql $(RUN) $(LEXER_TEST)
+
 SYSTEM_TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/system/test_*.py tests/parity/test_*.py))))
 .PHONY: system
 system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
@@ -249,9 +255,10 @@ format: | deps-check ## clang-format every source in place
 	clang-format -i $(FORMATTED)
 
 .PHONY: docs
-docs: $(GEN_DOCS) ## write etc/pgusher.ini and docs/configuration.md again from the option table
+docs: $(GEN_DOCS) ## write again what comes from include/tbl: etc/pgusher.ini, configuration.md, guard.md
 	$(GEN_DOCS) ini > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp etc/pgusher.ini
 	$(GEN_DOCS) manual > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/configuration.md
+	$(GEN_DOCS) guard > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/guard.md
 
 # ---- installing --------------------------------------------------------------------------
 

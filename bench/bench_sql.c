@@ -61,12 +61,15 @@ static double measure(enum what what, const char *text)
 {
 	struct sql_cache *cache = sql_cache_new(names, 1000);
 	struct sql_rules *rules = sql_rules_new(names);
+	const struct sql_guard guard = {.mode = SQL_GUARD_STRICT};
 	struct buf scratch = {0};
 	struct sql_class class = {0};
 	size_t len = strlen(text);
 	int n = what == MISS ? 5000 : 300000;
 	double best = 0;
 
+	sql_cache_set_guard(cache, &guard);
+	rules->mode = guard.mode;
 	for (int round = 0; round < ROUNDS; round++) {
 		double start = now_ns(), ns;
 

@@ -6,6 +6,7 @@
 #define PGUSHER_BACKEND_H
 
 #include "backend_dial.h"
+#include "backend_proof.h"
 #include "base/hash.h"
 #include "net_outvec.h"
 #include "wire.h"
@@ -109,6 +110,8 @@ struct backend_env {
 	struct buf *scratch; /* where messages are built, empty between two calls */
 	uint32_t max_prepared_statements;
 	const char *setting; /* the tenant setting's name */
+	const char *proof_setting;
+	struct prover *prover; /* NULL: the context is not signed */
 	/* Servers that had their share of the worker's time; wake_edge asks for backend_edge when
 	 * the loop comes round. */
 	struct list again;
@@ -170,9 +173,12 @@ struct server_note {
 	void *pool;
 	const struct conf_node *node;
 	int64_t opened_us, used_us;
-	uint8_t taint;   /* enum server_taint */
-	bool cancelling; /* a cancel for it is under way: nothing may be sent */
-	bool is_doomed;  /* nobody has it: closed when the cancel has ended */
+	void *tenant;       /* the pool's: whose lease it is, NULL: nobody's */
+	int64_t charged_us; /* server time that its tenant has been charged with already */
+	bool is_capped;     /* it counts for its tenant's max_server_conn */
+	uint8_t taint;      /* enum server_taint */
+	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
+	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {
 	TAINT_SCRUB = 1, /* DISCARD ALL before anyone else gets it */
@@ -202,7 +208,7 @@ void server_put_begin(struct server *s);
 /* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
  * */
 void server_put_failure(struct server *s);
-/* The tenant context for the transaction at hand. */
+/* The tenant context for the transaction at hand, with its proof where env has a prover. */
 void server_put_context(struct server *s, const char *tenant);
 /* Closes the unnamed portal, which the two above use. */
 void server_put_close_portal(struct server *s);

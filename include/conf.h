@@ -20,10 +20,14 @@ struct conf_memory; /* where the snapshot's strings are kept; conf's own */
 struct conf {
 	uint32_t magic;
 	atomic_uint refs;
+	uint64_t
+		serial; /* no other snapshot of this process has it: what is kept of one is known by
+	                     it, for an address may come again */
 	const char *path; /* the ini file, as it was named */
 	struct conf_pgusher pgusher;
 	struct conf_context context;
 	struct conf_audit audit;
+	struct conf_guard guard;
 	struct conf_tenants tenants;
 	struct conf_jwt *jwts; /* at least one of each, in the file's order */
 	size_t n_jwts;
@@ -73,8 +77,24 @@ enum conf_pool_mode conf_pool_mode_of(const struct conf *conf, const struct conf
 const char *conf_pool_mode_name(enum conf_pool_mode mode);
 /* The tenant's own section. */
 const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *tenant);
+/* What holds for a tenant: its own section's values, and those of [tenants] and [pgusher] where it
+ * has none. */
+struct conf_limits {
+	int max_client_conn, max_server_conn; /* 0: no limit */
+	int weight;
+	int64_t query_wait_timeout; /* 0: no limit */
+};
+struct conf_limits conf_tenant_limits(const struct conf *conf, const char *tenant);
+/* Of each pool of the database; 0: no limit. */
+int conf_pool_size(const struct conf *conf, const struct conf_database *db);
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id);
 const struct conf_node *conf_find_node(const struct conf *conf, const char *name);
+
+/* Appends a file that holds a secret, max bytes at most and not open to other users. NULL, or why
+ * it cannot be read. The caller wipes what is in out; with room for max + 1 bytes it does not
+ * move. */
+struct buf;
+const char *conf_secret_read(const char *path, size_t max, struct buf *out);
 
 /* Is the name in a comma list (admin_users)? */
 bool conf_list_has(const char *list, const char *name);

@@ -1,13 +1,15 @@
 /* One struct for each section of the ini file, generated from tbl/options.h: struct
- * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_node, conf_database, conf_role,
- * conf_tenants, conf_tenant, conf_peer. A field
- * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
+ * conf_pgusher, conf_jwt, conf_context, conf_audit, conf_guard, conf_node, conf_database, conf_role,
+ * conf_tenants, conf_tenant, conf_peer. A field has its key's name; durations are in microseconds;
+ * strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "sql_guard.h"
 
 /* CONF_POOL_DEFAULT: a database's, that of [pgusher]. */
 enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION, CONF_POOL_DEFAULT };
@@ -43,7 +45,7 @@ enum conf_consistency {
 	CONF_CONSISTENCY_ANALYTICS
 };
 enum conf_tenant_mode { CONF_TENANT_REQUIRED, CONF_TENANT_NONE };
-enum conf_context_mode { CONF_CONTEXT_PLAIN };
+enum conf_context_mode { CONF_CONTEXT_PLAIN, CONF_CONTEXT_SIGNED };
 enum conf_alg {
 	CONF_ALG_HS256 = 1,
 	CONF_ALG_RS256 = 2,
@@ -51,6 +53,9 @@ enum conf_alg {
 	CONF_ALG_PS256 = 8,
 	CONF_ALG_EDDSA = 16 /* Ed25519 only */
 };
+
+/* An INHERIT_ option that is empty. */
+#define CONF_INHERIT (-1)
 
 enum conf_audit_event {
 	CONF_AUDIT_AUTH = 1,
@@ -68,6 +73,9 @@ enum conf_audit_event {
 #define CONF_FIELD_WORKERS(key) int key;
 #define CONF_FIELD_PEER_ID(key) int key;
 #define CONF_FIELD_DURATION(key) int64_t key;
+#define CONF_FIELD_INHERIT_INT(key) int key;
+#define CONF_FIELD_INHERIT_COUNT(key) int key;
+#define CONF_FIELD_INHERIT_DURATION(key) int64_t key;
 #define CONF_FIELD_STRING(key) const char *key;
 #define CONF_FIELD_FILE(key) const char *key;
 #define CONF_FIELD_DIR(key) const char *key;
@@ -85,6 +93,7 @@ enum conf_audit_event {
 #define CONF_FIELD_NODE_ROLE(key) enum conf_node_role key;
 #define CONF_FIELD_CONSISTENCY(key) enum conf_consistency key;
 #define CONF_FIELD_TENANT_MODE(key) enum conf_tenant_mode key;
+#define CONF_FIELD_GUARD_MODE(key) enum sql_guard_mode key;
 #define CONF_FIELD_CONTEXT_MODE(key) enum conf_context_mode key;
 #define CONF_FIELD_ALGS(key) uint32_t key;
 #define CONF_FIELD_AUDIT_EVENTS(key) uint32_t key;
@@ -102,6 +111,7 @@ enum conf_audit_event {
 #define CONF_TAIL_jwt
 #define CONF_TAIL_context
 #define CONF_TAIL_audit
+#define CONF_TAIL_guard
 #define CONF_TAIL_node
 #define CONF_TAIL_database
 #define CONF_TAIL_tenants

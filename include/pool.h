@@ -69,8 +69,8 @@ void limit_leave(struct pools *pools, enum limit_kind kind, const char *name);
 /* Embedded in who waits. */
 struct pool_waiter {
 	struct list in_tenant, in_pool; /* the pool's */
-	struct tenant_queue *queue;
-	struct pool *pool;
+	struct tenant_queue *queue;     /* the tenant's, from the first look at it on */
+	bool is_waiting;
 	int64_t since_us;
 	const char *tenant; /* whose turn it takes; "" without tenant */
 	/* Set by the owner. One of them is called, once, unless pool_wait_end came first. */
@@ -78,6 +78,11 @@ struct pool_waiter {
 	void (*on_refused)(struct pool_waiter *w, const struct wire_error *error);
 };
 void pool_waiter_init(struct pool_waiter *w);
+/* It must not be waiting. */
+void pool_waiter_fini(struct pool_waiter *w);
+/* Who waits for the first time is known from now on: its tenant is among those that the console
+ * shows. */
+void pool_waiter_enter(struct pool *pool, struct pool_waiter *w);
 
 /* A server at once, or NULL: then w is queued, or w->on_refused was called before this returned.
  * The caller sets the server's sink. */
@@ -88,6 +93,12 @@ bool pool_is_failing(const struct pool *pool, struct wire_error *error);
 bool pool_is_paused(const struct pool *pool);
 bool pool_is_waiting(const struct pool_waiter *w);
 void pool_wait_end(struct pool_waiter *w);
+/* How long it may wait by its tenant's limits, 0: for ever; whether it waits because its tenant
+ * holds max_server_conn servers already. After pool_acquire. */
+int64_t pool_wait_timeout_us(const struct pool_waiter *w);
+bool pool_is_tenant_full(const struct pool_waiter *w);
+/* A client of this tenant was turned away: for the console. */
+void pool_count_rejected(struct pools *pools, const char *tenant);
 
 /* Gives a server back, whatever state it is in: rolled back, scrubbed or closed as needed before
  * anybody else gets it. */

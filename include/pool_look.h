@@ -38,6 +38,17 @@ struct server_info {
 void pools_each_server(struct pools *pools,
                        void (*visit)(void *arg, const struct server_info *info), void *arg);
 
+/* A tenant in one of the worker's pools. */
+struct tenant_info {
+	const char *tenant;
+	unsigned n_clients, n_active, n_waiters; /* active: servers that they hold */
+	uint64_t server_us;                      /* the length of its leases that have ended */
+	int64_t oldest_us;                       /* since when the first one waits; 0: none does */
+	uint64_t n_rejected;                     /* of all workers */
+};
+void pools_each_tenant(struct pools *pools,
+                       void (*visit)(void *arg, const struct tenant_info *info), void *arg);
+
 /* The pool's name for people: pool_info.database. */
 const char *pool_database(const struct pool *pool);
 /* Where its clients count; lives as long as the pool. */
@@ -56,6 +67,9 @@ void pools_pause(struct pools *pools, const char *database);
 bool pools_resume(struct pools *pools, const char *database);
 /* NULL: are all of them? */
 bool pools_are_paused(const struct pools *pools, const char *database);
+/* New clients of this database are refused (by their login), or let in again. */
+void pools_disable(struct pools *pools, const char *database, bool is_disabled);
+bool pools_are_disabled(const struct pools *pools, const char *database);
 /* Every server open now is closed as soon as it is free. */
 void pools_reconnect(struct pools *pools, const char *database);
 /* Server connections of all workers, open or being opened. */

@@ -21,7 +21,9 @@ struct session_env {
 	struct timers *timers;
 	struct pools *pools;
 	struct backend_env *backend;
-	struct sql_cache *sql;
+	struct sql_cache *sql;            /* for tenants: the guard as configured */
+	struct sql_cache *sql_service;    /* for roles with tenant = none: the guard off */
+	uint64_t guard_hits[SQL_N_RULES]; /* statements refused, by rule */
 	struct auth_cache *auth;
 	struct auth_keys *keys; /* replaced when they change */
 	struct ssl_ctx_st *tls; /* NULL: clients cannot use TLS; replaced with its files */
@@ -66,6 +68,8 @@ struct session_env {
 };
 
 void session_env_init(struct session_env *env);
+/* Takes [guard] from env->conf, now and after a change: statements prepared before stay. */
+void session_set_guard(struct session_env *env);
 /* All clients must be gone. */
 void session_env_fini(struct session_env *env);
 

@@ -57,6 +57,8 @@ struct session_info {
 bool session_look(struct session_env *env, uint32_t pid, struct session_info *info);
 /* Whether the client uses a token with this jti, or can go back to one; its expiry then. */
 bool session_has_token(struct session_env *env, uint32_t pid, const char *jti, int64_t *exp_s);
+/* Whether it logged in as this tenant, or works for it now. */
+bool session_is_of_tenant(struct session_env *env, uint32_t pid, const char *tenant);
 /* The process id of the client that has the server, 0: none has. */
 uint32_t session_of_server(const struct server *server);
 

@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+#include "sql_guard.h"
+
 /* The statement's part in transaction control; everything else is SQL_DATA. */
 enum sql_kind {
 	SQL_EMPTY,    /* nothing, or only a comment */
@@ -54,15 +57,6 @@ struct sql_stmt {
 	uint32_t start_bytes, len_bytes;
 };
 
-/* Why a statement is refused. */
-struct sql_refusal {
-	const char *rule;     /* e.g. "tenant_setting" */
-	const char *message;  /* for the client */
-	const char *hint;     /* NULL: none */
-	const char *sqlstate; /* NULL: 42501 */
-	unsigned position;    /* in characters of the text from 1, for the client; 0: none */
-};
-
 struct sql_info {
 	unsigned n_stmts; /* 0: nothing but white space and comments */
 	const struct sql_stmt *stmts;
@@ -85,6 +79,11 @@ void sql_cache_free(struct sql_cache **cache);
  * NUL-terminated; one with a NUL byte inside is SQL_UNPARSED. The calling thread needs a stack
  * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
 const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
+
+/* What texts that differ in their literals have in common, with a NUL, appended to out: ? stands
+ * for a literal, white space and comments are one blank. Statements whose literals matter (SET,
+ * DO, CREATE ...) keep them: for who sent it, not for logs. */
+void sql_normal_text(const char *text, size_t len, struct buf *out);
 
 /* The name in `DEALLOCATE [PREPARE] name`, as PostgreSQL folds it, with a NUL. False for any
  * other text, ALL included, and for a name that does not fit. */

@@ -8,6 +8,7 @@
 
 #include "audit.h"
 #include "auth.h"
+#include "backend_proof.h"
 #include "conf.h"
 #include "console.h"
 #include "pool.h"
@@ -27,9 +28,10 @@ struct worker_shared {
 	struct audit *audit;        /* NULL: there is none; a queue for each worker */
 	struct ssl_ctx_st *tls;     /* what workers begin with; NULL: no client TLS */
 	_Atomic int n_clients;
-	int client_room;           /* that descriptors suffice for; 0: unlimited */
-	_Atomic int n_consoles;    /* of these, admin clients */
-	void (*on_end)(void *arg); /* a worker's loop has ended; called on its thread */
+	struct proof_key *proof_key; /* what workers begin with; NULL: the context is not signed */
+	int client_room;             /* that descriptors suffice for; 0: unlimited */
+	_Atomic int n_consoles;      /* of these, admin clients */
+	void (*on_end)(void *arg);   /* a worker's loop has ended; called on its thread */
 	void *on_end_arg;
 	unsigned n_workers;
 	struct worker **workers; /* by index; complete before the first one starts */
@@ -48,6 +50,8 @@ void worker_set_keys(struct worker *w, struct auth_keys *keys);
 /* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
  * reference is taken. */
 void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);
+/* Proofs from now on are made with this key. */
+void worker_set_proof_key(struct worker *w, struct proof_key *key);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);

@@ -210,6 +210,23 @@ finding (rule, object, what, fix) AS (
        AND NOT (pg_get_viewdef(rel.oid) ~ s.re AND reloptions
                 && '{security_barrier=true,security_barrier=on,security_barrier=1}')
     UNION ALL
+    -- The planner merges a bare comparison with those of the query (sql/restrict.sql).
+    SELECT 18, 'table ' || name, 'a comparison of the query''s own can stand in for the policy''s',
+           format('a RESTRICTIVE policy with (%I = ...) IS TRUE beside it (sql/restrict.sql)',
+                  :'tenant_column')
+      FROM rel, names_setting s
+     WHERE relkind IN ('r', 'p') AND by_tenant AND relrowsecurity AND (reads OR changes)
+       AND NOT EXISTS (SELECT FROM policy p
+                        WHERE p.polrelid = rel.oid AND NOT p.polpermissive AND p.for_app
+                          AND p.polcmd = '*' AND p.qual ~ s.re AND p.qual ~ ' IS TRUE')
+    UNION ALL
+    SELECT 18, 'view ' || name, 'a comparison of the query''s own can stand in for the view''s',
+           format('AND (%I = ...) IS TRUE in its WHERE', :'tenant_column')
+      FROM rel, names_setting s
+     WHERE relkind = 'v' AND (reads OR inserts OR changes) AND pg_get_viewdef(rel.oid) ~ s.re
+       AND NOT reloptions && '{security_invoker=true,security_invoker=on,security_invoker=1}'
+       AND pg_get_viewdef(rel.oid) !~ ' IS TRUE'
+    UNION ALL
     SELECT 15, 'default privileges of ' || d.defaclrole::regrole,
            'new tables, partitions too, are granted to the role or to PUBLIC',
            format('ALTER DEFAULT PRIVILEGES FOR ROLE %s REVOKE ALL ON TABLES FROM PUBLIC, %I',

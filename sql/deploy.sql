@@ -1,7 +1,9 @@
 -- Deploys the schema into the database that psql is connected to, as a superuser:
 --
 --   psql -X -d eav [-v entity_partitions=200] [-v jsonb_partitions=100] [-v history_months=3]
---        -f sql/deploy.sql
+--        [-v signed=1] -f sql/deploy.sql
+--
+-- signed: the context must be signed, too (signed.sql).
 --
 -- One transaction: all of it or nothing. Safe to repeat; a larger entity_partitions adds
 -- partitions, jsonb_partitions and history_months (monthly partitions before this month) are
@@ -39,6 +41,19 @@ SELECT pg_advisory_xact_lock(hashtext('pgusher deploy')) \g /dev/null
 \ir entity_values_ingest.sql
 \ir replication_heartbeat.sql
 \ir mv_entity_attribute_stats.sql
+
+-- Behind all tables.
+\set policy tenant_row
+\set tenant 'NULLIF(current_setting(''app.current_tenant_id'', true), '''')::bigint'
+\ir restrict.sql
+-- What is signed stays so: the tables' files have just made its view plain again.
+SELECT to_regnamespace('pgusher') IS NOT NULL AS was_signed \gset
+\if :was_signed
+    \set signed 1
+\endif
+\if :{?signed}
+    \ir signed.sql
+\endif
 
 COMMIT;
 -- pg_partman has set it for the session.

@@ -12,6 +12,7 @@ static const struct command {
 } commands[] = {
 	{"serve", cmd_serve, "run the proxy"},
 	{"check", cmd_check, "check a configuration"},
+	{"explain", cmd_explain, "say how statements would be classified, guarded and routed"},
 	{"token", cmd_token, "print a signed token, for development and tests"},
 	{"audit", cmd_audit, "check an audit log's hash chain"},
 };

@@ -18,6 +18,7 @@ CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300",
              "no more connections allowed (max_client_conn)")
 CLOSE_REASON(CLIENT_ROOM, "client_room", "53300",
              "no more connections allowed (the limit of open files)")
+CLOSE_REASON(CLIENT_DISABLED, "client_disabled", "57P03", "the database is disabled")
 CLOSE_REASON(CLIENT_LOGIN_TIMEOUT, "client_login_timeout", "57014",
              "login took too long (client_login_timeout)")
 CLOSE_REASON(CLIENT_QUERY_TIMEOUT, "client_query_timeout", "57014",

@@ -8,13 +8,15 @@
  *
  * TYPE names a value type of src/conf/type.c (C type in brackets): BOOL (bool), INT (int, not
  * negative), COUNT (int, at least 1), PORT (uint16_t), WORKERS (int; auto = processors),
- * DURATION (int64_t, microseconds), STRING, FILE, DIR and GUC (const char *, "" when empty; a
+ * DURATION (int64_t, microseconds), INHERIT_INT, INHERIT_COUNT and INHERIT_DURATION (the same;
+ * CONF_INHERIT when empty: what the section above says counts), STRING, FILE, DIR and GUC (const char *, "" when empty; a
  * FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES and TLS_CURVE, which
  * OpenSSL must know), URL (const char *; https, or http to this machine), the enums POOL_MODE,
  * DATABASE_POOL_MODE,
- * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE and
+ * TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE, CONSISTENCY, TENANT_MODE, GUARD_MODE and
  * CONTEXT_MODE (enum conf_...), ALGS, TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum
- * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
+ * conf_alg, conf_tls_protocol, conf_audit_event), NODE_LIST (key: const struct conf_node **, and
+ * n_key).
  *
  * The default is one of DEFAULT("text"), EXAMPLE("text") (empty, but the documentation shows
  * this value) and REQUIRED("text") (no default; the documentation shows this value).
@@ -39,6 +41,11 @@ OPTION(pgusher, max_client_conn, COUNT, DEFAULT("20000"), LIVE,
        "Client connections, all databases together; more are refused with 53300.")
 OPTION(pgusher, max_server_conn, COUNT, DEFAULT("200"), LIVE,
        "Server connections per node, all pools and workers together.")
+OPTION(pgusher, default_pool_size, INT, DEFAULT("0"), LIVE,
+       "Server connections of one pool (a database and a role), all workers together; "
+       "pool_size of a [database] overrides it. 0: no limit but max_server_conn, for one pool "
+       "serves all tenants: the tenants' own limits and their fair turns keep it from any one, and "
+       "a size would only leave connections unused.")
 OPTION(pgusher, pool_mode, POOL_MODE, DEFAULT("transaction"), RESTART,
        "When a server connection goes back to its pool: at the end of each transaction, or when "
        "the client disconnects (session), after a DISCARD ALL.")
@@ -180,7 +187,13 @@ SECTION(context, ONCE, "", "The setting that tells PostgreSQL the tenant of a tr
 OPTION(context, setting, GUC, DEFAULT("app.current_tenant_id"), RESTART,
        "Name of the setting that row-level security reads: two names joined by a dot.")
 OPTION(context, mode, CONTEXT_MODE, DEFAULT("plain"), RESTART,
-       "plain: the setting holds the tenant. A signed context is not supported yet.")
+       "plain: the setting holds the tenant. signed: it counts only with a proof beside it, that "
+       "PgUsher has set it; the database checks that (sql/signed.sql).")
+OPTION(context, proof_setting, GUC, DEFAULT("app.tenant_proof"), RESTART,
+       "Name of the setting that holds the proof; sql/signed.sql reads the default.")
+OPTION(context, proof_key_file, FILE, EXAMPLE("/etc/pgusher/proof.key"), LIVE,
+       "File that holds the key of the proofs, not open to other users: hex or base64 of at least "
+       "32 bytes (openssl rand -hex 32). Read again by RELOAD and SIGHUP.")
 SECTION_END(context)
 
 SECTION(audit, ONCE, "",
@@ -194,6 +207,20 @@ OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), RESTAR
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
        "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
 SECTION_END(audit)
+
+SECTION(guard, ONCE, "",
+        "What tenants may not send, beside what PostgreSQL forbids them: docs/tenancy.md has the "
+        "table of the rules. Roles with tenant = none are free of it.")
+OPTION(guard, mode, GUARD_MODE, DEFAULT("strict"), LIVE,
+       "strict: every rule. standard: what keeps the tenant setting out of clients' hands. off: only "
+       "what PgUsher itself needs; the database must be the defence then.")
+OPTION(guard, allow_functions, STRING, EXAMPLE("pg_advisory_xact_lock, lastval"), LIVE,
+       "Functions that strict would refuse, separated by commas, perhaps with a schema; never those "
+       "that could change the tenant (set_config, query_to_xml, dblink).")
+OPTION(guard, deny_functions, STRING, EXAMPLE("public.dangerous"), LIVE,
+       "Functions that are refused in standard and strict. With a schema, calls that name another "
+       "schema pass.")
+SECTION_END(guard)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
 OPTION(node, host, STRING, REQUIRED("10.0.0.10"), LIVE,
@@ -222,6 +249,9 @@ OPTION(database, pool_mode, DATABASE_POOL_MODE, DEFAULT("default"), LIVE,
 OPTION(database, max_client_conn, INT, DEFAULT("0"), LIVE,
        "Client connections to it, for [database *] to all of its databases together; more are "
        "refused with 53300; 0: no limit.")
+OPTION(database, pool_size, INHERIT_INT, EXAMPLE("20"), LIVE,
+       "Server connections of each of its pools (one for each role), all workers together; 0: no "
+       "limit but max_server_conn; empty: default_pool_size of [pgusher].")
 SECTION_END(database)
 
 SECTION(role, NAMED, "app",
@@ -238,10 +268,25 @@ SECTION_END(role)
 SECTION(tenants, ONCE, "", "Defaults for every tenant; a [tenant 123] overrides them.")
 OPTION(tenants, max_client_conn, INT, DEFAULT("0"), LIVE,
        "Client connections that logged in as one tenant; more are refused with 53300; 0: no limit.")
+OPTION(tenants, max_server_conn, INT, DEFAULT("0"), LIVE,
+       "Server connections that one tenant's clients hold at once, all databases and workers "
+       "together; its further clients wait until it gives one back; 0: no limit.")
+OPTION(tenants, weight, COUNT, DEFAULT("1"), LIVE,
+       "While clients wait, a free server connection goes to the tenant that has used the least "
+       "server time for its weight: one of weight 3 gets three times the time of one of weight 1.")
+OPTION(tenants, query_wait_timeout, INHERIT_DURATION, EXAMPLE("10s"), LIVE,
+       "As in [pgusher], for clients of tenants; empty: that of [pgusher]; 0: no limit.")
 SECTION_END(tenants)
 
-SECTION(tenant, OPTIONAL, "123", "One section for each tenant that is unlike the others.")
-OPTION(tenant, max_client_conn, INT, REQUIRED("1000"), LIVE,
+SECTION(tenant, OPTIONAL, "123",
+        "One section for each tenant that is unlike the others. What is empty here is as in "
+        "[tenants].")
+OPTION(tenant, max_client_conn, INHERIT_INT, EXAMPLE("1000"), LIVE,
+       "As in [tenants], for this one; 0: no limit.")
+OPTION(tenant, max_server_conn, INHERIT_INT, EXAMPLE("20"), LIVE,
+       "As in [tenants], for this one; 0: no limit.")
+OPTION(tenant, weight, INHERIT_COUNT, EXAMPLE("3"), LIVE, "As in [tenants], for this one.")
+OPTION(tenant, query_wait_timeout, INHERIT_DURATION, EXAMPLE("10s"), LIVE,
        "As in [tenants], for this one; 0: no limit.")
 SECTION_END(tenant)
 

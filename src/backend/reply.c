@@ -208,14 +208,21 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 	return passes ? FRAME_PASS : FRAME_DROP;
 }
 
-/* The context's row: one column, the tenant (DataRow, 55.7). */
-static bool context_is_right(const struct expect *e, const uint8_t *body, uint32_t len)
+/* The context's row: the tenant and, if signed, the proof, which the database judges (DataRow,
+ * 55.7). */
+static bool context_is_right(struct server *s, const uint8_t *body, uint32_t len)
 {
+	uint32_t n_columns = s->env->prover != NULL ? 2 : 1;
+	uint32_t rest = n_columns == 2 ? 4 + PROOF_SIZE - 1 : 0;
 	int64_t tenant;
 
-	return len > 6 && be16_get(body) == 1 && be32_get(body + 2) == len - 6 &&
+	if (len <= 6 + rest || be16_get(body) != n_columns)
+		return false;
+	len -= rest;
+	return be32_get(body + 2) == len - 6 &&
+	       (rest == 0 || be32_get(body + len) == PROOF_SIZE - 1) &&
 	       backend_tenant_number((const char *)body + 6, len - 6, &tenant) &&
-	       tenant == e->tenant;
+	       tenant == expect_head(s)->tenant;
 }
 
 static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
@@ -358,7 +365,7 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		look_at_tag(s, body, f->body_len);
 		return passes;
 	case 'D':
-		s->echoed = context_is_right(expect_head(s), body, f->body_len);
+		s->echoed = context_is_right(s, body, f->body_len);
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		return false;

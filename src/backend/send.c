@@ -116,13 +116,20 @@ bool backend_tenant_number(const char *text, size_t len, int64_t *number)
 
 void server_put_context(struct server *s, const char *tenant)
 {
-	char text[256] = "";
+	char text[384] = "", proof[PROOF_SIZE];
+	const char *values[] = {tenant, proof};
+	bool is_signed = s->env->prover != NULL;
 
-	/* The setting's name is a plain identifier: conf checks it. */
+	/* The settings' names are plain identifiers: conf checks them. */
 	if (!s->fixed_ready[FIXED_CONTEXT])
-		snprintf(text, sizeof(text), "SELECT pg_catalog.set_config('%s',$1,true)",
-		         s->env->setting);
-	put_fixed(s, FIXED_CONTEXT, text, &tenant, 1, FATE_CONTEXT);
+		snprintf(text, sizeof(text),
+		         is_signed ? "SELECT pg_catalog.set_config('%s',$1,true),"
+		                     "pg_catalog.set_config('%s',$2,true)"
+		                   : "SELECT pg_catalog.set_config('%s',$1,true)",
+		         s->env->setting, s->env->proof_setting);
+	if (is_signed)
+		prover_make(s->env->prover, PQuser(s->conn), server_pid(s), tenant, proof);
+	put_fixed(s, FIXED_CONTEXT, text, values, is_signed ? 2 : 1, FATE_CONTEXT);
 }
 
 void server_put_close_portal(struct server *s)

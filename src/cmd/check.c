@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "auth.h"
+#include "backend_proof.h"
 #include "cmd.h"
 #include "conf.h"
 #include "net_tls.h"
@@ -62,6 +63,20 @@ static int check_jwt(const struct conf *conf, size_t i)
 	return 0;
 }
 
+static int check_proof(const struct conf *conf)
+{
+	struct proof_key *key;
+	char err[512];
+
+	if (conf->context.proof_key_file[0] == '\0')
+		return 0;
+	key = proof_key_load(conf->context.proof_key_file, err, sizeof(err));
+	if (key == NULL)
+		return fail(conf, "context", "proof_key_file", err);
+	proof_key_put(&key);
+	return 0;
+}
+
 static int check_tls(const struct conf *conf)
 {
 	struct tls_error err;
@@ -84,7 +99,7 @@ static int check_named(const struct conf *conf)
 		if (check_jwt(conf, i) != 0)
 			return 1;
 	}
-	return check_tls(conf);
+	return check_proof(conf) != 0 ? 1 : check_tls(conf);
 }
 
 int cmd_check(int argc, char **argv)

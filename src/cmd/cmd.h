@@ -7,6 +7,8 @@
 int cmd_serve(int argc, char **argv);
 /* `pgusher check`: read the configuration and everything that it names. */
 int cmd_check(int argc, char **argv);
+/* `pgusher explain`: what statements would be taken for, and whether they would pass. */
+int cmd_explain(int argc, char **argv);
 /* `pgusher token`: print a signed token, a new key, or the public half of one. */
 int cmd_token(int argc, char **argv);
 /* `pgusher audit verify`: check an audit log's hash chain. */

@@ -3,8 +3,8 @@
  *
  *   SIGTERM         drains: no new clients, transactions finish until shutdown_timeout
  *   SIGINT (Ctrl-C) ends at once; so does a second SIGTERM
- *   SIGHUP          opens the log file and the audit log again, reads and fetches the keys and
- *                   reads the client_tls files again; so does RELOAD
+ *   SIGHUP          opens the log file and the audit log again, reads and fetches the keys, reads
+ *                   the proof key and the client_tls files again; so does RELOAD
  *   SIGUSR1         PAUSE; SIGUSR2: RESUME
  *
  * The console's RELOAD and SHUTDOWN come here by mail. */
@@ -121,6 +121,40 @@ static void reload_tls(struct server_process *p, char *why, size_t why_size)
 		log_info("certificate read from %s", p->conf->pgusher.client_tls_cert_file);
 }
 
+/* ---- the key of proofs ----------------------------------------------------------------------- */
+
+/* p->shared.proof_key as the file has it now; in a plain context there is none. */
+static bool load_proof_key(struct server_process *p, char *err, size_t err_size)
+{
+	struct proof_key *key;
+
+	if (p->conf->context.mode != CONF_CONTEXT_SIGNED)
+		return true;
+	key = proof_key_load(p->conf->context.proof_key_file, err, err_size);
+	if (key == NULL)
+		return false;
+	proof_key_put(&p->shared.proof_key);
+	p->shared.proof_key = key;
+	return true;
+}
+
+/* A file that is no good changes nothing, and is in why. */
+static void reload_proof_key(struct server_process *p, char *why, size_t why_size)
+{
+	char err[400];
+
+	if (!load_proof_key(p, err, sizeof(err))) {
+		log_error("the proof key stays as it was: %s", err);
+		snprintf(why, why_size, "the proof key stays as it was: %s", err);
+		return;
+	}
+	if (p->shared.proof_key == NULL)
+		return;
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_proof_key(p->shared.workers[i], p->shared.proof_key);
+	log_info("proof key read from %s", p->conf->context.proof_key_file);
+}
+
 /* ---- the workers' ends ---------------------------------------------------------------------- */
 
 struct end_letter {
@@ -208,6 +242,7 @@ static void reload(struct server_process *p, char *err, size_t err_size)
 	}
 	audit_reopen(p->shared.audit);
 	probe_refresh_keys(p->probe);
+	reload_proof_key(p, err, err_size);
 	reload_tls(p, err, err_size);
 }
 
@@ -413,10 +448,16 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	const struct console_main console = {.take = take_order, .arg = p};
 	struct tls_error tls_err;
 	char why[512];
+	char key_err[400];
 
 	p->probe = probe_new(p->conf, err, err_size);
 	if (p->probe == NULL)
 		return false;
+	if (!load_proof_key(p, key_err, sizeof(key_err))) {
+		snprintf(err, err_size, "%s:%d: proof_key_file: %s", p->conf->path,
+		         conf_line(p->conf, "context", "proof_key_file"), key_err);
+		return false;
+	}
 	if (!make_tls(p, &tls_err)) {
 		snprintf(err, err_size, "%s:%d: %s: %s", p->conf->path,
 		         conf_line(p->conf, "pgusher", tls_err.key), tls_err.key, tls_err.text);
@@ -442,12 +483,21 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	return bind_all(p, err, err_size);
 }
 
+static void warn_of_guard(const struct conf *conf)
+{
+	if (conf->guard.mode == SQL_GUARD_OFF && conf->context.mode == CONF_CONTEXT_PLAIN)
+		log_warning("[guard] mode = off with [context] mode = plain: every client can "
+		            "choose its "
+		            "tenant");
+}
+
 static void run(struct server_process *p)
 {
 	watch(p);
 	probe_start(p->probe, set_keys, p);
 	for (unsigned i = 0; i < p->shared.n_workers; i++)
 		worker_start(p->shared.workers[i]);
+	warn_of_guard(p->conf);
 	log_info("PgUsher %s is ready: %u workers", PGUSHER_VERSION, p->shared.n_workers);
 	if (p->ready_fd != 0)
 		daemon_ready(p->ready_fd);
@@ -482,6 +532,7 @@ static void finish(struct server_process *p)
 	}
 	remove_socket(p);
 	SSL_CTX_free(p->shared.tls);
+	proof_key_put(&p->shared.proof_key);
 	conf_put(&p->conf);
 	libevent_global_shutdown();
 }

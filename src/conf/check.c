@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "conf_int.h"
 
@@ -202,6 +203,18 @@ static bool check_console(const struct check *c)
 	       check_users(c, "stats_users", p->stats_users);
 }
 
+static bool check_guard(const struct check *c)
+{
+	const struct conf_guard *guard = &c->conf->guard;
+	char why[160];
+
+	if (!sql_guard_check_list(guard->allow_functions, true, why, sizeof(why)))
+		return check_fail(c, CONF_SECTION_guard, 0, "allow_functions", why);
+	if (!sql_guard_check_list(guard->deny_functions, false, why, sizeof(why)))
+		return check_fail(c, CONF_SECTION_guard, 0, "deny_functions", why);
+	return true;
+}
+
 /* An analytics node is never a primary: a database of such nodes only could not be written. */
 static bool check_databases(const struct check *c)
 {
@@ -218,11 +231,24 @@ static bool check_databases(const struct check *c)
 	return true;
 }
 
+static bool check_context(const struct check *c)
+{
+	const struct conf_context *context = &c->conf->context;
+
+	if (strcasecmp(context->setting, context->proof_setting) == 0)
+		return check_fail(c, CONF_SECTION_context, 0, "proof_setting",
+		                  "the same as setting: the tenant and its proof need one each");
+	if (context->mode == CONF_CONTEXT_SIGNED && !context->proof_key_file[0])
+		return check_fail(c, CONF_SECTION_context, 0, "mode",
+		                  "signed needs proof_key_file");
+	return true;
+}
+
 bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf_error *err)
 {
 	const struct check c = {doc, conf, err};
 
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
-	       check_server_tls(&c) && check_jwts(&c) && check_nodes(&c) && check_databases(&c) &&
-	       check_peers(&c) && check_console(&c);
+	       check_server_tls(&c) && check_context(&c) && check_jwts(&c) && check_nodes(&c) &&
+	       check_databases(&c) && check_peers(&c) && check_console(&c) && check_guard(&c);
 }

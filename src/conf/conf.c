@@ -184,7 +184,7 @@ static bool fill_password(const struct conf_doc *doc, size_t i, struct conf_erro
 		return true;
 	/* Room for all of it now: growing would leave copies of the password behind. */
 	buf_reserve(&text, CONF_MAX_PASSWORD_BYTES + 1);
-	why = conf_file_read(role->password_file, CONF_MAX_PASSWORD_BYTES, 0007, &text);
+	why = conf_secret_read(role->password_file, CONF_MAX_PASSWORD_BYTES, &text);
 	if (!why)
 		why = password_trim(&text);
 	if (!why)
@@ -285,11 +285,13 @@ static bool conf_fill(struct conf_doc *doc, struct conf_error *err)
 
 struct conf *conf_parse(const char *text, size_t len, const char *name, struct conf_error *err)
 {
+	static atomic_uint_least64_t last_serial;
 	struct conf *conf = mem_zalloc(sizeof(*conf));
 	struct conf_doc doc = {.file = name, .conf = conf};
 	bool ok;
 
 	OBJ_INIT(conf, CONF_MAGIC);
+	conf->serial = atomic_fetch_add(&last_serial, 1) + 1;
 	atomic_init(&conf->refs, 1);
 	memset(err, 0, sizeof(*err));
 	conf->path = conf_memory_strndup(conf, name, strlen(name));
@@ -394,6 +396,38 @@ const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *
 			return &conf->tenant[i];
 	}
 	return NULL;
+}
+
+static int64_t own_or(int64_t own, int64_t general)
+{
+	return own != CONF_INHERIT ? own : general;
+}
+
+struct conf_limits conf_tenant_limits(const struct conf *conf, const char *tenant)
+{
+	const struct conf_tenants *all = &conf->tenants;
+	const struct conf_tenant *own = conf_find_tenant(conf, tenant);
+	struct conf_limits limits = {
+		.max_client_conn = all->max_client_conn,
+		.max_server_conn = all->max_server_conn,
+		.weight = all->weight,
+		.query_wait_timeout =
+			own_or(all->query_wait_timeout, conf->pgusher.query_wait_timeout),
+	};
+
+	if (own == NULL)
+		return limits;
+	limits.max_client_conn = (int)own_or(own->max_client_conn, limits.max_client_conn);
+	limits.max_server_conn = (int)own_or(own->max_server_conn, limits.max_server_conn);
+	limits.weight = (int)own_or(own->weight, limits.weight);
+	limits.query_wait_timeout = own_or(own->query_wait_timeout, limits.query_wait_timeout);
+	return limits;
+}
+
+int conf_pool_size(const struct conf *conf, const struct conf_database *db)
+{
+	OBJ_CHECK(conf, CONF_MAGIC);
+	return (int)own_or(db->pool_size, conf->pgusher.default_pool_size);
 }
 
 const struct conf_peer *conf_find_peer(const struct conf *conf, int id)

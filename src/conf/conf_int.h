@@ -70,6 +70,9 @@ struct conf_type {
 	TYPE(WORKERS)                                                                              \
 	TYPE(PEER_ID)                                                                              \
 	TYPE(DURATION)                                                                             \
+	TYPE(INHERIT_INT)                                                                          \
+	TYPE(INHERIT_COUNT)                                                                        \
+	TYPE(INHERIT_DURATION)                                                                     \
 	TYPE(STRING)                                                                               \
 	TYPE(FILE)                                                                                 \
 	TYPE(DIR)                                                                                  \
@@ -88,6 +91,7 @@ struct conf_type {
 	TYPE(CONSISTENCY)                                                                          \
 	TYPE(TENANT_MODE)                                                                          \
 	TYPE(CONTEXT_MODE)                                                                         \
+	TYPE(GUARD_MODE)                                                                           \
 	TYPE(ALGS)                                                                                 \
 	TYPE(AUDIT_EVENTS)                                                                         \
 	TYPE(NODE_LIST)
@@ -113,7 +117,9 @@ conf_format_fn conf_protocols_format;
 /* ---- number.c: value types of numbers and times ---------------------------------------- */
 
 conf_parse_fn conf_int_parse, conf_port_parse, conf_workers_parse, conf_duration_parse;
+conf_parse_fn conf_inherit_int_parse, conf_inherit_duration_parse;
 conf_format_fn conf_int_format, conf_port_format, conf_duration_format;
+conf_format_fn conf_inherit_int_format, conf_inherit_duration_format;
 
 /* Appends text, without a NUL. */
 void conf_put_text(struct buf *out, const char *text);

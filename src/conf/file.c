@@ -60,6 +60,11 @@ const char *conf_file_read(const char *path, size_t max, unsigned forbidden, str
 	return why;
 }
 
+const char *conf_secret_read(const char *path, size_t max, struct buf *out)
+{
+	return conf_file_read(path, max, 0007, out);
+}
+
 const char *conf_file_check(const char *path)
 {
 	struct stat st = {0};

@@ -192,3 +192,43 @@ void conf_duration_format(const struct conf_type *type, const void *field, struc
 		snprintf(text, sizeof(text), "%lldus", (long long)*us);
 	conf_put_text(out, text);
 }
+
+/* ---- what may be left to the section above ---------------------------------------------- */
+
+bool conf_inherit_int_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                            const char *text)
+{
+	int *value = field;
+
+	if (*text != '\0')
+		return conf_int_parse(s, type, field, text);
+	*value = CONF_INHERIT;
+	return true;
+}
+
+void conf_inherit_int_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const int *value = field;
+
+	if (*value != CONF_INHERIT)
+		conf_int_format(type, field, out);
+}
+
+bool conf_inherit_duration_parse(struct conf_setter *s, const struct conf_type *type, void *field,
+                                 const char *text)
+{
+	int64_t *us = field;
+
+	if (*text != '\0')
+		return conf_duration_parse(s, type, field, text);
+	*us = CONF_INHERIT;
+	return true;
+}
+
+void conf_inherit_duration_format(const struct conf_type *type, const void *field, struct buf *out)
+{
+	const int64_t *us = field;
+
+	if (*us != CONF_INHERIT)
+		conf_duration_format(type, field, out);
+}

@@ -208,6 +208,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->context;
 	case CONF_SECTION_audit:
 		return &conf->audit;
+	case CONF_SECTION_guard:
+		return &conf->guard;
 	case CONF_SECTION_node:
 		return &conf->nodes[i];
 	case CONF_SECTION_database:

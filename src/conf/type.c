@@ -125,9 +125,16 @@ static const struct conf_word audit_event_words[] = {{"auth", CONF_AUDIT_AUTH, N
                                                      {"statements", CONF_AUDIT_STATEMENTS, NULL},
                                                      {0}};
 
+static const struct conf_word guard_mode_words[] = {
+	{"strict", SQL_GUARD_STRICT, NULL},
+	{"standard", SQL_GUARD_STANDARD, NULL},
+	{"off", SQL_GUARD_OFF, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct conf_word context_mode_words[] = {
 	{"plain", CONF_CONTEXT_PLAIN, NULL},
-	{"signed", 0, "is not supported yet"},
+	{"signed", CONF_CONTEXT_SIGNED, NULL},
 	{NULL, 0, NULL},
 };
 
@@ -451,6 +458,9 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
                                .max = WORKERS_MAX},
 	[CONF_TYPE_PEER_ID] = NUMBER("number from 0 to 127", int, int, 0, PEER_ID_MAX),
 	[CONF_TYPE_DURATION] = NUMBER("time", int64_t, duration, 0, 0),
+	[CONF_TYPE_INHERIT_INT] = NUMBER("number", int, inherit_int, 0, INT_MAX),
+	[CONF_TYPE_INHERIT_COUNT] = NUMBER("number, 1 or more", int, inherit_int, 1, INT_MAX),
+	[CONF_TYPE_INHERIT_DURATION] = NUMBER("time", int64_t, inherit_duration, 0, 0),
 	[CONF_TYPE_STRING] = TEXT("text", string_parse),
 	[CONF_TYPE_FILE] = TEXT("file", file_parse),
 	[CONF_TYPE_DIR] = TEXT("directory", dir_parse),
@@ -472,6 +482,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_CONSISTENCY] = ENUM(consistency_words),
 	[CONF_TYPE_TENANT_MODE] = ENUM(tenant_mode_words),
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
+	[CONF_TYPE_GUARD_MODE] = ENUM(guard_mode_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
                             .parse = bits_parse,

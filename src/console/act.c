@@ -143,7 +143,110 @@ static enum visit visit_reconnect(struct console *console, struct round *r)
 
 ACTION(RECONNECT, visit_reconnect, NULL, "RECONNECT");
 
-/* ---- KILL, KILL_CLIENT, REVOKE --------------------------------------------------------------- */
+/* ---- WAIT_CLOSE ------------------------------------------------------------------------------ */
+
+struct closing {
+	struct round *round;
+	const char *database;
+};
+
+static void count_closing(void *arg, const struct server_info *info)
+{
+	const struct closing *closing = arg;
+
+	if (closing->database == NULL || strcmp(info->pool->database, closing->database) == 0)
+		closing->round->n_hit += info->close_needed;
+}
+
+/* Servers that RECONNECT or PAUSE has told to close: until none is left. */
+static enum visit visit_wait_close(struct console *console, struct round *r)
+{
+	struct closing closing = {r, database_of(r)};
+
+	if (!check_database(console, r, "wait_close"))
+		return VISIT_STOP;
+	pools_each_server(pools_of(console), count_closing, &closing);
+	return VISIT_DONE;
+}
+
+static bool finish_wait_close(struct console *console, struct round *r)
+{
+	if (r->n_hit == 0 || !session_console_is_there(console->env.session, &r->asker))
+		return true;
+	list_push_back(&console->closers, &r->waiting);
+	if (!timer_is_armed(&console->close_timer))
+		timer_arm(console->env.timers, &console->close_timer, POLL_US);
+	return false;
+}
+
+/* They go round the workers once more. */
+void act_poll_closers(struct timer *timer)
+{
+	struct console *console = CONTAINER_OF(timer, struct console, close_timer);
+	struct list *link;
+
+	while ((link = list_pop_front(&console->closers)) != NULL) {
+		struct round *r = LIST_MEMBER(link, struct round, waiting);
+
+		r->n_hit = 0;
+		r->is_home = false;
+		round_start(r);
+	}
+}
+
+ACTION(WAIT_CLOSE, visit_wait_close, finish_wait_close, "WAIT_CLOSE");
+
+/* ---- DISABLE, ENABLE ------------------------------------------------------------------------- */
+
+static enum visit visit_disable(struct console *console, struct round *r)
+{
+	if (!check_database(console, r, "disable"))
+		return VISIT_STOP;
+	pools_disable(pools_of(console), database_of(r), true);
+	return VISIT_DONE;
+}
+
+ACTION(DISABLE, visit_disable, NULL, "DISABLE");
+
+static enum visit visit_enable(struct console *console, struct round *r)
+{
+	if (!check_database(console, r, "enable"))
+		return VISIT_STOP;
+	pools_disable(pools_of(console), database_of(r), false);
+	return VISIT_DONE;
+}
+
+ACTION(ENABLE, visit_enable, NULL, "ENABLE");
+
+/* ---- what PgBouncer's online restart is made of ---------------------------------------------- */
+
+static bool refuse_takeover(struct round *r, const char *command)
+{
+	round_fail(r, SQLSTATE_FEATURE_NOT_SUPPORTED,
+	           "%s is not supported: no process takes over another one's connections. Start "
+	           "the next PgUsher beside this one on the same port, then SHUTDOWN "
+	           "WAIT_FOR_CLIENTS here; to keep queries from the servers, PAUSE",
+	           command);
+	return true;
+}
+
+static bool finish_suspend(struct console *console, struct round *r)
+{
+	(void)console;
+	return refuse_takeover(r, "SUSPEND");
+}
+
+ACTION(SUSPEND, NULL, finish_suspend, "SUSPEND");
+
+static bool finish_fds(struct console *console, struct round *r)
+{
+	(void)console;
+	return refuse_takeover(r, "SHOW FDS");
+}
+
+ACTION(SHOW_FDS, NULL, finish_fds, "SHOW");
+
+/* ---- KILL, KILL_CLIENT, KILL_TENANT, REVOKE -------------------------------------------------- */
 
 /* Paused until RESUME, as PgBouncer does it, so that nobody comes back at once. */
 static enum visit visit_kill(struct console *console, struct round *r)
@@ -202,6 +305,30 @@ static bool finish_kill_client(struct console *console, struct round *r)
 }
 
 ACTION(KILL_CLIENT, visit_kill_client, finish_kill_client, "KILL_CLIENT");
+
+/* New clients of it may come: REVOKE its tokens as well, or let the issuer stop. */
+static enum visit visit_kill_tenant(struct console *console, struct round *r)
+{
+	struct session_env *session = console->env.session;
+	unsigned n = 0;
+	uint32_t pid;
+
+	while ((pid = round_next_pid(console, r, &n)) != 0) {
+		if (session_is_of_tenant(session, pid, r->command.arg))
+			r->n_hit += session_kill(session, pid, CLOSE_CLIENT_KILLED);
+	}
+	return round_slice_ends(r);
+}
+
+static bool finish_kill_tenant(struct console *console, struct round *r)
+{
+	(void)console;
+	if (r->n_hit == 0)
+		round_fail(r, SQLSTATE_UNDEFINED_OBJECT, "tenant has no clients");
+	return true;
+}
+
+ACTION(KILL_TENANT, visit_kill_tenant, finish_kill_tenant, "KILL_TENANT");
 
 /* From the first slice on nobody logs in with it any more. Sessions tell when it expires. */
 static enum visit visit_revoke(struct console *console, struct round *r)

@@ -175,6 +175,8 @@ struct console *console_new(const struct console_env *env)
 	console->env = *env;
 	console->older_us = console->newer_us = clock_mono_us();
 	list_init(&console->pausers);
+	list_init(&console->closers);
+	timer_init(&console->close_timer, act_poll_closers);
 	timer_init(&console->pause_timer, act_poll_pausers);
 	timer_init(&console->stats_timer, on_stats_period);
 	if (env->worker == 0)
@@ -198,6 +200,9 @@ void console_free(struct console **consolep)
 	OBJ_CHECK(console, CONSOLE_MAGIC);
 	timer_cancel(console->env.timers, &console->stats_timer);
 	timer_cancel(console->env.timers, &console->pause_timer);
+	timer_cancel(console->env.timers, &console->close_timer);
+	while (!list_is_empty(&console->closers))
+		round_finish(LIST_MEMBER(console->closers.next, struct round, waiting));
 	while (!list_is_empty(&console->pausers))
 		round_finish(LIST_MEMBER(console->pausers.next, struct round, waiting));
 	OBJ_FINI(console, CONSOLE_MAGIC);

@@ -71,6 +71,12 @@ struct pool_sum {
 	struct counters now, older;
 };
 
+/* What one worker's pool, and in the end all of them, have of a tenant. */
+struct tenant_sum {
+	char tenant[32];
+	struct tenant_info info; /* its name is not set */
+};
+
 struct round_totals {
 	size_t n_clients, n_logins, n_consoles;
 	size_t n_idle, n_active, n_dialing;
@@ -97,9 +103,12 @@ struct round {
 	size_t n_pids, next_pid;
 	struct pool_sum *sums;
 	size_t n_sums;
+	struct tenant_sum *tenants;
+	size_t n_tenants, tenants_room;
 	struct round_totals totals;
-	size_t n_hit;        /* clients killed */
-	struct list waiting; /* console.pausers */
+	uint64_t guard_hits[SQL_N_RULES];
+	size_t n_hit;        /* clients killed; servers that must be closed */
+	struct list waiting; /* console.pausers, console.closers */
 };
 
 enum visit { VISIT_DONE, VISIT_MORE, VISIT_STOP };
@@ -125,7 +134,8 @@ struct console {
 	int64_t older_us, newer_us;
 	struct timer stats_timer; /* at the first worker */
 	struct list pausers;      /* rounds of PAUSE that wait for servers to be closed */
-	struct timer pause_timer;
+	struct list closers;      /* those of WAIT_CLOSE, until they look again */
+	struct timer pause_timer, close_timer;
 };
 
 struct console_shared {
@@ -149,7 +159,7 @@ uint32_t round_next_pid(struct console *console, struct round *r, unsigned *n);
 enum visit round_slice_ends(struct round *r);
 void round_add_pools(struct console *console, struct round *r);
 
-/* show_clients.c, show_pools.c, show_stats.c, show_conf.c, act.c */
+/* show_clients.c, show_pools.c, show_stats.c, show_tenants.c, show_conf.c, act.c */
 #define CONSOLE_ACTION(name) extern const struct action action_##name;
 #define CONSOLE_COMMAND(name, verb, object, argument, access) CONSOLE_ACTION(name)
 #include "tbl/console_commands.h"
@@ -161,6 +171,7 @@ CONSOLE_ACTION(SIGNAL_PAUSE)
 CONSOLE_ACTION(SIGNAL_RESUME)
 
 void act_poll_pausers(struct timer *timer);
+void act_poll_closers(struct timer *timer);
 
 #define ACTION_ROWS(name_, columns_, visit_, finish_)                                              \
 	const struct action action_##name_ = {.columns = (columns_),                               \

@@ -35,6 +35,7 @@ static void round_free(struct round *r)
 	buf_fini(&r->rows);
 	mem_free(r->pids);
 	mem_free(r->sums);
+	mem_free(r->tenants);
 	OBJ_FINI(r, ROUND_MAGIC);
 	mem_free(r);
 }

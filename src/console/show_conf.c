@@ -62,7 +62,7 @@ static const struct column databases[] = {
 struct database {
 	const char *name, *host, *dbname, *mode, *nodes;
 	int port, pool_size, n_servers;
-	bool is_paused;
+	bool is_paused, is_disabled;
 };
 
 static void put_database(struct buf *b, const struct database *d)
@@ -81,7 +81,7 @@ static void put_database(struct buf *b, const struct database *d)
 	row_int(&r, 0);
 	row_int(&r, d->n_servers);
 	row_int(&r, d->is_paused);
-	row_int(&r, 0);
+	row_int(&r, d->is_disabled);
 	row_text(&r, d->nodes);
 	row_end(&r);
 }
@@ -96,8 +96,10 @@ static void put_conf_database(struct console *console, struct round *r,
 	                     .port = conf->nodes[0]->port,
 	                     .mode = conf_pool_mode_name(conf_pool_mode_of(session->conf, conf)),
 	                     .dbname = conf->dbname[0] != '\0' ? conf->dbname : NULL,
-	                     .pool_size = session->conf->pgusher.max_server_conn};
+	                     .pool_size = conf_pool_size(session->conf, conf)};
 
+	if (d.pool_size == 0) /* no limit of its own: the node's */
+		d.pool_size = session->conf->pgusher.max_server_conn;
 	for (size_t i = 0; i < conf->n_nodes; i++) {
 		if (i > 0)
 			buf_put(&nodes, ", ", 2);
@@ -107,6 +109,7 @@ static void put_conf_database(struct console *console, struct round *r,
 	d.nodes = (const char *)nodes.data;
 	d.n_servers = pools_shared_servers(console->env.pools, conf->name);
 	d.is_paused = pools_are_paused(session->pools, conf->name);
+	d.is_disabled = pools_are_disabled(session->pools, conf->name);
 	put_database(&r->rows, &d);
 	buf_fini(&nodes);
 }
@@ -237,14 +240,18 @@ static bool finish_help(struct console *console, struct round *r)
 	(void)console;
 	put_notice(r, "Console usage",
 	           "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
-	           "\n\tSHOW LISTS|MEM|STATE|KEYS|WORKERS|AUDIT"
+	           "\n\tSHOW LISTS|MEM|STATE|KEYS|GUARD|WORKERS|TENANTS|AUDIT"
 	           "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
 	           "\n\tRELOAD"
 	           "\n\tPAUSE [<db>]"
 	           "\n\tRESUME [<db>]"
+	           "\n\tDISABLE <db>"
+	           "\n\tENABLE <db>"
 	           "\n\tRECONNECT [<db>]"
+	           "\n\tWAIT_CLOSE [<db>]"
 	           "\n\tKILL [<db>]"
 	           "\n\tKILL_CLIENT <id>"
+	           "\n\tKILL_TENANT <id>"
 	           "\n\tREVOKE '<jti>'"
 	           "\n\tSHUTDOWN"
 	           "\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS");

@@ -1,6 +1,7 @@
 /* Opening connections: how many, where the primary is, and what to do when it fails.
  *
- * A pool dials as long as it has more waiters than dials under way and the node's limit allows.
+ * A pool dials as long as its waiters could use more servers than dials are under way, and
+ * pool_size and the node's limit allow.
  * All traffic goes to the primary: the candidates are the database's nodes with role = auto, in
  * order; one that turns out to be a standby or does not answer makes the next one the
  * candidate, for all workers. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
@@ -8,6 +9,7 @@
  * password, no such database) is told to the waiting clients at once, and to those who come until
  * the next try: unless the pool still has a server, on whichever worker, to wait for. What libpq
  * says is for the log only: it names hosts and roles, and clients are tenants. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,15 +46,88 @@ static void next_node(struct pool *pool, const struct conf_node *failed)
 	                               next % (unsigned)database->n_nodes);
 }
 
-static bool reserve(struct pools_shared *shared, const struct conf_node *node)
+static bool take_place(_Atomic int *count, int max)
 {
-	_Atomic int *count = &shared->node_servers[node - shared->nodes];
 	int now = atomic_load(count);
 
-	while (now < shared->max_server_conn) {
+	while (now < max) {
 		if (atomic_compare_exchange_weak(count, &now, now + 1))
 			return true;
 	}
+	return false;
+}
+
+enum reserved { RESERVED, RESERVED_POOL_FULL, RESERVED_NODE_FULL };
+
+/* A place for one more connection, by pool_size and by the node's limit. */
+static enum reserved reserve(struct pool *pool, const struct conf_node *node)
+{
+	struct pools *pools = pool->pools;
+	struct pools_shared *shared = pools->env.shared;
+	_Atomic int *on_node = &shared->node_servers[node - shared->nodes];
+	int size = conf_pool_size(pools->env.conf, pool->shared->database);
+
+	size = size == 0 ? INT_MAX : size;
+	if (atomic_load(&pool->shared->n_servers) >= size)
+		return RESERVED_POOL_FULL;
+	if (!take_place(on_node, shared->max_server_conn) &&
+	    !(pool_make_room(pools, node) && take_place(on_node, shared->max_server_conn)))
+		return RESERVED_NODE_FULL;
+	if (take_place(&pool->shared->n_servers, size))
+		return RESERVED;
+	atomic_fetch_sub(on_node, 1);
+	lend_slot_freed(pool, node);
+	return RESERVED_POOL_FULL;
+}
+
+void pool_stop_starving(struct pool *pool)
+{
+	struct pools_shared *shared = pool->pools->env.shared;
+
+	if (pool->starving)
+		atomic_fetch_sub(&shared->node_starving[pool->starving_on - shared->nodes], 1);
+	if (pool->is_full)
+		atomic_fetch_sub(&pool->shared->n_full, 1);
+	pool->starving = pool->is_full = false;
+}
+
+/* Shows that it wants a place. False: it did already. */
+static bool starve(struct pool *pool, enum reserved why, const struct conf_node *node)
+{
+	struct pools_shared *shared = pool->pools->env.shared;
+
+	if (why == RESERVED_POOL_FULL) {
+		if (pool->is_full)
+			return false;
+		pool->is_full = true;
+		atomic_fetch_add(&pool->shared->n_full, 1);
+		return true;
+	}
+	if (pool->starving)
+		return false;
+	pool->starving = true;
+	pool->starving_on = node;
+	atomic_fetch_add(&shared->node_starving[node - shared->nodes], 1);
+	return true;
+}
+
+/* Who closes a connection looks for those who show that they want its place: so they show it
+ * first, and look again then. False: there is none, and whoever could help has been asked. */
+static bool find_place(struct pool *pool, const struct conf_node *node)
+{
+	enum reserved got = reserve(pool, node);
+
+	if (got == RESERVED)
+		return true;
+	if (!starve(pool, got, node))
+		return false;
+	got = reserve(pool, node);
+	if (got == RESERVED)
+		return true;
+	if (got == RESERVED_POOL_FULL)
+		lend_borrow(pool);
+	else
+		lend_ask(pool);
 	return false;
 }
 
@@ -145,7 +220,7 @@ static void dial_deliver(struct mail *mail, void *owner)
 	}
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&shared->node_servers[dial->node - shared->nodes], 1);
-	lend_slot_freed(pool->pools, dial->node);
+	lend_slot_freed(pool, dial->node);
 	on_failure(pool, dial, strncmp(dial->sqlstate, "28", 2) != 0);
 	mem_free(order);
 }
@@ -164,7 +239,6 @@ static void dial_start(struct pool *pool, const struct conf_node *node)
 	order->dial.dbname = pool->shared->dbname;
 	order->dial.role = pool->shared->role;
 	pool->n_dialing++;
-	atomic_fetch_add(&pool->shared->n_servers, 1);
 	env->dialer.dial(env->dialer.dialer, &order->dial);
 }
 
@@ -179,21 +253,10 @@ void pool_want(struct pool *pool)
 		lend_borrow(pool);
 		return;
 	}
-	while (pool->n_dialing < pool->n_waiters) {
+	while (pool->n_dialing < pool->n_wanted) {
 		node = pool_node(pool);
-		if (!reserve(pools->env.shared, node) &&
-		    !(pool_make_room(pools, node) && reserve(pools->env.shared, node))) {
-			if (!pool->starving) {
-				pool->starving = true;
-				pool->starving_on = node;
-				atomic_fetch_add(
-					&pools->env.shared
-						 ->node_starving[node - pools->env.shared->nodes],
-					1);
-				lend_ask(pool);
-			}
+		if (!find_place(pool, node))
 			return;
-		}
 		dial_start(pool, node);
 	}
 }

@@ -1,9 +1,11 @@
 /* Lending servers between workers.
  *
- * A worker that has waiters shows since when (pool_shared.oldest_us). One that frees a server
- * gives it to the longest waiting worker, with a preference for its own clients, because a
- * server that changes hands costs two registrations and a wake-up; so no worker's clients
- * starve while another's are served, and no connection idles while anyone waits. A worker
+ * A worker that has waiters shows whose turn is next: how much server time that tenant has used
+ * (pool_shared.least_used), and since when its client waits (oldest_us). One that frees a server
+ * gives it to the worker whose tenant has the best claim; where claims are about equal to the
+ * longest waiting one, with a preference for its own clients, because a server that changes hands
+ * costs two registrations and a wake-up. So no worker's clients starve while another's are
+ * served, and no connection idles while anyone waits. A worker
  * that may not open another connection asks the others once (LETTER_ASK): they lend an idle
  * one of the same pool, or close an idle one of another pool of that node. One whose logins fail
  * asks for an idle one only (LETTER_BORROW).
@@ -15,8 +17,10 @@
 
 /* How much longer another worker's client must have waited before ours is passed over. */
 #define PREFER_OWN_US (5 * US_PER_MS)
+/* Tenants whose server time differs by less than this have the same claim to the next server. */
+#define EQUAL_CLAIM (5 * US_PER_MS * USED_SCALE)
 
-enum letter_kind { LETTER_ASK, LETTER_BORROW, LETTER_SERVER, LETTER_SLOT };
+enum letter_kind { LETTER_ASK, LETTER_BORROW, LETTER_SERVER, LETTER_SLOT, LETTER_TENANT };
 
 struct letter {
 	struct mail mail;
@@ -25,6 +29,7 @@ struct letter {
 	struct pool_shared *pool;     /* LETTER_ASK, LETTER_BORROW, LETTER_SERVER */
 	const struct conf_node *node; /* LETTER_ASK, LETTER_SLOT */
 	struct server *server;        /* LETTER_SERVER */
+	struct tenant_shared *tenant; /* LETTER_TENANT: a reference */
 	unsigned from;
 };
 
@@ -48,19 +53,47 @@ static void lend(struct pool *pool, struct server *server, unsigned worker)
 	                            .server = server});
 }
 
+/* The least that any worker's next tenant has used; INT64_MAX: nobody waits. */
+static int64_t least_used(const struct pool *pool)
+{
+	const struct pool_shared *shared = pool->shared;
+	int64_t least = INT64_MAX;
+
+	for (unsigned w = 0; w < pool->pools->env.shared->n_workers; w++) {
+		int64_t used;
+
+		if (atomic_load(&shared->oldest_us[w]) == 0)
+			continue;
+		used = atomic_load_explicit(&shared->least_used[w], memory_order_relaxed);
+		least = used < least ? used : least;
+	}
+	return least;
+}
+
+/* Of the workers whose next tenants have the best claim, the one whose client waits longest. */
 bool lend_to_hungrier(struct pool *pool, struct server *server)
 {
-	const struct pools_shared *shared = pool->pools->env.shared;
-	unsigned me = pool->pools->env.worker, hungriest = me;
-	int64_t oldest_us = atomic_load(&pool->shared->oldest_us[me]);
+	const struct pool_shared *shared = pool->shared;
+	unsigned n = pool->pools->env.shared->n_workers, me = pool->pools->env.worker;
+	unsigned hungriest = me;
+	int64_t oldest_us = INT64_MAX, least;
 
-	oldest_us = oldest_us != 0 ? oldest_us - PREFER_OWN_US : INT64_MAX;
-	for (unsigned w = 0; w < shared->n_workers; w++) {
-		int64_t other_us = atomic_load(&pool->shared->oldest_us[w]);
+	if (n == 1)
+		return false;
+	if (pool->n_turns > 0)
+		queue_show(pool);
+	least = least_used(pool);
+	for (unsigned w = 0; w < n && least != INT64_MAX; w++) {
+		int64_t since_us = atomic_load(&shared->oldest_us[w]);
 
-		if (w == me || other_us == 0 || other_us >= oldest_us)
+		if (since_us == 0 ||
+		    atomic_load_explicit(&shared->least_used[w], memory_order_relaxed) - least >
+		            EQUAL_CLAIM)
 			continue;
-		oldest_us = other_us;
+		since_us -= w == me ? PREFER_OWN_US : 0;
+		if (since_us > oldest_us || (since_us == oldest_us && w != me))
+			continue;
+		oldest_us = since_us;
 		hungriest = w;
 	}
 	if (hungriest == me)
@@ -98,28 +131,36 @@ void lend_ask(struct pool *pool)
 
 void lend_borrow(struct pool *pool)
 {
-	if (pool->n_waiters > 0 && atomic_load(&pool->shared->n_alive) > 0)
+	if (pool->n_wanted > 0 && atomic_load(&pool->shared->n_alive) > 0)
 		ask_all(pool, LETTER_BORROW);
 }
 
 static void want_all(struct pools *pools)
 {
 	for (unsigned i = 0; i < pools->n_pools; i++) {
-		if (pools->pools[i] != NULL && pools->pools[i]->n_waiters > 0)
+		if (pools->pools[i] != NULL && pools->pools[i]->n_wanted > 0)
 			pool_want(pools->pools[i]);
 	}
 }
 
-void lend_slot_freed(struct pools *pools, const struct conf_node *node)
+void lend_slot_freed(struct pool *pool, const struct conf_node *node)
 {
+	const struct pools *pools = pool->pools;
 	const struct pools_shared *shared = pools->env.shared;
 
-	if (pools->is_stopped || !lend_is_starving(pools, node))
+	if (pools->is_stopped ||
+	    (!lend_is_starving(pools, node) && atomic_load(&pool->shared->n_full) == 0))
 		return;
 	/* To ourselves by mail as well: the caller is in the middle of something. */
 	for (unsigned w = 0; w < shared->n_workers; w++)
 		letter_post((struct letter){
 			.kind = LETTER_SLOT, .to = shared->by_worker[w], .node = node});
+}
+
+void lend_wake_tenant(struct pools *pools, struct tenant_shared *t, unsigned worker)
+{
+	letter_post((struct letter){
+		.kind = LETTER_TENANT, .to = pools->env.shared->by_worker[worker], .tenant = t});
 }
 
 static void on_ask(struct pools *pools, const struct letter *letter)
@@ -130,7 +171,7 @@ static void on_ask(struct pools *pools, const struct letter *letter)
 	if (pools->is_stopped)
 		return;
 	/* One that has begun to say something (half a notice) cannot move. */
-	if (link != NULL && pool->n_waiters == 0 && server_is_quiet(server_of_link(link)))
+	if (link != NULL && pool->n_turns == 0 && server_is_quiet(server_of_link(link)))
 		lend(pool, server_of_link(link), letter->from);
 	else if (letter->kind == LETTER_ASK)
 		(void)pool_make_room(pools, letter->node);
@@ -162,6 +203,9 @@ static void letter_deliver(struct mail *mail, void *owner)
 		break;
 	case LETTER_SLOT:
 		want_all(letter->to);
+		break;
+	case LETTER_TENANT:
+		tenant_on_wake(letter->to, letter->tenant);
 		break;
 	}
 	mem_free(letter);

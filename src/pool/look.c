@@ -122,6 +122,41 @@ void pools_each_server(struct pools *pools,
 	}
 }
 
+struct tenant_visit {
+	void (*visit)(void *arg, const struct tenant_info *info);
+	void *arg;
+};
+
+static void visit_tenant(struct map_node *node, void *arg)
+{
+	const struct tenant_queue *q = CONTAINER_OF(node, struct tenant_queue, node);
+	const struct pool_waiter *w = LIST_FIRST(&q->waiters, struct pool_waiter, in_tenant);
+	const struct tenant_visit *v = arg;
+	struct tenant_info info = {
+		.tenant = q->name,
+		.n_clients = q->n_users,
+		.n_active = q->n_leases,
+		.n_waiters = q->n_waiters,
+		.server_us = q->server_us,
+		.oldest_us = w != NULL ? w->since_us : 0,
+		.n_rejected = atomic_load_explicit(&q->shared->n_rejected, memory_order_relaxed),
+	};
+
+	v->visit(v->arg, &info);
+}
+
+void pools_each_tenant(struct pools *pools,
+                       void (*visit)(void *arg, const struct tenant_info *info), void *arg)
+{
+	struct tenant_visit v = {visit, arg};
+
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		if (pools->pools[i] != NULL)
+			map_each(&pools->pools[i]->by_tenant, visit_tenant, &v);
+	}
+}
+
 void pools_mark_stats(struct pools *pools)
 {
 	OBJ_CHECK(pools, POOLS_MAGIC);

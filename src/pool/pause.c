@@ -1,7 +1,8 @@
-/* PAUSE, RESUME and RECONNECT: which pools may have servers. Each worker keeps its own list of
- * paused names, so that nothing on the data path asks another thread; the console tells every
- * worker. Databases are known by name, because a pool may come (with its first client) after the
- * PAUSE, and because another configuration may take the place of the one at hand. */
+/* PAUSE, RESUME and RECONNECT: which pools may have servers; DISABLE and ENABLE: which new clients.
+ * Each worker keeps its own lists of names, so that nothing on the data path asks another thread;
+ * the console tells every worker. Databases are known by name, because a pool may come (with its
+ * first client) after the PAUSE, and because another configuration may take the place of the one at
+ * hand. */
 #include <string.h>
 
 #include "pool_int.h"
@@ -11,9 +12,9 @@ struct paused_name {
 	char database[];
 };
 
-static struct paused_name *name_find(const struct pools *pools, const char *database)
+static struct paused_name *name_find(const struct list *names, const char *database)
 {
-	LIST_FOREACH(link, &pools->paused) {
+	LIST_FOREACH(link, names) {
 		struct paused_name *name = LIST_MEMBER(link, struct paused_name, link);
 
 		if (strcmp(name->database, database) == 0)
@@ -24,7 +25,19 @@ static struct paused_name *name_find(const struct pools *pools, const char *data
 
 bool pause_has(const struct pools *pools, const char *database)
 {
-	return pools->is_paused || name_find(pools, database) != NULL;
+	return pools->is_paused || name_find(&pools->paused, database) != NULL;
+}
+
+static void name_add(struct list *names, const char *database)
+{
+	size_t size = strlen(database) + 1;
+	struct paused_name *name;
+
+	if (name_find(names, database) != NULL)
+		return;
+	name = mem_zalloc(sizeof(*name) + size);
+	memcpy(name->database, database, size);
+	list_push_back(names, &name->link);
 }
 
 static void name_free(struct paused_name *name)
@@ -37,6 +50,25 @@ void pause_fini(struct pools *pools)
 {
 	while (!list_is_empty(&pools->paused))
 		name_free(LIST_MEMBER(pools->paused.next, struct paused_name, link));
+	while (!list_is_empty(&pools->disabled))
+		name_free(LIST_MEMBER(pools->disabled.next, struct paused_name, link));
+}
+
+void pools_disable(struct pools *pools, const char *database, bool is_disabled)
+{
+	struct paused_name *name = name_find(&pools->disabled, database);
+
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	if (is_disabled)
+		name_add(&pools->disabled, database);
+	else if (name != NULL)
+		name_free(name);
+}
+
+bool pools_are_disabled(const struct pools *pools, const char *database)
+{
+	OBJ_CHECK(pools, POOLS_MAGIC);
+	return name_find(&pools->disabled, database) != NULL;
 }
 
 bool pools_are_paused(const struct pools *pools, const char *database)
@@ -50,17 +82,6 @@ static bool is_meant(const struct pool *pool, const char *database)
 	return pool != NULL && (database == NULL || strcmp(pool_database(pool), database) == 0);
 }
 
-/* It asks for no connection any more, so others need not make room for it. */
-static void stop_starving(struct pool *pool)
-{
-	struct pools_shared *shared = pool->pools->env.shared;
-
-	if (!pool->starving)
-		return;
-	pool->starving = false;
-	atomic_fetch_sub(&shared->node_starving[pool->starving_on - shared->nodes], 1);
-}
-
 static void close_idle(struct pool *pool, enum close_reason reason)
 {
 	while (!list_is_empty(&pool->idle))
@@ -70,21 +91,16 @@ static void close_idle(struct pool *pool, enum close_reason reason)
 void pools_pause(struct pools *pools, const char *database)
 {
 	OBJ_CHECK(pools, POOLS_MAGIC);
-	if (database == NULL) {
+	if (database == NULL)
 		pools->is_paused = true;
-	} else if (name_find(pools, database) == NULL) {
-		size_t size = strlen(database) + 1;
-		struct paused_name *name = mem_zalloc(sizeof(*name) + size);
-
-		memcpy(name->database, database, size);
-		list_push_back(&pools->paused, &name->link);
-	}
+	else
+		name_add(&pools->paused, database);
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (!is_meant(pools->pools[i], database))
 			continue;
 		/* All of them first: a closed server makes room for those who want one. */
 		pools->pools[i]->is_paused = true;
-		stop_starving(pools->pools[i]);
+		pool_stop_starving(pools->pools[i]);
 	}
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (is_meant(pools->pools[i], database))
@@ -94,7 +110,7 @@ void pools_pause(struct pools *pools, const char *database)
 
 bool pools_resume(struct pools *pools, const char *database)
 {
-	struct paused_name *name = database != NULL ? name_find(pools, database) : NULL;
+	struct paused_name *name = database != NULL ? name_find(&pools->paused, database) : NULL;
 
 	OBJ_CHECK(pools, POOLS_MAGIC);
 	if (database == NULL ? !pools->is_paused : name == NULL)
@@ -109,7 +125,7 @@ bool pools_resume(struct pools *pools, const char *database)
 		if (!is_meant(pool, database))
 			continue;
 		pool->is_paused = pause_has(pools, pool_database(pool));
-		if (!pool->is_paused && pool->n_waiters > 0)
+		if (!pool->is_paused && pool->n_wanted > 0)
 			pool_want(pool);
 	}
 	return true;

@@ -13,6 +13,8 @@
 #include "pool_int.h"
 
 #define SWEEP_US US_PER_S
+/* What a lease is taken to last before one has. */
+#define LEASE_FIRST_US US_PER_MS
 
 /* ---- shared ------------------------------------------------------------------------------ */
 
@@ -29,6 +31,8 @@ struct pools_shared *pools_shared_new(const struct conf *conf, unsigned n_worker
 	MUST(pthread_mutex_init(&shared->lock, NULL) == 0);
 	MUST(pthread_mutex_init(&shared->counts_lock, NULL) == 0);
 	map_init(&shared->counts);
+	MUST(pthread_mutex_init(&shared->tenants_lock, NULL) == 0);
+	map_init(&shared->tenants);
 	return shared;
 }
 
@@ -46,6 +50,9 @@ void pools_shared_free(struct pools_shared **sharedp)
 	pthread_mutex_destroy(&shared->counts_lock);
 	MUST(shared->counts.count == 0);
 	map_fini(&shared->counts);
+	pthread_mutex_destroy(&shared->tenants_lock);
+	MUST(shared->tenants.count == 0);
+	map_fini(&shared->tenants);
 	mem_free(shared->node_servers);
 	mem_free(shared->node_starving);
 	mem_free(shared);
@@ -99,6 +106,7 @@ struct pools *pools_new(const struct pools_env *env)
 	OBJ_INIT(pools, POOLS_MAGIC);
 	pools->env = *env;
 	list_init(&pools->paused);
+	list_init(&pools->disabled);
 	env->shared->by_worker[env->worker] = pools;
 	timer_init(&pools->sweep, sweep);
 	timer_arm(env->timers, &pools->sweep, SWEEP_US);
@@ -113,7 +121,7 @@ static void pool_free(struct pool *pool)
 	while (!list_is_empty(&pool->busy))
 		pool_close(server_of_link(pool->busy.next), CLOSE_SHUTDOWN);
 	timer_cancel(pool->pools->env.timers, &pool->retry);
-	map_fini(&pool->by_tenant);
+	tenants_free(pool);
 	buf_fini(&pool->parameters);
 	OBJ_FINI(pool, POOL_MAGIC);
 	mem_free(pool);
@@ -154,9 +162,9 @@ struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared)
 	list_init(&pool->idle);
 	list_init(&pool->busy);
 	list_init(&pool->waiters);
-	list_init(&pool->tenants);
 	map_init(&pool->by_tenant);
 	timer_init(&pool->retry, pool_retry);
+	pool->lease_us = LEASE_FIRST_US;
 	pool->reconnect_us = INT64_MIN;
 	pool->is_paused = pause_has(pools, pool_database(pool));
 	pools->pools[shared->id] = pool;
@@ -283,19 +291,32 @@ void pool_set_idle(struct server *server)
 	server_resume(server);
 }
 
+static struct server *acquire_idle(struct pool *pool, struct tenant_queue *q)
+{
+	struct server *server = server_of_link(pool->idle.next);
+
+	if (!tenant_enter(q, server))
+		return NULL;
+	tenant_lease_begin(q, server, 0);
+	set_busy(server);
+	return server;
+}
+
 struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 {
+	struct tenant_queue *q = tenant_of(pool, w);
 	struct wire_error error;
 
 	OBJ_CHECK(pool, POOL_MAGIC);
-	if (pool->n_waiters == 0 && !list_is_empty(&pool->idle)) {
-		struct server *server = server_of_link(pool->idle.next);
+	if (!list_is_empty(&pool->idle)) {
+		/* Whoever waits while there is an idle one is blocked. */
+		struct server *server =
+			pool->n_turns == 0 && !q->is_blocked ? acquire_idle(pool, q) : NULL;
 
-		set_busy(server);
-		return server;
-	}
-	if (pool_is_hopeless(pool) && clock_mono_us() < pool->retry_at_us &&
-	    pool_is_failing(pool, &error)) {
+		if (server != NULL)
+			return server;
+	} else if (pool_is_hopeless(pool) && clock_mono_us() < pool->retry_at_us &&
+	           pool_is_failing(pool, &error)) {
 		w->on_refused(w, &error);
 		return NULL;
 	}
@@ -321,9 +342,13 @@ void pool_offer(struct server *server)
 	}
 	if (lend_to_hungrier(pool, server))
 		return;
-	w = queue_pop(pool);
+	w = pool->n_turns > 0 ? queue_grant(pool, server) : NULL;
 	if (w != NULL) {
 		set_busy(server);
+		/* A tenant at its limit may have hidden behind this one's. */
+		if (pool->n_wanted > pool->n_dialing && !pool->starving && !pool->is_full &&
+		    pool->backoff_us == 0)
+			pool_want(pool);
 		w->on_granted(w, server);
 		return;
 	}
@@ -334,18 +359,37 @@ void pool_offer(struct server *server)
 	pool_set_idle(server);
 }
 
+void pool_serve(struct pool *pool)
+{
+	while (pool->n_turns > 0 && !list_is_empty(&pool->idle)) {
+		struct server *server = server_of_link(pool->idle.next);
+		struct pool_waiter *w = queue_grant(pool, server);
+
+		if (w == NULL)
+			break;
+		set_busy(server);
+		w->on_granted(w, server);
+	}
+	if (pool->n_wanted > 0)
+		pool_want(pool);
+}
+
 /* A clean server that somebody has used: is it still wanted? */
 void pool_recycle(struct server *server)
 {
 	struct pools *pools = pool_of(server)->pools;
 	struct server_note *note = server_note(server);
+	int64_t now_us = clock_mono_us();
+	struct tenant_queue *q = tenant_lease_end(server, now_us);
 
 	/* Good for pool_set_idle too. */
-	note->used_us = clock_mono_us();
+	note->used_us = now_us;
 	if (note->used_us - note->opened_us >= pools->env.conf->pgusher.server_lifetime)
 		pool_close(server, CLOSE_SERVER_LIFETIME);
 	else
 		pool_offer(server);
+	if (q != NULL)
+		tenant_lease_ended(q);
 }
 
 void pool_release(struct server *server)
@@ -360,6 +404,7 @@ void pool_close(struct server *server, enum close_reason reason)
 	struct server_note *note = server_note(server);
 	const struct conf_node *node = note->node;
 	struct pools_shared *shared = pool->pools->env.shared;
+	struct tenant_queue *q;
 
 	if (note->cancelling) {
 		/* The cancel borrows its key: the end waits for it. */
@@ -369,13 +414,16 @@ void pool_close(struct server *server, enum close_reason reason)
 		return;
 	}
 	log_debug("server %u closed: %s", server_pid(server), close_reason_info(reason)->label);
+	q = note->tenant != NULL ? tenant_lease_end(server, clock_mono_us()) : NULL;
 	server_free(&server);
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&pool->shared->n_alive, 1);
 	atomic_fetch_sub(&shared->node_servers[node - shared->nodes], 1);
-	lend_slot_freed(pool->pools, node);
-	if (pool->n_waiters > 0)
+	lend_slot_freed(pool, node);
+	if (pool->n_wanted > 0)
 		pool_want(pool);
+	if (q != NULL)
+		tenant_lease_ended(q);
 }
 
 void pool_drop(struct server *server, enum close_reason reason)
@@ -482,10 +530,15 @@ static void sweep(struct timer *timer)
 {
 	struct pools *pools = CONTAINER_OF(timer, struct pools, sweep);
 	int64_t now_us = clock_mono_us();
+	bool is_new_conf = pools->conf_serial != pools->env.conf->serial;
 
+	pools->conf_serial = pools->env.conf->serial;
 	for (unsigned i = 0; i < pools->n_pools; i++) {
-		if (pools->pools[i] != NULL)
-			sweep_pool(pools->pools[i], now_us);
+		if (pools->pools[i] == NULL)
+			continue;
+		sweep_pool(pools->pools[i], now_us);
+		if (is_new_conf)
+			tenants_look_again(pools->pools[i]);
 	}
 	timer_arm(pools->env.timers, timer, SWEEP_US);
 }

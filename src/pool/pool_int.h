@@ -20,6 +20,9 @@
 #define POOLS_MAX 1024 /* databases times roles */
 #define WORKERS_MAX 256
 #define KNOWN_TEXTS 65536 /* a power of two */
+#define TENANT_NAME_MAX 32
+/* Server time is counted in these parts of a microsecond, so that weights divide it. */
+#define USED_SCALE 1024
 
 /* One pool as all workers see it. Never freed before the registry. */
 struct pool_shared {
@@ -30,8 +33,14 @@ struct pool_shared {
 	_Atomic unsigned node; /* index in database->nodes: where the primary was last seen */
 	_Atomic int n_servers; /* open or being opened, at all workers */
 	_Atomic int n_alive;   /* of these, open */
-	/* By worker: when its longest waiting client came (monotonic microseconds), 0: none. */
+	/* By worker: since when the first client of the tenant whose turn is next there waits
+	 * (monotonic microseconds), 0: nobody does. */
 	_Atomic int64_t oldest_us[WORKERS_MAX];
+	/* Server time used (tenant_account.used) by the tenant whose turn is next there; where the
+	 * last one that had a turn stood; the most that any tenant has. */
+	_Atomic int64_t least_used[WORKERS_MAX];
+	_Atomic int64_t floor, ceiling;
+	_Atomic int n_full; /* pools (of any worker) that want more servers than pool_size */
 	/* What the newest connection reported at login, "name\0value\0" repeated; under the
 	 * registry's lock. The version grows with each change, 0: nothing yet. */
 	struct buf parameters;
@@ -51,26 +60,66 @@ struct pools_shared {
 	unsigned n_pools;
 	pthread_mutex_t counts_lock;
 	struct map counts; /* limit.c */
+	pthread_mutex_t tenants_lock;
+	struct map tenants; /* struct tenant_shared */
 };
 
-struct tenant_queue {
+/* Server time of one pool that a tenant has used, over its weight. */
+struct tenant_account {
+	struct tenant_account *next;
+	unsigned pool; /* pool_shared.id */
+	_Atomic int64_t used;
+};
+
+/* A tenant as all workers see it, as long as one of them has a queue for it. */
+struct tenant_shared {
 	struct map_node node;
-	struct list link; /* in pool.tenants: whose turn is next */
+	int refs;                        /* under tenants_lock, as are the next two */
+	struct tenant_account *accounts; /* those that are there stay */
+	char name[TENANT_NAME_MAX];
+	_Atomic int n_held; /* servers that count for its max_server_conn */
+	_Atomic uint64_t n_rejected;
+	_Atomic int64_t blocked_us[]; /* by worker, see tenant.c */
+};
+
+/* A tenant as one worker's pool sees it, as long as it has clients here or leases. */
+struct tenant_queue {
+	struct map_node node; /* pool.by_tenant */
+	struct pool *pool;
+	struct tenant_shared *shared;
+	struct tenant_account *account;
 	struct list waiters;
-	char tenant[32];
+	unsigned n_waiters;
+	unsigned n_wanted; /* servers that they could use now */
+	unsigned n_users;  /* waiters that refer to it, whether they wait or not */
+	unsigned n_leases;
+	uint64_t server_us; /* the length of all its leases that have ended */
+	/* Its place in the order of turns. */
+	unsigned at;     /* index in pool.turns, and 1; 0: it is not there */
+	int64_t used;    /* the account when it was last looked at */
+	uint64_t turn;   /* among equals: who had one longest ago */
+	bool is_blocked; /* at its limit, with waiters */
+	struct conf_limits limits;
+	uint64_t conf_serial; /* of the configuration that limits are from */
+	char name[TENANT_NAME_MAX];
 };
 
 struct pool {
 	uint32_t magic;
 	struct pools *pools;
 	struct pool_shared *shared;
-	struct list idle;    /* servers, most recently used first */
-	struct list busy;    /* servers leased, cleaned, or waiting for their cancel to end */
-	struct list waiters; /* all of them, longest waiting first */
-	struct list tenants; /* struct tenant_queue with waiters, next turn first */
-	struct map by_tenant;
+	struct list idle;     /* servers, most recently used first */
+	struct list busy;     /* servers leased, cleaned, or waiting for their cancel to end */
+	struct list waiters;  /* all of them, longest waiting first */
+	struct map by_tenant; /* struct tenant_queue */
+	struct tenant_queue **turns; /* those whose turn may come: a heap, the next one first */
+	unsigned n_turns, turns_room;
+	uint64_t last_turn;
+	int64_t lease_us; /* how long a lease takes on average, while there are waiters */
 	unsigned n_waiters, n_dialing;
-	bool starving; /* counted in node_starving */
+	unsigned n_wanted; /* servers that the waiters could use now */
+	bool starving;     /* counted in node_starving */
+	bool is_full;      /* counted in n_full */
 	const struct conf_node *starving_on;
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
@@ -92,9 +141,12 @@ struct pools {
 	struct pool *pools[POOLS_MAX]; /* by shared id */
 	unsigned n_pools;              /* highest id + 1 */
 	struct timer sweep;
+	unsigned n_blocked;   /* struct tenant_queue */
+	uint64_t conf_serial; /* what the last sweep saw */
 	bool is_stopped;
 	bool is_paused;     /* all of them */
 	struct list paused; /* struct paused_name */
+	struct list disabled;
 };
 
 /* pool.c */
@@ -102,6 +154,8 @@ void pool_offer(struct server *server);
 void pool_recycle(struct server *server);
 void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
+/* Idle servers go to those who wait, and more are opened for the others. */
+void pool_serve(struct pool *pool);
 bool pool_make_room(struct pools *pools, const struct conf_node *node);
 /* Of a fresh connection: one that somebody has used may show what he has set. */
 void pool_learn_parameters(struct pool *pool, const struct server *server);
@@ -109,12 +163,40 @@ struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
 
 /* queue.c */
 void queue_push(struct pool *pool, struct pool_waiter *w);
-struct pool_waiter *queue_pop(struct pool *pool);
+/* Whose turn it is: the lease of the server has begun. NULL: nobody may have it. */
+struct pool_waiter *queue_grant(struct pool *pool, struct server *server);
 void queue_remove(struct pool_waiter *w);
 void queue_refuse_all(struct pool *pool, const struct wire_error *error);
+/* Out of the order of turns; into it, if somebody waits. */
+void queue_block(struct tenant_queue *q);
+void queue_unblock(struct tenant_queue *q);
+/* Its account has changed. */
+void queue_update(struct tenant_queue *q);
+void queue_show(struct pool *pool);
+
+/* tenant.c */
+void tenants_free(struct pool *pool);
+/* The waiter's, for the tenant that it has now. */
+struct tenant_queue *tenant_of(struct pool *pool, struct pool_waiter *w);
+/* May the tenant have this server? It counts then. False: it is blocked. */
+bool tenant_enter(struct tenant_queue *q, struct server *server);
+/* Another try to find it full: true, and it is blocked. */
+bool tenant_block(struct tenant_queue *q);
+void tenant_forget_block(struct tenant_queue *q);
+/* How many servers more it may have. */
+int tenant_room(struct tenant_queue *q);
+/* A letter has come. */
+void tenant_on_wake(struct pools *pools, struct tenant_shared *t);
+void tenants_look_again(struct pool *pool);
+void tenant_lease_begin(struct tenant_queue *q, struct server *server, int64_t charged_us);
+/* Not NULL: tenant_lease_ended follows, when the server has gone where it goes. */
+struct tenant_queue *tenant_lease_end(struct server *server, int64_t now_us);
+void tenant_lease_ended(struct tenant_queue *q);
 
 /* dial.c */
 void pool_want(struct pool *pool);
+/* It asks for no connection any more, so others need not make room for it. */
+void pool_stop_starving(struct pool *pool);
 /* The server refuses the login, and there is no other connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
 const struct conf_node *pool_node(const struct pool *pool);
@@ -124,7 +206,9 @@ void pool_retry(struct timer *timer);
 bool lend_to_hungrier(struct pool *pool, struct server *server);
 void lend_ask(struct pool *pool);
 void lend_borrow(struct pool *pool);
-void lend_slot_freed(struct pools *pools, const struct conf_node *node);
+/* A connection of this pool has been closed, or was not opened. */
+void lend_slot_freed(struct pool *pool, const struct conf_node *node);
+void lend_wake_tenant(struct pools *pools, struct tenant_shared *t, unsigned worker);
 bool lend_is_starving(const struct pools *pools, const struct conf_node *node);
 
 /* clean.c */
@@ -135,6 +219,14 @@ bool clean_is_at_work(const struct server *server);
 /* pause.c */
 bool pause_has(const struct pools *pools, const char *database);
 void pause_fini(struct pools *pools);
+
+static inline void atomic_raise(_Atomic int64_t *value, int64_t to)
+{
+	int64_t now = atomic_load_explicit(value, memory_order_relaxed);
+
+	while (now < to && !atomic_compare_exchange_weak(value, &now, to))
+		;
+}
 
 static inline struct pool *pool_of(struct server *server)
 {

@@ -329,11 +329,9 @@ enum step batch_parse(struct client *c, const struct message *m)
 		return malformed(c);
 	if (sql_read_own(query, strlen(query), &own))
 		return parse_own(c, m, name, text);
-	info = sql_classify(c->env->sql, query, strlen(query));
+	info = guard_classify(c, query, strlen(query));
 	if (info->refusal != NULL) {
-		struct wire_error e = session_refusal_error(info->refusal);
-
-		report_guard(c, info->refusal->rule, info->fingerprint);
+		struct wire_error e = guard_refuse(c, info->refusal, info->fingerprint);
 
 		/* A Parse that fails has closed the unnamed statement before (55.2.3). */
 		return refuse(c, &e, name[0] == '\0' ? MARK_UNNAMED : MARK_NONE);

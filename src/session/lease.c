@@ -82,8 +82,10 @@ void lease_end_wait(struct client *c, const struct wire_error *e)
 
 void lease_start_wait(struct client *c)
 {
-	if (c->env->conf->pgusher.query_wait_timeout > 0)
-		timer_arm(c->env->timers, &c->wait_timer, c->env->conf->pgusher.query_wait_timeout);
+	int64_t timeout_us = pool_wait_timeout_us(&c->waiter);
+
+	if (timeout_us > 0)
+		timer_arm(c->env->timers, &c->wait_timer, timeout_us);
 }
 
 void lease_timeout(struct timer *timer)
@@ -95,9 +97,14 @@ void lease_timeout(struct timer *timer)
 		.message = "no server connection became free in time (query_wait_timeout)",
 		.hint = "All server connections are in use: see max_server_conn."};
 
+	if (pool_is_tenant_full(&c->waiter))
+		error.hint = "Your tenant holds as many server connections as it may have "
+			     "(max_server_conn of [tenants] or its own section): use fewer "
+			     "clients, or shorter transactions.";
 	if (pool_is_paused(c->pool))
 		error.hint = "The database is paused: an operator must RESUME it.";
 	(void)pool_is_failing(c->pool, &error);
+	pool_count_rejected(c->env->pools, c->waiter.tenant);
 	lease_end_wait(c, &error);
 }
 

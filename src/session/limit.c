@@ -19,11 +19,9 @@ static void limits_of(const struct client *c, struct limit limits[LIMITS])
 	const struct conf *conf = c->env->conf;
 	const struct conf_database *database = conf_find_database(conf, c->database);
 	const char *tenant = identity_login(c)->tenant;
-	const struct conf_tenant *own = conf_find_tenant(conf, tenant);
 
-	limits[0] =
-		(struct limit){LIMIT_TENANT, tenant,
-	                       own != NULL ? own->max_client_conn : conf->tenants.max_client_conn};
+	limits[0] = (struct limit){LIMIT_TENANT, tenant,
+	                           conf_tenant_limits(conf, tenant).max_client_conn};
 	limits[1] = (struct limit){LIMIT_DATABASE, database->name, database->max_client_conn};
 	limits[2] = (struct limit){LIMIT_ROLE, c->role->name, c->role->max_client_conn};
 	/* A service role has no tenant, or any: it is the role that limits it. */
@@ -51,6 +49,8 @@ const char *client_limit_enter(struct client *c)
 		if (limit_enter(c->env->pools, limits[i].kind, limits[i].name, limits[i].max))
 			continue;
 		leave(c, limits, i);
+		if (limits[i].kind == LIMIT_TENANT)
+			pool_count_rejected(c->env->pools, limits[i].name);
 		return refusals[limits[i].kind];
 	}
 	c->is_counted = true;

@@ -178,10 +178,10 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;
 	put_set(&set, name, value);
-	info = sql_classify(c->env->sql, (const char *)set.data, set.len);
+	info = guard_classify(c, (const char *)set.data, set.len);
 	refusal = info->refusal;
 	if (refusal != NULL) {
-		report_guard(c, refusal->rule, info->fingerprint);
+		guard_note(c, refusal, info->fingerprint);
 		c->refused_as = refusal->rule;
 	}
 	makes_state = info->n_stmts != 1 || (info->stmts[0].bits & SQL_MAKES_STATE);
@@ -445,6 +445,11 @@ static enum step admit(struct client *c)
 	if (c->pool == NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS,
 		              "too many pools (databases times roles)", NULL);
+	if (pools_are_disabled(c->env->pools, pool_database(c->pool))) {
+		c->pool = NULL;
+		return refuse(c, CLOSE_CLIENT_DISABLED, SQLSTATE_CANNOT_CONNECT_NOW,
+		              "the database is disabled", "An operator must ENABLE it.");
+	}
 	pool_count_client(c->pool, 1);
 	c->counters = pool_counters(c->pool);
 	refusal = client_limit_enter(c);

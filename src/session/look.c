@@ -89,6 +89,15 @@ bool session_has_token(struct session_env *env, uint32_t pid, const char *jti, i
 	return true;
 }
 
+bool session_is_of_tenant(struct session_env *env, uint32_t pid, const char *tenant)
+{
+	const struct client *c = find(env, pid);
+
+	return c != NULL && c->pool != NULL &&
+	       (strcmp(c->ticket->tenant, tenant) == 0 ||
+	        strcmp(identity_login(c)->tenant, tenant) == 0);
+}
+
 uint32_t session_of_server(const struct server *server)
 {
 	void *owner;

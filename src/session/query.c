@@ -28,18 +28,6 @@ void script_free(struct client *c)
 
 /* ---- answers of our own --------------------------------------------------------------------- */
 
-struct wire_error session_refusal_error(const struct sql_refusal *refusal)
-{
-	return (struct wire_error){
-		.severity = "ERROR",
-		.sqlstate = refusal->sqlstate != NULL ? refusal->sqlstate
-	                                              : SQLSTATE_INSUFFICIENT_PRIVILEGE,
-		.message = refusal->message,
-		.hint = refusal->hint,
-		.position = refusal->position,
-	};
-}
-
 enum step query_refuse(struct client *c, const struct wire_error *e)
 {
 	if (c->server == NULL) {
@@ -279,10 +267,9 @@ enum step query_take(struct client *c, const struct message *m)
 	portal_forget_unnamed(c);
 	if (sql_read_own((const char *)m->body, m->body_len - 1, &own))
 		return identity_query(c, &own);
-	info = sql_classify(c->env->sql, (const char *)m->body, m->body_len - 1);
+	info = guard_classify(c, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
-		report_guard(c, info->refusal->rule, info->fingerprint);
-		e = session_refusal_error(info->refusal);
+		e = guard_refuse(c, info->refusal, info->fingerprint);
 		return query_refuse(c, &e);
 	}
 	if (answer_here(c, m, info))
@@ -308,13 +295,8 @@ enum step query_take(struct client *c, const struct message *m)
 /* It calls functions by number, past every rule about statements. */
 enum step query_function(struct client *c, const struct message *m)
 {
-	static const struct wire_error error = {
-		.severity = "ERROR",
-		.sqlstate = SQLSTATE_INSUFFICIENT_PRIVILEGE,
-		.message = "FunctionCall messages are refused (rule function_call)",
-		.hint = "Call the function with SELECT."};
+	struct wire_error e = guard_refuse(c, &sql_rule_info(SQL_RULE_FUNCTION_CALL)->refusal, 0);
 
 	(void)m;
-	report_guard(c, "function_call", 0);
-	return query_refuse(c, &error);
+	return query_refuse(c, &e);
 }

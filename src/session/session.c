@@ -3,7 +3,7 @@
  *   on_readable ─► session_run            reads into the worker's buffer
  *     session_step_ready                  one message: its header, then by its type
  *       query_take | batch_parse, _bind, _execute, _sync ...
- *         sql_classify                    what is it? (remembered by normalised text)
+ *         guard_classify                  what is it? (remembered by normalised text)
  *         lease_get ─► pool_acquire       a server, or the tenant's turn in the queue
  *         lease_before                    deferred BEGIN, tenant context
  *         server_expect, outvec_ref       the client's own bytes behind them
@@ -527,6 +527,7 @@ void session_settle(struct client *c)
 	}
 	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
+	pool_waiter_fini(&c->waiter);
 	timer_cancel(env->timers, &c->wait_timer);
 	timer_cancel(env->timers, &c->deadline_timer);
 	timer_cancel(env->timers, &c->finish_timer);

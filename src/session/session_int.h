@@ -297,10 +297,17 @@ enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_
 /* kind: of the statement at hand; BEGIN may come before SET LOCAL usher.token. */
 bool ready_is_expired(struct client *c, enum sql_kind kind);
 
+/* guard.c */
+/* sql_classify, under the rules that hold for this client's role. */
+const struct sql_info *guard_classify(struct client *c, const char *text, size_t len);
+/* Counts it, and reports it to the audit log. */
+void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint);
+/* The same; the error as the client gets it, with the refusal's strings. */
+struct wire_error guard_refuse(struct client *c, const struct sql_refusal *refusal,
+                               uint64_t fingerprint);
+
 /* query.c: the simple protocol */
 enum step query_take(struct client *c, const struct message *m);
-/* As the client gets it; the strings are the refusal's. */
-struct wire_error session_refusal_error(const struct sql_refusal *refusal);
 enum step query_refuse(struct client *c, const struct wire_error *e);
 enum step query_function(struct client *c, const struct message *m);
 void query_go_on(struct client *c);

@@ -291,12 +291,13 @@ void welcome_start(struct client *c)
 	struct server *server;
 	size_t len;
 
+	c->waiter.tenant = c->ticket->tenant;
+	pool_waiter_enter(c->pool, &c->waiter);
 	if (pool_parameters(c->pool, &len) != NULL && !needs_trial(c)) {
 		welcome(c, NULL);
 		return;
 	}
 	c->phase = PHASE_WELCOME;
-	c->waiter.tenant = c->ticket->tenant;
 	c->waiter.on_granted = on_granted;
 	c->waiter.on_refused = on_refused;
 	server = pool_acquire(c->pool, &c->waiter);

@@ -190,6 +190,36 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
 	return &cache->uncached;
 }
 
+static void cache_forget(struct sql_cache *cache)
+{
+	while (!list_is_empty(&cache->by_use))
+		cache_drop_oldest(cache);
+}
+
+void sql_cache_set_guard(struct sql_cache *cache, const struct sql_guard *guard)
+{
+	struct sql_rules *rules = cache->rules;
+
+	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
+	mem_free(rules->allow);
+	mem_free(rules->deny);
+	rules->mode = guard->mode;
+	rules->allow = guard->allow_functions != NULL && guard->allow_functions[0] != '\0'
+	                       ? mem_strdup(guard->allow_functions)
+	                       : NULL;
+	rules->deny = guard->deny_functions != NULL && guard->deny_functions[0] != '\0'
+	                      ? mem_strdup(guard->deny_functions)
+	                      : NULL;
+	cache_forget(cache);
+}
+
+void sql_cache_set_functions(struct sql_cache *cache, const struct sql_functions *functions)
+{
+	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
+	cache->rules->functions = functions != NULL ? *functions : (struct sql_functions){0};
+	cache_forget(cache);
+}
+
 void sql_cache_stats(const struct sql_cache *cache, struct sql_cache_stats *out)
 {
 	OBJ_CHECK(cache, SQL_CACHE_MAGIC);

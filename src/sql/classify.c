@@ -271,25 +271,33 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 /* Texts that are not parsed, by why. They are searched for names; but what makes something that
  * runs later under another name must be understood, not searched. */
 static const struct sql_refusal refusal_long = {
+	.id = SQL_RULE_UNPARSED,
 	.rule = "unparsed",
-	.message = "the statement is too long to be checked",
+	.sqlstate = "42501",
+	.message = "the statement is too long to be checked (rule unparsed)",
 	.hint = "Only queries and changes of rows may be longer than 128 kB; send the others one "
 		"by one.",
 };
 static const struct sql_refusal refusal_deep = {
+	.id = SQL_RULE_UNPARSED,
 	.rule = "unparsed",
-	.message = "the statement is nested too deeply to be checked",
+	.sqlstate = "42501",
+	.message = "the statement is nested too deeply to be checked (rule unparsed)",
 	.hint = "Only queries and changes of rows may be nested so deeply.",
 };
 static const struct sql_refusal refusal_nul = {
+	.id = SQL_RULE_UNPARSED,
 	.rule = "unparsed",
-	.message = "the statement has a zero byte in it",
+	.sqlstate = "42501",
+	.message = "the statement has a zero byte in it (rule unparsed)",
 	.hint = "Send it as the text that PostgreSQL would take.",
 };
 
 static const struct sql_refusal refusal_split = {
+	.id = SQL_RULE_UNPARSED,
 	.rule = "unparsed",
-	.message = "the statement has a literal with a comment between its parts",
+	.sqlstate = "42501",
+	.message = "the statement has a literal with a comment between its parts (rule unparsed)",
 	.hint = "Write the literal in one piece, or without the comment.",
 };
 

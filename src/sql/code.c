@@ -8,46 +8,6 @@
 #include "base/mem.h"
 #include "sql_int.h"
 
-const struct sql_refusal sql_refusal_settings_view = {
-	.rule = "settings_view",
-	.message = "permission denied to change settings through the view pg_settings",
-	.hint = "Use SET.",
-};
-const struct sql_refusal sql_refusal_reserved_name = {
-	.rule = "reserved_name",
-	.message = "prepared statement names that begin with \"pgu_\" are reserved",
-	.hint = "Choose another name.",
-};
-static const struct sql_refusal refusal_hidden_text = {
-	.rule = "code_text",
-	.message = "the code names, or may name, a setting that clients may not change",
-	.hint = "Code must not mention set_config, pg_settings or the tenant context, nor use "
-		"E'..\\..', "
-		"U&'..' or strings that go on in another line.",
-};
-static const struct sql_refusal refusal_nested_code = {
-	.rule = "nested_code",
-	.message = "code that makes functions, views, rules, operators, casts or other code is not "
-		   "allowed",
-	.hint = "Create each by a statement of its own.",
-};
-const struct sql_refusal sql_refusal_dynamic_sql = {
-	.rule = "dynamic_sql",
-	.message = "SQL text made at run time is not allowed here",
-	.hint = "Give the text as a constant, or run the statement itself.",
-};
-static const struct sql_refusal refusal_language = {
-	.rule = "code_language",
-	.message = "functions and DO blocks can be written in SQL and PL/pgSQL only",
-	.hint = "Create functions in other languages on a connection to PostgreSQL itself.",
-};
-
-const struct sql_refusal sql_refusal_alter_role = {
-	.rule = "alter_role",
-	.message = "roles and databases are not altered through this proxy",
-	.hint = "All tenants share them: connect to PostgreSQL itself.",
-};
-
 /* Commands whose words are too common to be refused alone. They count where they stand
  * together, or anywhere if a comment might stand between them. */
 static const struct {
@@ -98,36 +58,40 @@ static const struct sql_refusal *check_text(const struct sql_rules *rules,
 		"standard_conforming_strings", "client_encoding",
 	};
 
+	if (text_may_name_reserved(text))
+		return sql_rules_refuse(rules, SQL_RULE_RESERVED_NAME);
+	/* All that follows is for the standard mode. */
+	if (rules->mode < SQL_GUARD_STANDARD)
+		return NULL;
 	if (sql_text_may_set(text, (const char *const *)rules->names) ||
 	    text_may_have_command(text))
-		return &refusal_hidden_text;
+		return sql_rules_refuse(rules, SQL_RULE_CODE_TEXT);
 	for (size_t i = 0; i < COUNT_OF(settings); i++)
 		if (sql_text_has(text, settings[i]))
-			return &refusal_hidden_text;
-	if (text_may_name_reserved(text))
-		return &sql_refusal_reserved_name;
+			return sql_rules_refuse(rules, SQL_RULE_CODE_TEXT);
 	if (sql_text_has_word(text, "alter") &&
 	    (sql_text_has_word(text, "role") || sql_text_has_word(text, "user") ||
 	     sql_text_has_word(text, "database")))
-		return &sql_refusal_alter_role;
+		return sql_rules_refuse(rules, SQL_RULE_ALTER_ROLE);
 	/* Whatever it is for: a view on it is as good as it, and has another name. */
 	if (sql_text_has(text, "pg_settings"))
-		return &sql_refusal_settings_view;
+		return sql_rules_refuse(rules, SQL_RULE_SETTINGS_VIEW);
 	return NULL;
 }
 
 /* What it may not do, so that its names can be searched for at all. */
-static const struct sql_refusal *check_outline(const char *text, size_t len)
+static const struct sql_refusal *check_outline(const struct sql_rules *rules, const char *text,
+                                               size_t len)
 {
 	switch (sql_code_check(text, len)) {
 	case SQL_CODE_FINE:
 		break;
 	case SQL_CODE_HIDDEN:
-		return &refusal_hidden_text;
+		return sql_rules_refuse(rules, SQL_RULE_CODE_TEXT);
 	case SQL_CODE_NESTED:
-		return &refusal_nested_code;
+		return sql_rules_refuse(rules, SQL_RULE_NESTED_CODE);
 	case SQL_CODE_ROLES:
-		return &sql_refusal_alter_role;
+		return sql_rules_refuse(rules, SQL_RULE_ALTER_ROLE);
 	}
 	return NULL;
 }
@@ -141,9 +105,13 @@ static const struct sql_refusal *check_code(const struct sql_rules *rules, const
 
 	/* The word anywhere, for what the lexer takes for a string may be run as code later. */
 	if (refusal == NULL && (sql_text_has_word(text, "execute") || sql_text_runs_sql(text)))
-		refusal = &sql_refusal_dynamic_sql;
+		refusal = sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 	if (refusal == NULL)
-		refusal = check_outline(code, len);
+		refusal = check_outline(rules, code, len);
+	if (refusal == NULL)
+		refusal = sql_guard_code_names(rules, text);
+	if (refusal == NULL)
+		refusal = sql_guard_code_commands(rules, code, len);
 	sql_text_free(&text);
 	return refusal;
 }
@@ -172,11 +140,11 @@ const struct sql_refusal *sql_rules_check_do(const struct sql_rules *rules, cons
 		if (!sql_json_string(
 			    sql_json_get(sql_json_get(sql_json_get(elem, "arg"), "String"), "sval"),
 			    &s))
-			refusal = &sql_refusal_dynamic_sql;
+			refusal = sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 		else if (sql_json_is(sql_json_get(elem, "defname"), "as"))
 			refusal = check_string(rules, &s);
 		else if (!(s.len == 7 && memcmp(s.p, "plpgsql", 7) == 0))
-			refusal = &refusal_language;
+			refusal = sql_rules_refuse(rules, SQL_RULE_CODE_LANGUAGE);
 	}
 	return refusal;
 }
@@ -204,7 +172,7 @@ const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules
 
 		if (sql_json_is(sql_json_get(elem, "defname"), "language") &&
 		    !is_known_language(elem))
-			refusal = &refusal_language;
+			refusal = sql_rules_refuse(rules, SQL_RULE_CODE_LANGUAGE);
 		if (!sql_json_is(sql_json_get(elem, "defname"), "as"))
 			continue;
 		for (; item != NULL && refusal == NULL; item = sql_json_next(item))
@@ -227,7 +195,9 @@ const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules
 			return NULL;
 	}
 	if (arg == NULL)
-		return sql_json_get(call, "args") == NULL ? NULL : &sql_refusal_dynamic_sql;
+		return sql_json_get(call, "args") == NULL
+		               ? NULL
+		               : sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 	for (; arg != NULL && refusal == NULL; arg = sql_json_next(arg)) {
 		const char *constant = sql_json_get(arg, "A_Const");
 		struct buf text = {0};
@@ -235,7 +205,7 @@ const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules
 		if (sql_read_constant(arg, &text)) {
 			refusal = check_code(rules, (const char *)text.data, text.len - 1);
 		} else if (constant == NULL) {
-			refusal = &sql_refusal_dynamic_sql;
+			refusal = sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 		}
 		buf_fini(&text);
 	}
@@ -249,7 +219,7 @@ const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules
 	const struct sql_refusal *refusal = check_text(rules, t);
 
 	if (refusal == NULL && sql_text_runs_sql(t))
-		refusal = &sql_refusal_dynamic_sql;
+		refusal = sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 	sql_text_free(&t);
-	return refusal;
+	return refusal != NULL ? refusal : sql_guard_unparsed(rules, text, len);
 }

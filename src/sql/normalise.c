@@ -360,3 +360,18 @@ void sql_key_render(const struct sql_key *key, struct buf *out)
 	buf_put_u8(out, 0);
 	out->len--;
 }
+
+void sql_normal_text(const char *text, size_t len, struct buf *out)
+{
+	struct buf scratch = {0};
+	struct sql_key key;
+
+	sql_normalise(&scratch, text, len, &key);
+	for (size_t i = 0; i < key.len; i++) {
+		uint8_t c = (uint8_t)key.bytes[i];
+
+		buf_put_u8(out, !key.is_exact && c > 0 && c <= HOLD_LAST ? '?' : c);
+	}
+	buf_put_u8(out, 0);
+	buf_fini(&scratch);
+}

@@ -10,53 +10,6 @@
 #include "base/mem.h"
 #include "sql_int.h"
 
-static const struct sql_refusal refusal_tenant_setting = {
-	.rule = "tenant_setting",
-	.message = "permission denied to set parameter of the tenant context",
-	.hint = "The tenant comes from the token; SET usher.token changes it.",
-};
-static const struct sql_refusal refusal_own_setting = {
-	.rule = "usher_token",
-	.message = "usher.token must be set by a plain SET statement of its own",
-	.hint = "SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the "
-		"string.",
-};
-static const struct sql_refusal refusal_unknown_own = {
-	.rule = "usher_setting",
-	.message = "unrecognized configuration parameter of PgUsher",
-	.hint = "In this version there is usher.token only.",
-	.sqlstate = "42704",
-};
-const struct sql_refusal sql_refusal_set_config_name = {
-	.rule = "set_config_unreadable",
-	.message = "set_config needs a constant setting name",
-	.hint = "Write the name as a plain string, as the first of three unnamed arguments.",
-};
-static const struct sql_refusal refusal_role = {
-	.rule = "role_change",
-	.message = "permission denied to change the role behind this proxy",
-	.hint = "All clients share one database role; RESET ROLE is allowed.",
-};
-static const struct sql_refusal refusal_row_security = {
-	.rule = "row_security",
-	.message = "permission denied to set parameter \"row_security\"",
-	.hint = "Row-level security keeps tenants apart and stays on.",
-};
-static const struct sql_refusal refusal_replication_role = {
-	.rule = "session_replication_role",
-	.message = "permission denied to set parameter \"session_replication_role\"",
-	.hint = "It would switch triggers off.",
-};
-static const struct sql_refusal refusal_string_syntax = {
-	.rule = "string_syntax",
-	.message = "standard_conforming_strings must stay on behind this proxy",
-	.hint = "Write E'...' where backslash escapes are needed.",
-};
-static const struct sql_refusal refusal_client_encoding = {
-	.rule = "client_encoding",
-	.message = "this client_encoding is not allowed behind this proxy",
-	.hint = "Use UTF8, or another encoding whose multibyte characters hold no ASCII bytes.",
-};
 #define OWN_SETTING "usher.token"
 
 struct sql_rules *sql_rules_new(const char *const *protected_settings)
@@ -66,6 +19,7 @@ struct sql_rules *sql_rules_new(const char *const *protected_settings)
 
 	while (protected_settings[n] != NULL)
 		n++;
+	rules->mode = SQL_GUARD_STANDARD;
 	rules->names = mem_zalloc((n + 2) * sizeof(rules->names[0]));
 	for (size_t i = 0; i <= n; i++) {
 		rules->names[i] = mem_strdup(i < n ? protected_settings[i] : OWN_SETTING);
@@ -81,6 +35,8 @@ void sql_rules_free(struct sql_rules **rules)
 	for (char **name = (*rules)->names; *name != NULL; name++)
 		mem_free(*name);
 	mem_free((*rules)->names);
+	mem_free((*rules)->allow);
+	mem_free((*rules)->deny);
 	MEM_FREE(rules);
 }
 
@@ -120,21 +76,29 @@ static bool is_client_setting(const struct sql_rules *rules, const char *name)
 /* Settings whose every value but the default is refused. */
 static const struct {
 	const char *name;
-	const struct sql_refusal *refusal;
+	enum sql_rule rule;
 } fixed_settings[] = {
-	{"role", &refusal_role},
-	{"session_authorization", &refusal_role},
-	{"is_superuser", &refusal_role},
-	{"row_security", &refusal_row_security},
-	{"session_replication_role", &refusal_replication_role},
+	{"role", SQL_RULE_ROLE_CHANGE},
+	{"session_authorization", SQL_RULE_ROLE_CHANGE},
+	{"is_superuser", SQL_RULE_ROLE_CHANGE},
+	{"row_security", SQL_RULE_ROW_SECURITY},
+	{"session_replication_role", SQL_RULE_REPLICATION_ROLE},
+	{"seed", SQL_RULE_RANDOM_SEED},
 };
+
+static bool setting_name_is_own(const char *name)
+{
+	return strcasecmp(name, OWN_SETTING) == 0;
+}
 
 bool sql_rules_protect(const struct sql_rules *rules, const char *name)
 {
 	for (size_t i = 0; i < COUNT_OF(fixed_settings); i++)
 		if (strcasecmp(fixed_settings[i].name, name) == 0)
-			return true;
-	return !is_client_setting(rules, name);
+			return sql_rules_refuse(rules, fixed_settings[i].rule) != NULL;
+	return !is_client_setting(rules, name) &&
+	       (setting_name_is_own(name) ||
+	        sql_rules_refuse(rules, SQL_RULE_TENANT_SETTING) != NULL);
 }
 
 /* As PostgreSQL reads a boolean: any beginning of the word that is not ambiguous. */
@@ -195,21 +159,21 @@ static const struct sql_refusal *check_setting(const struct sql_rules *rules,
 	const char *value = (const char *)s->value.data;
 
 	if (setting_is(s, OWN_SETTING))
-		return &refusal_own_setting;
+		return sql_rules_refuse(rules, SQL_RULE_USHER_TOKEN);
 	if (strncasecmp((const char *)s->name.data, "usher.", 6) == 0)
-		return &refusal_unknown_own;
+		return sql_rules_refuse(rules, SQL_RULE_USHER_SETTING);
 	if (!is_client_setting(rules, (const char *)s->name.data))
-		return &refusal_tenant_setting;
+		return sql_rules_refuse(rules, SQL_RULE_TENANT_SETTING);
 	if (s->kind == VALUE_DEFAULT)
 		return NULL;
 	for (size_t i = 0; i < COUNT_OF(fixed_settings); i++)
 		if (setting_is(s, fixed_settings[i].name))
-			return fixed_settings[i].refusal;
+			return sql_rules_refuse(rules, fixed_settings[i].rule);
 	if (setting_is(s, "standard_conforming_strings") &&
 	    (s->kind != VALUE_TEXT || !text_is_on(value)))
-		return &refusal_string_syntax;
+		return sql_rules_refuse(rules, SQL_RULE_STRING_SYNTAX);
 	if (setting_is(s, "client_encoding") && (s->kind != VALUE_TEXT || !encoding_is_safe(value)))
-		return &refusal_client_encoding;
+		return sql_rules_refuse(rules, SQL_RULE_CLIENT_ENCODING);
 	return NULL;
 }
 
@@ -265,11 +229,13 @@ static bool read_set_config(const char *call, struct setting *s)
 const struct sql_refusal *sql_rules_check_set_config(const struct sql_rules *rules,
                                                      const char *call)
 {
-	const struct sql_refusal *refusal = &sql_refusal_set_config_name;
+	const struct sql_refusal *refusal;
 	struct setting s;
 
 	if (read_set_config(call, &s))
 		refusal = check_setting(rules, &s);
+	else
+		refusal = sql_rules_refuse(rules, SQL_RULE_SET_CONFIG_UNREADABLE);
 	setting_fini(&s);
 	return refusal;
 }

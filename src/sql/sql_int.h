@@ -9,6 +9,7 @@
  * json.c       reads the tree that libpg_query returns
  * classify.c   parsed text -> struct sql_info (kinds, bits)
  * walk.c       facts hidden deep in a statement: functions, temp tables, texts of code
+ * guard.c      the table of rules, modes, lists of guarded functions and views
  * rules.c      the guard rules about settings: which, in which spelling, are refused
  * code.c       the guard rules about code that comes as text
  * text.c       the search for a name in a text that we do not parse
@@ -191,6 +192,9 @@ const char *sql_call_args(const char *call);
 /* The settings that no client may change. */
 struct sql_rules {
 	char **names; /* NULL-terminated; lower case, for the search in texts */
+	enum sql_guard_mode mode;
+	char *allow, *deny; /* NULL: none */
+	struct sql_functions functions;
 };
 
 struct sql_rules *sql_rules_new(const char *const *protected_settings);
@@ -201,7 +205,6 @@ const struct sql_refusal *sql_rules_check_set(const struct sql_rules *rules, con
 /* call is a FuncCall of set_config. */
 const struct sql_refusal *sql_rules_check_set_config(const struct sql_rules *rules,
                                                      const char *call);
-extern const struct sql_refusal sql_refusal_set_config_name;
 /* True where the set_config call ends with the transaction for certain. */
 bool sql_set_config_is_local(const char *call);
 /* sql_setting_alters of the setting that the VariableSetStmt, or the call, names. */
@@ -212,9 +215,34 @@ bool sql_set_config_alters(const char *call);
 bool sql_set_may_name_temp(const char *set);
 bool sql_set_config_may_name_temp(const char *call);
 
+/* ---- guard.c */
+
+/* The rule's refusal, NULL where it does not hold in this mode. */
+const struct sql_refusal *sql_rules_refuse(const struct sql_rules *rules, enum sql_rule id);
+
+struct sql_function_name {
+	const char *name, *schema; /* schema: NULL where there is none */
+	size_t len, schema_len;
+};
+/* NULL: allowed, as far as names tell. */
+const struct sql_refusal *sql_guard_function(const struct sql_rules *rules,
+                                             const struct sql_function_name *f);
+const struct sql_refusal *sql_guard_relation(const struct sql_rules *rules, const char *name,
+                                             size_t len);
+/* Of a call, what the function catalogue says: bits, and perhaps a refusal. */
+uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_function_name *f,
+                         const struct sql_refusal **refusal);
+/* A body of code: names, commands. */
+const struct sql_refusal *sql_guard_code_names(const struct sql_rules *rules,
+                                               const struct sql_text *text);
+const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules, const char *text,
+                                                  size_t len);
+/* A text of statements that the parser does not read. */
+const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, const char *text,
+                                             size_t len);
+
 /* ---- code.c */
 
-extern const struct sql_refusal sql_refusal_dynamic_sql;
 /* call is a FuncCall of a function that runs an argument as SQL; second: its second one. */
 const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules, const char *call,
                                                    bool second);
@@ -226,11 +254,6 @@ const struct sql_refusal *sql_rules_check_function(const struct sql_rules *rules
 /* The text of a statement that the parser does not know. */
 const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules, const char *text,
                                                    size_t len);
-extern const struct sql_refusal sql_refusal_settings_view;
-extern const struct sql_refusal sql_refusal_alter_role;
-/* Prepared statements named pgu_... are PgUsher's own on servers: executing its context
- * statement would set the context. */
-extern const struct sql_refusal sql_refusal_reserved_name;
 
 /* ---- walk.c */
 

@@ -11,22 +11,28 @@
 
 /* DECLARE ... WITH HOLD in DeclareCursorStmt.options (CURSOR_OPT_HOLD). */
 #define CURSOR_OPTION_HOLD 0x20
+/* LockStmt.mode (lockdefs.h). */
+#define LOCK_ROW_EXCLUSIVE 3
+#define LOCK_ACCESS_EXCLUSIVE 8
 
 /* Handlers that look at a whole node may read this many trees' worth in all. */
 #define BUDGET_TREES 2
 #define BUDGET_LEAST_BYTES (64u << 10)
 
-static const struct sql_refusal refusal_complex = {
-	.rule = "too_complex",
-	.message = "statement is too complex to be checked",
-	.hint = "Nest fewer calls of functions that change settings or run SQL.",
-	.sqlstate = "54001",
-};
-
 static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 {
 	if (walk->refusal == NULL)
 		walk->refusal = refusal;
+}
+
+static void refuse_rule(struct sql_walk *walk, enum sql_rule rule)
+{
+	refuse(walk, sql_rules_refuse(walk->rules, rule));
+}
+
+static bool is_too_complex(const struct sql_walk *walk)
+{
+	return walk->refusal != NULL && walk->refusal->id == SQL_RULE_TOO_COMPLEX;
 }
 
 /* A node inside a node inside a node... whose handlers all read it to its end would cost the
@@ -37,7 +43,7 @@ static bool may_read(struct sql_walk *walk, const char *node)
 
 	if (len > walk->budget_bytes) {
 		walk->budget_bytes = 0;
-		walk->refusal = &refusal_complex;
+		walk->refusal = sql_rules_refuse(walk->rules, SQL_RULE_TOO_COMPLEX);
 		return false;
 	}
 	walk->budget_bytes -= len;
@@ -66,21 +72,41 @@ static void on_set_config(struct sql_walk *walk, const char *call)
 		walk->bits |= SQL_MAKES_STATE;
 }
 
+/* schema: NULL where the call names none. */
+static void check_function(struct sql_walk *walk, const char *schema,
+                           const struct sql_json_string *name)
+{
+	struct sql_function_name f = {.name = name->p, .len = name->len};
+	const struct sql_refusal *refusal = NULL;
+	struct sql_json_string s;
+
+	if (sql_json_string(schema, &s)) {
+		f.schema = s.p;
+		f.schema_len = s.len;
+	}
+	refuse(walk, sql_guard_function(walk->rules, &f));
+	walk->bits |= sql_guard_known(walk->rules, &f, &refusal);
+	refuse(walk, refusal);
+}
+
 static void on_func_call(struct sql_walk *walk, const char *call)
 {
-	const char *names = sql_json_get(call, "funcname"), *last = NULL;
+	const char *names = sql_json_get(call, "funcname"), *last = NULL, *schema = NULL;
 	struct sql_json_string s;
 	unsigned bits;
 
-	for (const char *name = sql_json_first(names); name != NULL; name = sql_json_next(name))
+	for (const char *name = sql_json_first(names); name != NULL; name = sql_json_next(name)) {
+		schema = last;
 		last = sql_json_get(sql_json_get(name, "String"), "sval");
+	}
 	if (!sql_json_string(last, &s))
 		return;
+	check_function(walk, schema, &s);
 	/* The schema is no part of it: whatever is called set_config is treated as such. */
 	bits = sql_function_bits(s.p, s.len);
+	walk->judged_name_end = sql_json_end(names);
 	if (bits == 0 || !may_read(walk, call))
 		return;
-	walk->judged_name_end = sql_json_end(names);
 	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
 		on_set_config(walk, call);
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
@@ -103,13 +129,15 @@ static void on_string(struct sql_walk *walk, const char *string)
 		walk->bits |= SQL_MAKES_STATE;
 	if (string < walk->judged_name_end || !sql_json_string(value, &s))
 		return;
+	refuse(walk, sql_guard_function(walk->rules,
+	                                &(struct sql_function_name){.name = s.p, .len = s.len}));
 	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
 	 * CREATE OPERATOR, AGGREGATE, CAST, TRIGGER, TYPE make calls of it that do not name it. */
 	bits = sql_function_bits(s.p, s.len);
 	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
-		refuse(walk, &sql_refusal_set_config_name);
+		refuse_rule(walk, SQL_RULE_SET_CONFIG_UNREADABLE);
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
-		refuse(walk, &sql_refusal_dynamic_sql);
+		refuse_rule(walk, SQL_RULE_DYNAMIC_SQL);
 	if ((bits & SQL_FUNC_OPAQUE) != 0)
 		walk->bits |= SQL_OPAQUE;
 	if ((bits & SQL_FUNC_STATE) != 0)
@@ -156,7 +184,7 @@ static void on_update(struct sql_walk *walk, const char *update)
 	const char *relation = sql_json_get(update, "relation");
 
 	if (sql_json_is(sql_json_get(relation, "relname"), "pg_settings"))
-		refuse(walk, &sql_refusal_settings_view);
+		refuse_rule(walk, SQL_RULE_SETTINGS_VIEW);
 }
 
 /* So does an UPDATE of a view on it. */
@@ -166,11 +194,27 @@ static void on_view(struct sql_walk *walk, const char *view)
 		walk->view_end = sql_json_end(view);
 }
 
+static void on_create_view(struct sql_walk *walk, const char *view)
+{
+	const char *name = sql_json_get(view, "view");
+
+	on_view(walk, view);
+	if (!sql_json_is(sql_json_get(name, "relpersistence"), "t") &&
+	    !is_temp_schema(sql_json_get(name, "schemaname")))
+		refuse_rule(walk, SQL_RULE_SHARED_CODE);
+}
+
+static void on_create_rule(struct sql_walk *walk, const char *rule)
+{
+	on_view(walk, rule);
+	refuse_rule(walk, SQL_RULE_SHARED_CODE);
+}
+
 static void on_range_var(struct sql_walk *walk, const char *range_var)
 {
 	if (range_var < walk->view_end &&
 	    sql_json_is(sql_json_get(range_var, "relname"), "pg_settings"))
-		refuse(walk, &sql_refusal_settings_view);
+		refuse_rule(walk, SQL_RULE_SETTINGS_VIEW);
 }
 
 static void on_declare(struct sql_walk *walk, const char *declare)
@@ -192,8 +236,18 @@ static void on_call(struct sql_walk *walk, const char *call)
 	walk->bits |= SQL_OPAQUE | SQL_ENDS_INSIDE;
 }
 
+static bool is_in_temp(const char *names)
+{
+	const char *first = sql_json_first(names);
+
+	return first != NULL && sql_json_next(first) != NULL &&
+	       sql_json_is(sql_json_get(sql_json_get(first, "String"), "sval"), "pg_temp");
+}
+
 static void on_create_function(struct sql_walk *walk, const char *create)
 {
+	if (!is_in_temp(sql_json_get(create, "funcname")))
+		refuse_rule(walk, SQL_RULE_SHARED_CODE);
 	if (may_read(walk, create))
 		refuse(walk, sql_rules_check_function(walk->rules, create));
 }
@@ -205,7 +259,7 @@ static void check_statement_name(struct sql_walk *walk, const char *node)
 
 	if (sql_json_string(sql_json_get(node, "name"), &name) &&
 	    (name.has_escapes || (name.len >= 4 && memcmp(name.p, "pgu_", 4) == 0)))
-		refuse(walk, &sql_refusal_reserved_name);
+		refuse_rule(walk, SQL_RULE_RESERVED_NAME);
 }
 
 static void on_prepare(struct sql_walk *walk, const char *prepare)
@@ -231,7 +285,7 @@ static void on_deallocate(struct sql_walk *walk, const char *deallocate)
 static void on_alter_role(struct sql_walk *walk, const char *value)
 {
 	(void)value;
-	refuse(walk, &sql_refusal_alter_role);
+	refuse_rule(walk, SQL_RULE_ALTER_ROLE);
 }
 
 static void on_state(struct sql_walk *walk, const char *value)
@@ -240,21 +294,126 @@ static void on_state(struct sql_walk *walk, const char *value)
 	walk->bits |= SQL_MAKES_STATE;
 }
 
+static void on_shared_code(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	refuse_rule(walk, SQL_RULE_SHARED_CODE);
+}
+
+static void on_load(struct sql_walk *walk, const char *value)
+{
+	on_state(walk, value);
+	refuse_rule(walk, SQL_RULE_SHARED_CODE);
+}
+
+static void on_privileges(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	refuse_rule(walk, SQL_RULE_PRIVILEGES);
+}
+
+/* ALTER TABLE ... row security, triggers, rules, owner. */
+static void on_subtype(struct sql_walk *walk, const char *value)
+{
+	static const char *const parts[] = {"RowSecurity", "Trig", "Rule", "ChangeOwner"};
+	struct sql_json_string s;
+
+	if (!sql_json_string(value, &s))
+		return;
+	for (size_t i = 0; i < COUNT_OF(parts); i++)
+		if (memmem(s.p, s.len, parts[i], strlen(parts[i])) != NULL)
+			refuse_rule(walk, SQL_RULE_PRIVILEGES);
+}
+
+static void on_listen(struct sql_walk *walk, const char *value)
+{
+	on_state(walk, value);
+	refuse_rule(walk, SQL_RULE_NOTIFY);
+}
+
+static void on_notify(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	refuse_rule(walk, SQL_RULE_NOTIFY);
+}
+
+static void on_transaction(struct sql_walk *walk, const char *transaction)
+{
+	static const char *const kinds[] = {"TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED",
+	                                    "TRANS_STMT_ROLLBACK_PREPARED"};
+	const char *kind = sql_json_get(transaction, "kind");
+
+	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+		if (sql_json_is(kind, kinds[i]))
+			refuse_rule(walk, SQL_RULE_TWO_PHASE);
+}
+
+static void on_copy(struct sql_walk *walk, const char *copy)
+{
+	if (sql_json_is_true(sql_json_get(copy, "is_program")) ||
+	    sql_json_get(copy, "filename") != NULL)
+		refuse_rule(walk, SQL_RULE_SERVER_FILE);
+}
+
+static void on_foreign(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	refuse_rule(walk, SQL_RULE_SERVER_FILE);
+}
+
+/* Up to ROW EXCLUSIVE, locks let others read and write rows. */
+static void on_lock(struct sql_walk *walk, const char *lock)
+{
+	if (sql_json_int(sql_json_get(lock, "mode"), LOCK_ACCESS_EXCLUSIVE) > LOCK_ROW_EXCLUSIVE)
+		refuse_rule(walk, SQL_RULE_LOCK_TABLE);
+}
+
+static void on_object_type(struct sql_walk *walk, const char *value)
+{
+	if (sql_json_is(value, "OBJECT_LARGEOBJECT"))
+		refuse_rule(walk, SQL_RULE_LARGE_OBJECT);
+	if (sql_json_is(value, "OBJECT_POLICY") || sql_json_is(value, "OBJECT_TRIGGER") ||
+	    sql_json_is(value, "OBJECT_RULE"))
+		refuse_rule(walk, SQL_RULE_PRIVILEGES);
+}
+
+static void on_relation_name(struct sql_walk *walk, const char *value)
+{
+	struct sql_json_string s;
+
+	if (sql_json_string(value, &s))
+		refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
+}
+
 /* A key and its length. */
 #define KEY(lit) lit, sizeof(lit) - 1
 
-static const struct {
+struct key {
 	const char *name;
 	size_t len;
 	void (*fn)(struct sql_walk *walk, const char *value);
-} keys[] = {
+};
+
+static const struct key keys[] = {
 	{KEY("FuncCall"), on_func_call},
+	{KEY("funccall"), on_func_call}, /* of CALL */
 	{KEY("String"), on_string},
 	{KEY("relpersistence"), on_persistence},
 	{KEY("schemaname"), on_schema_name},
 	{KEY("RangeVar"), on_range_var},
-	{KEY("VariableSetStmt"), on_set},
 	{KEY("setstmt"), on_set}, /* of ALTER ROLE, ALTER DATABASE, ALTER SYSTEM */
+	{KEY("into"), on_into},
+	{KEY("intoClause"), on_into},
+	{KEY("relname"), on_relation_name},
+	{KEY("objtype"), on_object_type},
+	{KEY("objectType"), on_object_type},
+	{KEY("removeType"), on_object_type},
+	{KEY("subtype"), on_subtype},
+};
+
+/* Looked for only where a key ends like that: most do not. */
+static const struct key statement_keys[] = {
+	{KEY("VariableSetStmt"), on_set},
 	{KEY("AlterRoleStmt"), on_alter_role},
 	{KEY("AlterRoleSetStmt"), on_alter_role},
 	{KEY("AlterDatabaseSetStmt"), on_alter_role},
@@ -265,11 +424,9 @@ static const struct {
 	{KEY("DropRoleStmt"), on_alter_role},
 	{KEY("UpdateStmt"), on_update},
 	{KEY("MergeStmt"), on_update},
-	{KEY("ViewStmt"), on_view},
-	{KEY("RuleStmt"), on_view},
+	{KEY("ViewStmt"), on_create_view},
+	{KEY("RuleStmt"), on_create_rule},
 	{KEY("CreateStmt"), on_create_table},
-	{KEY("into"), on_into},
-	{KEY("intoClause"), on_into},
 	{KEY("DeclareCursorStmt"), on_declare},
 	{KEY("DoStmt"), on_do},
 	{KEY("CallStmt"), on_call},
@@ -277,9 +434,60 @@ static const struct {
 	{KEY("ExecuteStmt"), on_execute},
 	{KEY("DeallocateStmt"), on_deallocate},
 	{KEY("PrepareStmt"), on_prepare},
-	{KEY("ListenStmt"), on_state},
-	{KEY("LoadStmt"), on_state},
+	{KEY("ListenStmt"), on_listen},
+	{KEY("LoadStmt"), on_load},
+	{KEY("NotifyStmt"), on_notify},
+	{KEY("TransactionStmt"), on_transaction},
+	{KEY("CopyStmt"), on_copy},
+	{KEY("LockStmt"), on_lock},
+	{KEY("GrantStmt"), on_privileges},
+	{KEY("AlterDefaultPrivilegesStmt"), on_privileges},
+	{KEY("AlterOwnerStmt"), on_privileges},
+	{KEY("CreatePolicyStmt"), on_privileges},
+	{KEY("AlterPolicyStmt"), on_privileges},
+	{KEY("CreateFdwStmt"), on_foreign},
+	{KEY("AlterFdwStmt"), on_foreign},
+	{KEY("CreateForeignServerStmt"), on_foreign},
+	{KEY("AlterForeignServerStmt"), on_foreign},
+	{KEY("CreateForeignTableStmt"), on_foreign},
+	{KEY("CreateUserMappingStmt"), on_foreign},
+	{KEY("AlterUserMappingStmt"), on_foreign},
+	{KEY("ImportForeignSchemaStmt"), on_foreign},
+	{KEY("CreateTableSpaceStmt"), on_foreign},
+	{KEY("CreateSubscriptionStmt"), on_foreign},
+	{KEY("AlterSubscriptionStmt"), on_foreign},
+	{KEY("CreateTrigStmt"), on_shared_code},
+	{KEY("CreateEventTrigStmt"), on_shared_code},
+	{KEY("AlterEventTrigStmt"), on_shared_code},
+	{KEY("DefineStmt"), on_shared_code},
+	{KEY("CreateOpClassStmt"), on_shared_code},
+	{KEY("CreateOpFamilyStmt"), on_shared_code},
+	{KEY("AlterOpFamilyStmt"), on_shared_code},
+	{KEY("CreateCastStmt"), on_shared_code},
+	{KEY("CreateConversionStmt"), on_shared_code},
+	{KEY("CreateTransformStmt"), on_shared_code},
+	{KEY("CreatePLangStmt"), on_shared_code},
+	{KEY("CreateExtensionStmt"), on_shared_code},
+	{KEY("AlterExtensionStmt"), on_shared_code},
+	{KEY("AlterExtensionContentsStmt"), on_shared_code},
+	{KEY("CreateAmStmt"), on_shared_code},
+	{KEY("CreatePublicationStmt"), on_shared_code},
+	{KEY("AlterPublicationStmt"), on_shared_code},
+	{KEY("AlterFunctionStmt"), on_shared_code},
+	{KEY("AlterOperatorStmt"), on_shared_code},
+	{KEY("AlterTypeStmt"), on_shared_code},
+	{KEY("SecLabelStmt"), on_shared_code},
 };
+
+static void visit_key(struct sql_walk *walk, const struct key *table, size_t n,
+                      const struct sql_json_string *key, const char *value)
+{
+	for (size_t i = 0; i < n; i++)
+		if (table[i].len == key->len && memcmp(table[i].name, key->p, key->len) == 0) {
+			table[i].fn(walk, value);
+			return;
+		}
+}
 
 void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 {
@@ -288,11 +496,9 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 
 	walk->judged_name_end = walk->dropped_temp_end = walk->view_end = stmt;
 	walk->budget_bytes = (size_t)(end - stmt) * BUDGET_TREES + BUDGET_LEAST_BYTES;
-	while (walk->refusal != &refusal_complex &&
-	       (value = sql_json_scan(value, end, &key)) != NULL)
-		for (size_t i = 0; i < COUNT_OF(keys); i++)
-			if (keys[i].len == key.len && memcmp(keys[i].name, key.p, key.len) == 0) {
-				keys[i].fn(walk, value);
-				break;
-			}
+	while (!is_too_complex(walk) && (value = sql_json_scan(value, end, &key)) != NULL)
+		if (key.len > 4 && memcmp(key.p + key.len - 4, "Stmt", 4) == 0)
+			visit_key(walk, statement_keys, COUNT_OF(statement_keys), &key, value);
+		else
+			visit_key(walk, keys, COUNT_OF(keys), &key, value);
 }

@@ -75,6 +75,11 @@ struct tls_letter {
 	SSL_CTX *tls;
 };
 
+struct proof_letter {
+	struct mail mail;
+	struct proof_key *key;
+};
+
 struct drain_letter {
 	struct mail mail;
 	int64_t timeout_us;
@@ -194,6 +199,27 @@ void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls)
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
+static void on_proof_key(struct mail *mail, void *owner)
+{
+	struct proof_letter *letter = CONTAINER_OF(mail, struct proof_letter, mail);
+	struct worker *w = owner;
+
+	prover_free(&w->backend.prover);
+	w->backend.prover = prover_new(letter->key);
+	proof_key_put(&letter->key);
+	mem_free(letter);
+}
+
+void worker_set_proof_key(struct worker *w, struct proof_key *key)
+{
+	struct proof_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_proof_key;
+	letter->key = proof_key_get(key);
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 static void close_all_clients(struct worker *w)
@@ -305,17 +331,21 @@ static void init_backend(struct worker *w)
 		.scratch = &w->scratch,
 		.max_prepared_statements = (uint32_t)conf->pgusher.max_prepared_statements,
 		.setting = conf->context.setting,
+		.proof_setting = conf->context.proof_setting,
 		.wake_edge = wake_edge,
 		.worker = w,
 		.reports = audit_wants(audit_queue(w->shared->audit, w->index), AUDIT_STATEMENTS),
 	};
+	if (w->shared->proof_key != NULL)
+		w->backend.prover = prover_new(w->shared->proof_key);
 	list_init(&w->backend.again);
 }
 
 static void init_session(struct worker *w, struct auth_keys *keys)
 {
 	const struct conf *conf = w->shared->conf;
-	const char *protected_settings[] = {conf->context.setting, NULL};
+	const char *protected_settings[] = {conf->context.setting, conf->context.proof_setting,
+	                                    NULL};
 	struct pools_env pools = {
 		.shared = w->shared->pools,
 		.conf = conf,
@@ -333,6 +363,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.pools = pools_new(&pools),
 		.backend = &w->backend,
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
+		.sql_service = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.auth = auth_cache_new(AUTH_CACHE_ENTRIES),
 		.revoked = auth_revoked_new(REVOKED_ENTRIES),
 		.keys = auth_keys_get(keys),
@@ -351,6 +382,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.worker_index = w->index,
 		.n_workers = w->shared->n_workers,
 	};
+	session_set_guard(&w->session);
 	session_env_init(&w->session);
 }
 
@@ -447,10 +479,12 @@ void worker_free(struct worker **wp)
 	pools_free(&w->session.pools);
 	session_env_fini(&w->session);
 	sql_cache_free(&w->session.sql);
+	sql_cache_free(&w->session.sql_service);
 	auth_cache_free(&w->session.auth);
 	auth_revoked_free(&w->session.revoked);
 	auth_keys_put(&w->session.keys);
 	SSL_CTX_free(w->session.tls);
+	prover_free(&w->backend.prover);
 	timers_free(&w->timers);
 	event_free(w->edge);
 	event_base_free(w->base);

@@ -108,8 +108,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > FUZZ_TEXT_MAX)
 		return 0;
 	if (cache == NULL) {
+		/* Strict has all the rules; a refusal is the first one that is found. */
 		cache = sql_cache_new(names, 2000);
+		sql_cache_set_guard(cache, &(struct sql_guard){.mode = SQL_GUARD_STRICT});
 		rules = sql_rules_new(names);
+		rules->mode = SQL_GUARD_STRICT;
 	}
 	text = mem_strndup((const char *)data, size);
 	sql_class_read(&alone, rules, text, size);

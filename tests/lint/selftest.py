@@ -23,6 +23,7 @@ GOOD = {
     "src/main.c": '/* main */\n#include "wire.h"\n\nint main(void)\n{\n\treturn wire_get();\n}\n',
     "etc/pgusher.ini": "ini\n",
     "docs/configuration.md": "manual\n",
+    "docs/guard.md": "guard\n",
 }
 
 
@@ -78,7 +79,8 @@ BAD = {
                                    "int b(char *p)\n{\n\treturn memset(p, 0, sizeof(p)) != NULL;\n}\n")],
     "cppcheck": [("src/sql/b.c", "/* b */\nint b(void);\n\nint b(void)\n{\n\tint a[2];\n\n"
                                  "\ta[2] = 1;\n\treturn a[2];\n}\n")],
-    "docs": [("etc/pgusher.ini", "old\n"), ("docs/configuration.md", "old\n")],
+    "docs": [("etc/pgusher.ini", "old\n"), ("docs/configuration.md", "old\n"),
+             ("docs/guard.md", "old\n")],
 }
 
 UNIT_LOG = """== unit/a

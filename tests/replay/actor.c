@@ -136,6 +136,14 @@ const char *PQparameterStatus(const PGconn *conn, const char *name)
 	return NULL;
 }
 
+char *PQuser(const PGconn *conn)
+{
+	static char user[] = "app";
+
+	(void)conn;
+	return user;
+}
+
 int PQbackendPID(const PGconn *conn)
 {
 	(void)conn;

@@ -299,7 +299,8 @@ static struct conf *read_conf(const char *ini)
 	         "[pgusher]\nlog_connections = no\nlog_disconnections = no\n%s\n"
 	         "[jwt]\njwks_file = %s/keys.json\nalgorithms = HS256\nleeway = 0\n"
 	         "[node a]\nhost = a\n[database eav]\nnodes = a\n"
-	         "[role app]\n[role service]\ntenant = none\n",
+	         "[role app]\n[role service]\ntenant = none\n"
+	         "[guard]\nmode = standard\n",
 	         ini, dir);
 	conf = conf_parse(text, strlen(text), "replay.ini", &error);
 	if (conf == NULL)
@@ -309,7 +310,8 @@ static struct conf *read_conf(const char *ini)
 
 static void start_session(struct replay *t)
 {
-	const char *protected_settings[] = {t->conf->context.setting, NULL};
+	const char *protected_settings[] = {t->conf->context.setting,
+	                                    t->conf->context.proof_setting, NULL};
 	struct pools_env pools = {.shared = t->shared,
 	                          .conf = t->conf,
 	                          .backend = &t->backend,
@@ -324,6 +326,7 @@ static void start_session(struct replay *t)
 		.pools = pools_new(&pools),
 		.backend = &t->backend,
 		.sql = sql_cache_new(protected_settings, 1000),
+		.sql_service = sql_cache_new(protected_settings, 1000),
 		.auth = auth_cache_new(100),
 		.keys = t->keys,
 		.in = t->client_in,
@@ -336,6 +339,7 @@ static void start_session(struct replay *t)
 		.worker = t,
 		.n_workers = 1,
 	};
+	session_set_guard(&t->session);
 	session_env_init(&t->session);
 }
 
@@ -389,6 +393,7 @@ static void stop(struct replay *t)
 	pools_free(&t->session.pools);
 	session_env_fini(&t->session);
 	sql_cache_free(&t->session.sql);
+	sql_cache_free(&t->session.sql_service);
 	auth_cache_free(&t->session.auth);
 	auth_keys_put(&t->keys);
 	auth_jwks_put(&t->file);

@@ -180,7 +180,7 @@ BEGIN
         ASSERT rel.relrowsecurity AND rel.relforcerowsecurity, rel.name;
         ASSERT rel.relowner = 'eav_owner'::regrole, rel.name;
         ASSERT (SELECT count(*) FROM pg_policy WHERE polrelid = rel.oid)
-            = CASE WHEN rel.is_part THEN 0 WHEN rel.name::text = 'tenants' THEN 2 ELSE 1 END,
+            = CASE WHEN rel.is_part THEN 0 WHEN rel.name::text = 'tenants' THEN 3 ELSE 2 END,
             rel.name;
         ASSERT NOT has_table_privilege('app', rel.oid, 'TRUNCATE, REFERENCES, TRIGGER'),
             rel.name;
@@ -194,6 +194,10 @@ BEGIN
     ASSERT (SELECT array_agg(tablename ORDER BY tablename)
               FROM pg_policies WHERE policyname = 'tenant_isolation')
         = '{entities,entity_jsonb,entity_values_ts,tenants}';
+    ASSERT (SELECT bool_and(qual LIKE '% IS TRUE%' AND with_check = qual
+                            AND permissive = 'RESTRICTIVE' AND cmd = 'ALL' AND roles = '{public}')
+              FROM pg_policies WHERE policyname = 'tenant_row');
+    ASSERT (SELECT count(*) FROM pg_policies WHERE policyname = 'tenant_row') = 4;
     ASSERT (SELECT provolatile FROM pg_proc WHERE oid = 'current_setting(text, bool)'::regprocedure)
         = 's';
 END
@@ -356,6 +360,24 @@ SELECT pg_temp.must_fail(s, '42501') FROM unnest(ARRAY[
 SET LOCAL row_security = off;
 SELECT pg_temp.must_fail('SELECT FROM public.entities', '42501') \g /dev/null
 ROLLBACK;
+
+\echo a comparison of the query's own does not stand in for the policy's (rows 15, 18)
+BEGIN;
+SET LOCAL ROLE app;
+SET LOCAL app.current_tenant_id = 123;
+SET LOCAL my.tenant = 123;
+-- The first row's set_config would let the second join run with 456.
+SELECT count(*) FILTER (WHERE tenant_id <> 123) AS others, count(*) > 0 AS own FROM (
+    SELECT e.tenant_id, set_config('my.tenant', '456', true)
+      FROM (VALUES (123::bigint), (456)) AS other (y)
+      JOIN public.entities e ON current_setting('my.tenant')::bigint = e.tenant_id
+     WHERE current_setting('my.tenant')::bigint = other.y) AS seen \gset
+ROLLBACK;
+SELECT :others = 0 AND :'own' AS ok \gset
+\if :ok
+\else
+    DO $$ BEGIN RAISE 'rows of another tenant were seen'; END $$;
+\endif
 
 \echo the owner is under the policies too (FORCE)
 RESET SESSION AUTHORIZATION;

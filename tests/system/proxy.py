@@ -179,6 +179,9 @@ class Proxy:
             **nodes,
             **{f"database {name}": {"nodes": "primary"} for name in databases},
             "role app": {"password_file": self.cluster.password_file},
+            # What pins a server or leaves something behind is refused in strict, which
+            # test_guard.py tries.
+            "guard": {"mode": "standard"},
         }
 
     def write_ini(self):

@@ -25,9 +25,10 @@ from proxy import free_port
 CONSOLE = {"admin_users": "dba, other_dba", "stats_users": "monitoring"}
 SHOWS = ("CLIENTS", "SERVERS", "POOLS", "LISTS", "STATS", "STATS_TOTALS", "STATS_AVERAGES",
          "TOTALS", "CONFIG", "DATABASES", "USERS", "MEM", "VERSION")
-OUR_SHOWS = ("STATE", "KEYS", "WORKERS")
+OUR_SHOWS = ("STATE", "KEYS", "WORKERS", "TENANTS")
 ACTIONS = ("PAUSE", "RESUME", "RELOAD", "RECONNECT", "KILL", "KILL_CLIENT 1", "REVOKE x",
-           "SHUTDOWN")
+           "SHUTDOWN", "KILL_TENANT 1", "DISABLE eav", "ENABLE eav", "WAIT_CLOSE eav", "SUSPEND",
+           "SHOW FDS")
 
 
 class Console:

@@ -69,6 +69,10 @@ BREAKS = [
     ("GRANT TRUNCATE ON entities TO app", "15|table entities"),
     ("GRANT SELECT ON mv_entity_attribute_stats TO app",
      "15|materialized view mv_entity_attribute_stats"),
+    ("DROP POLICY tenant_row ON entities", "18|table entities"),
+    ("CREATE VIEW v WITH (security_barrier) AS SELECT * FROM mv_entity_attribute_stats WHERE"
+     " tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint;"
+     "GRANT SELECT ON v TO app", "18|view v"),
     ("ALTER VIEW entity_attribute_stats RESET (security_barrier)",
      "15|view entity_attribute_stats"),
     ("CREATE VIEW v AS SELECT * FROM entities; GRANT SELECT ON v TO app", "15|view v"),
@@ -182,4 +186,19 @@ def test_check_isolation_of_another_role_and_setting(checked):
         DROP OWNED BY web; DROP ROLE web;
         """.replace("BEGIN;", "")).splitlines()
     assert [line.split("|")[:2] for line in report] == [
-        ["5", "table orders"], ["15", "policy orders: p"], ["16", "policy orders: p"]]
+        ["5", "table orders"], ["15", "policy orders: p"], ["16", "policy orders: p"],
+        ["18", "table orders"]]
+
+
+def test_a_signed_schema_stays_signed(checked):
+    """A deploy makes the view plain, and must leave it signed; unsigned.sql takes it back."""
+    checked.sql("CREATE DATABASE stays_test")
+    seen = "SELECT pg_get_viewdef('entity_attribute_stats') LIKE '%proven_tenant_id%'"
+    small = ["-q", "-v", "entity_partitions=2", "-v", "jsonb_partitions=2"]
+    psql(checked, "stays_test", *small, "-v", "signed=1", "-f", "sql/deploy.sql",
+         "-f", "sql/hardening.sql")
+    psql(checked, "stays_test", *small, "-f", "sql/deploy.sql")
+    assert psql(checked, "stays_test", "-c", seen) == "t\n"
+    assert psql(checked, "stays_test", "-f", "sql/check_isolation.sql") == ""
+    psql(checked, "stays_test", "-q", "-1", "-f", "sql/unsigned.sql")
+    assert psql(checked, "stays_test", "-c", seen) == "f\n"

@@ -170,6 +170,7 @@ void kit_open(struct kit *k)
 		.scratch = &k->scratch,
 		.max_prepared_statements = 3,
 		.setting = "app.current_tenant_id",
+		.proof_setting = "app.tenant_proof",
 		.wake_edge = wake_edge,
 		.worker = k,
 		.fake = &kit_ops,
@@ -178,7 +179,7 @@ void kit_open(struct kit *k)
 	k->now_us = US_PER_S;
 	clock_fake(k->now_us, 0);
 	/* A connection that never was: it has no parameters and no process id. */
-	k->server = server_new(&k->env, PQconnectStart("host=/nonexistent"));
+	k->server = server_new(&k->env, PQconnectStart("host=/nonexistent user=app"));
 	server_set_sink(k->server, &kit_sink, k);
 }
 

@@ -140,8 +140,49 @@ static void test_tenants(void **state)
 	            "t.ini:8: [tenant 0123]: a tenant's name is a number without leading zeroes");
 	fixture_bad(REST "[tenant x]\nmax_client_conn = 1\n",
 	            "t.ini:8: [tenant x]: a tenant's name is a number without leading zeroes");
-	fixture_bad(REST "[tenant 1]\n", "t.ini:8: max_client_conn: required");
 	fixture_bad(REST "[tenants 1]\n", "t.ini:8: [tenants 1]: this section takes no name");
+}
+
+/* What [tenant N] leaves out is as in [tenants], and that as in [pgusher]. */
+static void test_tenants_inherit(void **state)
+{
+	struct conf *conf =
+		fixture_good(REST "[tenants]\nmax_server_conn = 5\nweight = 2\n"
+	                          "[tenant 123]\nweight = 3\n"
+	                          "[tenant 7]\nmax_client_conn = 1\nmax_server_conn = 0\n"
+	                          "query_wait_timeout = 200ms\n");
+	struct conf_limits limits = conf_tenant_limits(conf, "123");
+
+	(void)state;
+	assert_int_equal(limits.max_client_conn, 0);
+	assert_int_equal(limits.max_server_conn, 5);
+	assert_int_equal(limits.weight, 3);
+	assert_int_equal(limits.query_wait_timeout, conf->pgusher.query_wait_timeout);
+	limits = conf_tenant_limits(conf, "7");
+	assert_int_equal(limits.max_client_conn, 1);
+	assert_int_equal(limits.max_server_conn, 0);
+	assert_int_equal(limits.weight, 2);
+	assert_int_equal(limits.query_wait_timeout, 200000);
+	assert_int_equal(conf_tenant_limits(conf, "8").max_server_conn, 5);
+	conf_put(&conf);
+	fixture_bad(REST "[tenant 1]\nweight = 0\n",
+	            "t.ini:9: weight: \"0\" is not a whole number from 1 to 2147483647");
+}
+
+static void test_pool_size(void **state)
+{
+	struct conf *conf = fixture_good(JWT NODE DATABASE "pool_size = 3\n" ROLE);
+
+	(void)state;
+	assert_int_equal(conf_pool_size(conf, &conf->databases[0]), 3);
+	conf_put(&conf);
+	conf = fixture_good("[pgusher]\ndefault_pool_size = 9\n" REST);
+	assert_int_equal(conf_pool_size(conf, &conf->databases[0]), 9);
+	conf_put(&conf);
+	conf = fixture_good("[pgusher]\ndefault_pool_size = 9\n" JWT NODE DATABASE
+	                    "pool_size = 0\n" ROLE);
+	assert_int_equal(conf_pool_size(conf, &conf->databases[0]), 0);
+	conf_put(&conf);
 }
 
 static void test_peers(void **state)
@@ -337,6 +378,8 @@ int main(void)
 		cmocka_unit_test(test_server_tls),
 		cmocka_unit_test(test_listen),
 		cmocka_unit_test(test_tenants),
+		cmocka_unit_test(test_tenants_inherit),
+		cmocka_unit_test(test_pool_size),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_database_without_primary),
 		cmocka_unit_test(test_passwords),

@@ -16,6 +16,7 @@ static const struct {
 	{"pgusher", "workers", NULL, "auto", false},
 	{"pgusher", "max_client_conn", "20000", "20000", true},
 	{"pgusher", "max_server_conn", "200", "200", true},
+	{"pgusher", "default_pool_size", "0", "0", true},
 	{"pgusher", "pool_mode", "transaction", "transaction", false},
 	{"pgusher", "query_wait_timeout", "120", "120", true},
 	{"pgusher", "query_timeout", "0", "0", true},
@@ -69,8 +70,13 @@ static const struct {
 	{"jwt", "require_tls", "yes", "yes", true},
 	{"context", "setting", "app.current_tenant_id", "app.current_tenant_id", false},
 	{"context", "mode", "plain", "plain", false},
+	{"context", "proof_setting", "app.tenant_proof", "app.tenant_proof", false},
+	{"context", "proof_key_file", "", "", true},
 	{"audit", "file", "", "", false},
 	{"audit", "events", "auth, guard, admin, route", "auth, guard, admin, route", false},
+	{"guard", "mode", "strict", "strict", true},
+	{"guard", "allow_functions", "", "", true},
+	{"guard", "deny_functions", "", "", true},
 	{"node a", "host", "localhost", NULL, true},
 	{"node a", "port", "5432", "5432", true},
 	{"node a", "role", "auto", "auto", true},
@@ -80,10 +86,14 @@ static const struct {
 	{"database d", "consistency", "bounded", "bounded", true},
 	{"database d", "pool_mode", "default", "default", true},
 	{"database d", "max_client_conn", "0", "0", true},
+	{"database d", "pool_size", "", "", true},
 	{"role app", "password_file", "", "", true},
 	{"role app", "tenant", "required", "required", true},
 	{"role app", "max_client_conn", "0", "0", true},
 	{"tenants", "max_client_conn", "0", "0", true},
+	{"tenants", "max_server_conn", "0", "0", true},
+	{"tenants", "weight", "1", "1", true},
+	{"tenants", "query_wait_timeout", "", "", true},
 };
 
 static void on_promised(void *arg, const struct conf_option *option)
@@ -296,6 +306,7 @@ static void test_sample_all_uncommented(void **state)
 		{"/etc/pgusher/jwks.json", "jwks.json"},
 		{"/etc/pgusher/id-ca.crt", "cert.pem"},
 		{"/etc/pgusher/app.password", "password"},
+		{"/etc/pgusher/proof.key", "password"},
 	};
 	char *ini = printed(conf_print_sample_ini);
 	struct conf_error err;

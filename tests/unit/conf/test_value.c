@@ -183,9 +183,15 @@ static void test_modes(void **state)
 	fixture_bad(PGUSHER("pool_mode = pooled"),
 	            "t.ini:2: pool_mode: \"pooled\" is none of transaction, session");
 	fixture_bad(REST "[context]\nmode = signed\n",
-	            "t.ini:9: mode: \"signed\" is not supported yet");
+	            "t.ini:9: mode: signed needs proof_key_file");
+	fixture_bad(REST "[context]\nmode = signed\nproof_key_file = @/none\n",
+	            "t.ini:10: proof_key_file: cannot read \"@/none\": No such file or directory");
+	fixture_bad(
+		REST "[context]\nproof_setting = APP.current_tenant_id\n",
+		"t.ini:9: proof_setting: the same as setting: the tenant and its proof need one "
+		"each");
 	fixture_bad(REST "[context]\nmode = crypted\n",
-	            "t.ini:9: mode: \"crypted\" is none of plain");
+	            "t.ini:9: mode: \"crypted\" is none of plain, signed");
 	fixture_bad(NODE "role = primary\n" JWT DATABASE ROLE,
 	            "t.ini:3: role: \"primary\" is none of auto, analytics");
 	fixture_bad(JWT NODE DATABASE "consistency = serializable\n" ROLE,

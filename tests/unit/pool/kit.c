@@ -231,6 +231,12 @@ static void init_conf(struct kit *k, int max_server_conn)
 	k->conf.n_databases = COUNT_OF(k->databases);
 	k->conf.roles = k->roles;
 	k->conf.n_roles = COUNT_OF(k->roles);
+	k->conf.magic = CONF_MAGIC;
+	for (size_t i = 0; i < COUNT_OF(k->databases); i++)
+		k->databases[i].pool_size = CONF_INHERIT;
+	k->conf.tenants.weight = 1;
+	k->conf.tenants.query_wait_timeout = CONF_INHERIT;
+	k->conf.tenant = k->tenants;
 	k->conf.pgusher.max_server_conn = max_server_conn;
 	k->conf.pgusher.server_login_retry = 15 * US_PER_S;
 	k->conf.pgusher.server_lifetime = 3600 * US_PER_S;
@@ -358,6 +364,11 @@ void kit_pass(struct kit *k, int64_t us)
 	for (unsigned i = 0; i < k->n_workers; i++)
 		timers_run(k->workers[i].timers);
 	kit_mail(k);
+}
+
+void kit_conf_changed(struct kit *k)
+{
+	k->conf.serial++;
 }
 
 struct pool *kit_pool(struct kit *k, unsigned worker, int database)

@@ -4,6 +4,7 @@
 #ifndef PGUSHER_TESTS_UNIT_POOL_KIT_H
 #define PGUSHER_TESTS_UNIT_POOL_KIT_H
 
+#include "conf/conf_int.h"
 #include "pool/pool_int.h"
 #include "unit/base/cm.h"
 
@@ -37,6 +38,7 @@ struct kit {
 	const struct conf_node *lists[3][3];
 	struct conf_database databases[3]; /* one: a b, two: a, three: c b */
 	struct conf_role roles[2];
+	struct conf_tenant tenants[2]; /* conf.n_tenant of them; kit_conf_changed afterwards */
 	struct pools_shared *shared;
 	unsigned n_workers;
 	struct kit_worker workers[KIT_WORKERS_MAX];
@@ -78,6 +80,8 @@ void kit_mail(struct kit *k);
 /* Moves the clock, and lets timers fire and mail arrive. */
 void kit_pass(struct kit *k, int64_t us);
 
+/* Takes the changes of k->conf. */
+void kit_conf_changed(struct kit *k);
 struct pool *kit_pool(struct kit *k, unsigned worker, int database);
 /* Connections open or being opened to nodes[node]. */
 int kit_servers(struct kit *k, int node);

@@ -81,7 +81,8 @@ static void test_flood(void **state)
 	            "granted a6; granted a7");
 }
 
-/* Who comes while the server goes round has its turn when the others have had one. */
+/* Who comes while the server goes round begins where the others are: it is served next, or next but
+ * one. */
 static void test_late_comer(void **state)
 {
 	struct seat holder, seats[SEATS_MAX] = {0}, late;
@@ -97,11 +98,10 @@ static void test_late_comer(void **state)
 	seat_give(who_has(seats));
 	seat_init(&late, &k, "c1");
 	assert_false(seat_take(&late, pool));
-	for (int i = 0; i < 3; i++)
-		seat_give(who_has(seats));
+	seat_give(who_has(seats));
 	assert_non_null(late.server);
 	serve_all(&late, seats);
-	assert_log(&k, "granted x; granted a1; granted b1; granted a2; granted b2; granted c1; "
+	assert_log(&k, "granted x; granted a1; granted b1; granted c1; granted a2; granted b2; "
 	               "granted a3");
 	kit_close(&k);
 }
@@ -199,7 +199,7 @@ static void test_refused(void **state)
 	pool = kit_pool(&k, 0, 0);
 	queue(&k, pool, seats, "a1 a2 b1");
 	kit_fail(&k, "28P01", "password authentication failed for user \"app\"");
-	assert_log(&k, "refused a1; refused b1; refused a2");
+	assert_log(&k, "refused a1; refused a2; refused b1");
 	for (int i = 0; i < 3; i++) {
 		assert_string_equal(seats[i].refused.severity, "ERROR");
 		assert_string_equal(seats[i].refused.sqlstate, SQLSTATE_CANNOT_CONNECT_NOW);

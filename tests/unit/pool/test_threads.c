@@ -1,5 +1,6 @@
-/* Workers on threads of their own that share the limit, lend servers and close each other's idle
- * ones (run it under -fsanitize=thread as well). Each worker has clients that take a server, keep
+/* Workers on threads of their own that share the limits (of the node, a pool and each tenant), lend
+ * servers, close each other's idle ones and wake each other's tenants (run it under
+ * -fsanitize=thread as well). Each worker has clients that take a server, keep
  * it for a turn of the loop and give it back, from one of two pools; all of them must be served to
  * the end. */
 #include <event2/event.h>
@@ -11,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "conf/conf_int.h"
 #include "pool/pool_int.h"
 #include "unit/base/cm.h"
 
@@ -18,6 +20,8 @@
 #define CLIENTS 6 /* a worker */
 #define ROUNDS 300
 #define SERVERS 4
+#define TENANT_SERVERS 2
+#define POOL_SIZE 3 /* of the first database */
 #define TIME_LIMIT_S 90
 
 struct party;
@@ -59,6 +63,7 @@ struct party {
 	char dir[64];
 	int listen_fd;
 	_Atomic int n_leased, most_leased, n_workers_done, n_dials, n_errors;
+	_Atomic int n_of_tenant[2], most_of_tenant[2];
 };
 
 /* ---- the dialer, on the asker's own thread ------------------------------------------------- */
@@ -129,13 +134,26 @@ static const struct sink_ops client_sink = {
 	.on_lost = sink_lost,
 };
 
+static void count(_Atomic int *count, _Atomic int *most)
+{
+	int n = atomic_fetch_add(count, 1) + 1, old = atomic_load(most);
+
+	while (n > old && !atomic_compare_exchange_weak(most, &old, n))
+		;
+}
+
+static int tenant_index(const struct client *c)
+{
+	return c->waiter.tenant[0] - '1';
+}
+
 static void client_has(struct client *c, struct server *server)
 {
 	struct party *p = c->worker->party;
-	int n = atomic_fetch_add(&p->n_leased, 1) + 1, most = atomic_load(&p->most_leased);
+	int tenant = tenant_index(c);
 
-	while (n > most && !atomic_compare_exchange_weak(&p->most_leased, &most, n))
-		;
+	count(&p->n_leased, &p->most_leased);
+	count(&p->n_of_tenant[tenant], &p->most_of_tenant[tenant]);
 	c->server = server;
 	server_set_sink(server, &client_sink, c);
 	mailbox_post(c->worker->mailbox, &c->mail);
@@ -194,6 +212,7 @@ static void on_turn(struct mail *mail, void *owner)
 	if (server != NULL) {
 		c->server = NULL;
 		w->party->n_leased--;
+		w->party->n_of_tenant[tenant_index(c)]--;
 		pool_release(server);
 		c->n_served++;
 	}
@@ -287,6 +306,10 @@ static void open_party(struct party *p)
 		p->databases[i].n_nodes = 1;
 	}
 	p->role.name = "app";
+	p->conf.magic = CONF_MAGIC;
+	p->conf.tenants.weight = 1;
+	p->conf.tenants.max_server_conn = TENANT_SERVERS;
+	p->databases[0].pool_size = POOL_SIZE;
 	p->conf.nodes = &p->node;
 	p->conf.n_nodes = 1;
 	p->conf.pgusher.max_server_conn = SERVERS;
@@ -340,6 +363,8 @@ static void test_all_are_served(void **state)
 	}
 	assert_int_equal(p.n_errors, 0);
 	assert_in_range(p.most_leased, 2, SERVERS);
+	for (int i = 0; i < 2; i++)
+		assert_in_range(p.most_of_tenant[i], 1, TENANT_SERVERS);
 	close_party(&p);
 }
 

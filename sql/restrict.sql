@@ -1,0 +1,26 @@
+-- Included with :policy (a name) and :tenant (an expression): every table that has a policy
+-- tenant_isolation also gets this restrictive one, which compares tenant_id with the expression.
+--
+-- Why a second comparison: the planner merges tenant_isolation's with those of the query. From
+-- "x = other.y AND x = tenant_id" it may conclude that comparing the setting with x once and each
+-- row with x is enough. Where x is current_setting() of something that the query itself changes
+-- as it runs, a tenant reads all rows so (measured on PostgreSQL 15: docs/tenancy.md). IS TRUE
+-- keeps this comparison out of that; the bare one stays for the indexes. The SELECT makes it once
+-- a query (an InitPlan).
+--
+-- Roles that have a policy of their own on the table (batch work of all tenants) are not meant.
+
+SELECT format($sql$
+    DROP POLICY IF EXISTS %2$I ON %1$s;
+    CREATE POLICY %2$I ON %1$s AS RESTRICTIVE
+        USING ((tenant_id = (SELECT %3$s)) IS TRUE%4$s)
+        WITH CHECK ((tenant_id = (SELECT %3$s)) IS TRUE%4$s)$sql$,
+    p.polrelid::regclass, :'policy', :'tenant', own.exempt)
+  FROM pg_catalog.pg_policy p
+ CROSS JOIN LATERAL (
+       SELECT coalesce(string_agg(DISTINCT format(' OR current_user = %L', r.rolname), ''), '')
+                  AS exempt
+         FROM pg_catalog.pg_policy o
+         JOIN pg_catalog.pg_roles r ON r.oid = ANY (o.polroles)
+        WHERE o.polrelid = p.polrelid AND o.polpermissive AND o.polname <> p.polname) AS own
+ WHERE p.polname = 'tenant_isolation' \gexec

@@ -1,0 +1,44 @@
+/* The guard, as sessions use it: which cache a client's statements are classified with, and the
+ * count of what was refused. On the worker's thread, as all of the module.
+ *
+ * Tenants' statements are under [guard]; those of roles with tenant = none only under the rules
+ * that PgUsher itself needs. So there are two caches, and each knows its own mode. */
+#include "session_int.h"
+
+void session_set_guard(struct session_env *env)
+{
+	const struct conf_guard *conf = &env->conf->guard;
+	const struct sql_guard tenants = {.mode = conf->mode,
+	                                  .allow_functions = conf->allow_functions,
+	                                  .deny_functions = conf->deny_functions};
+	const struct sql_guard services = {.mode = SQL_GUARD_OFF};
+
+	sql_cache_set_guard(env->sql, &tenants);
+	sql_cache_set_guard(env->sql_service, &services);
+}
+
+const struct sql_info *guard_classify(struct client *c, const char *text, size_t len)
+{
+	bool is_service = c->role->tenant == CONF_TENANT_NONE;
+
+	return sql_classify(is_service ? c->env->sql_service : c->env->sql, text, len);
+}
+
+void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint)
+{
+	c->env->guard_hits[refusal->id]++;
+	report_guard(c, refusal->rule, fingerprint);
+}
+
+struct wire_error guard_refuse(struct client *c, const struct sql_refusal *refusal,
+                               uint64_t fingerprint)
+{
+	guard_note(c, refusal, fingerprint);
+	return (struct wire_error){
+		.severity = "ERROR",
+		.sqlstate = refusal->sqlstate,
+		.message = refusal->message,
+		.hint = refusal->hint,
+		.position = refusal->position,
+	};
+}

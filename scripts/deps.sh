@@ -11,8 +11,16 @@ set -eu
 
 build="build-essential pkg-config libevent-dev libssl-dev libpq-dev libjwt-dev libinih-dev
 	libpg-query-dev libjansson-dev libcurl4-openssl-dev"
-demo="postgresql postgresql-client openssl"
-check="$demo libcmocka-dev python3 python3-pytest python3-psycopg clang libclang-rt-dev
+# PostgreSQL's extensions have its version in their names: that of the newest one installed, as
+# cluster.sh takes it, else the one that the release will bring.
+pg=$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | cut -d/ -f5 | sort -n | tail -1)
+case ${pg:-$(. /etc/os-release && echo "debian$VERSION_ID")} in
+debian12) pg=15 ;;
+debian13) pg=17 ;;
+debian*) pg=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p') ;;
+esac
+demo="postgresql postgresql-client openssl postgresql-$pg-partman"
+check="$demo postgresql-$pg-pgtap libcmocka-dev python3 python3-pytest python3-psycopg clang libclang-rt-dev
 	clang-format clang-tidy cppcheck"
 bench="$demo pgbouncer"
 

@@ -1,5 +1,6 @@
--- The demo's data: tenants 123 and 456, five entities each. As a superuser, after deploy.sql;
--- the same rows whenever it is run, however often.
+-- The demo's data: tenants 123 and 456, five entities each, with values of the last hours. As a
+-- superuser, after deploy.sql; the same rows whenever it is run, however often, but that values are as
+-- old as they were then.
 
 \set ON_ERROR_STOP on
 
@@ -11,6 +12,12 @@ INSERT INTO public.tenants (tenant_id, tenant_name, created_at) VALUES
 ON CONFLICT (tenant_id) DO UPDATE
     SET tenant_name = EXCLUDED.tenant_name, created_at = EXCLUDED.created_at, is_active = true;
 
+INSERT INTO public.attributes (attribute_id, attribute_name, data_type, is_indexed, is_hot) VALUES
+    (42, 'firmware',    'string',  false, false),
+    (77, 'temperature', 'decimal', true,  false)
+ON CONFLICT (attribute_id) DO NOTHING;
+
+DELETE FROM public.entity_values_ts WHERE tenant_id IN (123, 456);
 DELETE FROM public.entity_jsonb WHERE tenant_id IN (123, 456);
 DELETE FROM public.entities WHERE tenant_id IN (123, 456);
 
@@ -51,5 +58,15 @@ SELECT v.entity_id, e.tenant_id, v.hot_attrs::jsonb, e.updated_at
      '{"environment": "staging", "status": "active", "priority": 2, "region": "eu-west-1"}')
   ) AS v (entity_id, hot_attrs)
   JOIN public.entities e USING (entity_id);
+
+INSERT INTO public.entity_values_ts (
+    entity_id, tenant_id, attribute_id, value, value_decimal, ingested_at)
+SELECT e.entity_id, e.tenant_id, 42, '2.' || n, NULL, now() - n * interval '1 hour'
+  FROM public.entities e, generate_series(0, 2) n WHERE e.tenant_id IN (123, 456)
+UNION ALL
+SELECT e.entity_id, e.tenant_id, 77, NULL, e.entity_id % 10 * 12 + n, now() - n * interval '1 hour'
+  FROM public.entities e, generate_series(0, 5) n WHERE e.tenant_id IN (123, 456);
+
+REFRESH MATERIALIZED VIEW public.mv_entity_attribute_stats;
 
 COMMIT;

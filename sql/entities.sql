@@ -25,7 +25,7 @@ SELECT format($sql$
     ALTER TABLE public.%1$I OWNER TO eav_owner;
     ALTER TABLE public.%1$I ENABLE ROW LEVEL SECURITY;
     ALTER TABLE public.%1$I FORCE ROW LEVEL SECURITY;
-    REVOKE ALL ON public.%1$I FROM PUBLIC, app$sql$,
+    REVOKE ALL ON public.%1$I FROM PUBLIC, app, service, probe, eav_batch$sql$,
     'entities_p' || lpad(n::text, 3, '0'), n * 1000000::bigint, (n + 1) * 1000000::bigint)
   FROM generate_series(0, :entity_partitions - 1) AS n \gexec
 
@@ -59,5 +59,5 @@ CREATE POLICY tenant_isolation ON public.entities
     USING (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint)
     WITH CHECK (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint);
 
-REVOKE ALL ON public.entities FROM PUBLIC, app;
+REVOKE ALL ON public.entities FROM PUBLIC, app, service, probe, eav_batch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.entities TO app;

@@ -23,7 +23,7 @@ SELECT format($sql$
     ALTER TABLE public.%1$I OWNER TO eav_owner;
     ALTER TABLE public.%1$I ENABLE ROW LEVEL SECURITY;
     ALTER TABLE public.%1$I FORCE ROW LEVEL SECURITY;
-    REVOKE ALL ON public.%1$I FROM PUBLIC, app$sql$,
+    REVOKE ALL ON public.%1$I FROM PUBLIC, app, service, probe, eav_batch$sql$,
     'entity_jsonb_p' || lpad(n::text, 3, '0'), n, :jsonb_partitions)
   FROM generate_series(0, :jsonb_partitions - 1) AS n \gexec
 
@@ -71,5 +71,5 @@ ALTER FUNCTION public.upsert_hot_attrs(bigint, bigint, jsonb) OWNER TO eav_owner
 REVOKE ALL ON FUNCTION public.upsert_hot_attrs(bigint, bigint, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.upsert_hot_attrs(bigint, bigint, jsonb) TO app;
 
-REVOKE ALL ON public.entity_jsonb FROM PUBLIC, app;
+REVOKE ALL ON public.entity_jsonb FROM PUBLIC, app, service, probe, eav_batch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.entity_jsonb TO app;

@@ -1,35 +1,45 @@
--- The two database roles of the schema. Roles belong to the whole cluster, so they may exist
--- already; whatever they were allowed before, afterwards they are allowed no more than this.
+-- The database roles of the schema. Roles belong to the whole cluster, so they may exist already;
+-- whatever they were allowed before, afterwards they are allowed no more than sql/ says.
 --
---   eav_owner  owns tables and functions and never logs in. SECURITY DEFINER functions run as
---              it, and FORCE ROW LEVEL SECURITY holds for it too.
---   app        what PgUsher logs in as for tenants. It owns nothing. Its password is set by
---              whoever runs the cluster (\password app), never here.
+--   eav_owner  owns tables and functions and never logs in. SECURITY DEFINER functions that
+--              tenants call run as it, and FORCE ROW LEVEL SECURITY holds for it too.
+--   eav_batch  what the work on all tenants runs as: stage_flush, the materialized view. It
+--              never logs in and nobody is a member, so only its own functions act as it. It is
+--              a role apart because a policy that lets the owner past would let every
+--              SECURITY DEFINER function past, and BYPASSRLS would hold for all tables.
+--   app        what PgUsher logs in as for tenants. It owns nothing.
+--   service    background jobs: may call those functions, and nothing else.
+--   probe      PgUsher's heartbeat and tenant directory, and nothing else.
+--
+-- Passwords are set by whoever runs the cluster (\password app), never here.
 
-SELECT 'CREATE ROLE eav_owner'
- WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'eav_owner') \gexec
-SELECT 'CREATE ROLE app'
- WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'app') \gexec
+CREATE TEMP TABLE pgusher_roles ON COMMIT DROP AS
+SELECT * FROM (VALUES ('eav_owner', 'NOLOGIN'), ('eav_batch', 'NOLOGIN'), ('app', 'LOGIN'),
+                      ('service', 'LOGIN'), ('probe', 'LOGIN')) AS r (name, login);
 
-ALTER ROLE eav_owner
-    NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION NOINHERIT;
-ALTER ROLE app
-    LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION NOINHERIT;
+SELECT format('CREATE ROLE %I', name) FROM pgusher_roles
+ WHERE name NOT IN (SELECT rolname FROM pg_catalog.pg_roles) \gexec
+SELECT format('ALTER ROLE %I %s NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION'
+              ' NOINHERIT', name, login) FROM pgusher_roles \gexec
 
--- A membership would let app SET ROLE to something stronger (isolation row 5).
-SELECT format('REVOKE %I FROM app', r.rolname)
+-- A membership would let a role SET ROLE to something stronger (isolation row 5), and a member
+-- of one of ours act as it.
+SELECT format('REVOKE %s FROM %s', m.roleid::regrole, m.member::regrole)
   FROM pg_catalog.pg_auth_members m
   JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
-  JOIN pg_catalog.pg_roles a ON a.oid = m.member
- WHERE a.rolname = 'app' \gexec
+  JOIN pg_catalog.pg_roles b ON b.oid = m.member
+ WHERE b.rolname IN (SELECT name FROM pgusher_roles)
+    OR (r.rolname IN (SELECT name FROM pgusher_roles) AND NOT b.rolsuper) \gexec
 
 -- Nor may a setting stored with the role stand in for a context (isolation row 1).
-ALTER ROLE app RESET ALL;
-SELECT format('ALTER ROLE app IN DATABASE %I RESET ALL', current_database()) \gexec
+SELECT format('ALTER ROLE %I RESET ALL', name) FROM pgusher_roles \gexec
+SELECT format('ALTER ROLE %I IN DATABASE %I RESET ALL', name, current_database())
+  FROM pgusher_roles \gexec
 
--- Nobody but the owner creates anything where search_path looks (isolation row 5); temporary
--- tables stay possible, PgUsher pins and scrubs those (row 6).
+-- Nobody but the owner creates anything where search_path looks (isolation row 5).
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-REVOKE ALL ON SCHEMA public FROM app;
+REVOKE ALL ON SCHEMA public FROM app, service, probe, eav_batch;
 GRANT USAGE, CREATE ON SCHEMA public TO eav_owner;
-GRANT USAGE ON SCHEMA public TO app;
+GRANT USAGE ON SCHEMA public TO app, service, probe, eav_batch;
+-- hardening.sql takes TEMP from PUBLIC; REFRESH ... CONCURRENTLY needs it.
+SELECT format('GRANT TEMP ON DATABASE %I TO eav_batch', current_database()) \gexec

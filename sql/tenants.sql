@@ -20,5 +20,10 @@ CREATE POLICY tenant_isolation ON public.tenants
     USING (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint)
     WITH CHECK (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint);
 
-REVOKE ALL ON public.tenants FROM PUBLIC, app;
+-- PgUsher's directory query: SELECT tenant_id, is_active FROM tenants.
+DROP POLICY IF EXISTS directory ON public.tenants;
+CREATE POLICY directory ON public.tenants FOR SELECT TO probe USING (true);
+
+REVOKE ALL ON public.tenants FROM PUBLIC, app, service, probe, eav_batch;
 GRANT SELECT ON public.tenants TO app;
+GRANT SELECT (tenant_id, is_active) ON public.tenants TO probe;

@@ -9,6 +9,11 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT format('DROP POLICY tenant_proof ON %s', polrelid::regclass)
   FROM pg_catalog.pg_policy WHERE polname = 'tenant_proof' \gexec
+-- The schema's own view as it was.
+SELECT to_regclass('public.mv_entity_attribute_stats') IS NOT NULL AS has_statistics \gset
+\if :has_statistics
+    \ir mv_entity_attribute_stats.sql
+\endif
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_views WHERE definition LIKE '%proven_tenant_id%') THEN
         RAISE 'a view still asks for the proof'

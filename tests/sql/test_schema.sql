@@ -1,5 +1,6 @@
--- Tests of sql/: what it makes, and that the database side of tenant isolation holds for the
--- role app by itself, without PgUsher. Run by psql as a superuser, in an empty database of a
+-- Tests of sql/: tenants, entities and entity_jsonb, deploy and drop, and that the database side
+-- of tenant isolation holds for the role app by itself, without PgUsher. The other tables are
+-- test_values.sql's. Run by psql as a superuser, in an empty database of a
 -- THROW-AWAY cluster (roles are made and dropped):
 --
 --   createdb schema_test && psql -X -d schema_test -f tests/sql/test_schema.sql
@@ -172,12 +173,15 @@ DECLARE
 BEGIN
     FOR rel IN SELECT c.oid::regclass AS name, c.*, p.oid IS NOT NULL AS is_part
                  FROM pg_class c LEFT JOIN parts p ON p.oid = c.oid
-                WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                WHERE p.oid IS NOT NULL OR c.oid IN (
+                      'public.tenants'::regclass, 'public.entities'::regclass,
+                      'public.entity_jsonb'::regclass)
     LOOP
         ASSERT rel.relrowsecurity AND rel.relforcerowsecurity, rel.name;
         ASSERT rel.relowner = 'eav_owner'::regrole, rel.name;
         ASSERT (SELECT count(*) FROM pg_policy WHERE polrelid = rel.oid)
-            = CASE WHEN rel.is_part THEN 0 ELSE 2 END, rel.name;
+            = CASE WHEN rel.is_part THEN 0 WHEN rel.name::text = 'tenants' THEN 3 ELSE 2 END,
+            rel.name;
         ASSERT NOT has_table_privilege('app', rel.oid, 'TRUNCATE, REFERENCES, TRIGGER'),
             rel.name;
         ASSERT has_table_privilege('app', rel.oid, 'SELECT') = NOT rel.is_part, rel.name;
@@ -186,11 +190,14 @@ BEGIN
     END LOOP;
     ASSERT (SELECT bool_and(qual = policy AND with_check = policy AND permissive = 'PERMISSIVE'
                             AND cmd = 'ALL' AND roles = '{public}')
-              FROM pg_policies WHERE schemaname = 'public' AND policyname = 'tenant_isolation');
-    ASSERT (SELECT bool_and(qual LIKE '%IS TRUE)' AND with_check = qual
+              FROM pg_policies WHERE policyname = 'tenant_isolation');
+    ASSERT (SELECT array_agg(tablename ORDER BY tablename)
+              FROM pg_policies WHERE policyname = 'tenant_isolation')
+        = '{entities,entity_jsonb,entity_values_ts,tenants}';
+    ASSERT (SELECT bool_and(qual LIKE '% IS TRUE%' AND with_check = qual
                             AND permissive = 'RESTRICTIVE' AND cmd = 'ALL' AND roles = '{public}')
-              FROM pg_policies WHERE schemaname = 'public' AND policyname = 'tenant_row');
-    ASSERT (SELECT count(*) FROM pg_policies WHERE schemaname = 'public') = 6;
+              FROM pg_policies WHERE policyname = 'tenant_row');
+    ASSERT (SELECT count(*) FROM pg_policies WHERE policyname = 'tenant_row') = 4;
     ASSERT (SELECT provolatile FROM pg_proc WHERE oid = 'current_setting(text, bool)'::regprocedure)
         = 's';
 END

@@ -1,0 +1,74 @@
+-- Takes from PUBLIC, in the database that psql is connected to, what PostgreSQL gives every role
+-- and tenants must not have. As a superuser, after deploy.sql; safe to repeat:
+--
+--   psql -X -d eav -f sql/hardening.sql
+--
+-- set_config stays: the tenant's context is set with it. Roles that PostgreSQL has for a purpose
+-- keep that purpose: pg_monitor looks, pg_signal_backend cancels, pg_read_server_files reads.
+-- Others that need something get it by name afterwards (GRANT ... TO role). README.md says what a
+-- managed service does not allow.
+
+\set ON_ERROR_STOP on
+
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Which functions, and which role keeps them. Matched by name: versions differ in which there are.
+CREATE TEMP TABLE closed_functions ON COMMIT DROP AS
+SELECT p.oid, f.keeper
+  FROM (VALUES
+    -- What others run, and have run (isolation row 8). The views below call them as their reader.
+    ('pg_stat_get_(activity|backend_.*|progress_info|wal_senders|wal_receiver)', 'pg_monitor'),
+    ('pg_(prepared_statement|cursor|prepared_xact|lock_status)', 'pg_monitor'),
+    ('pg_stat_statements(_info|_reset)?', 'pg_monitor'),
+    -- Stopping them (row 9).
+    ('pg_(cancel|terminate)_backend|pg_log_backend_memory_contexts', 'pg_signal_backend'),
+    -- Large objects know no rows (row 13).
+    ('lo_.*|lo(read|write)', NULL),
+    -- Files of the server (row 13).
+    ('pg_read_(binary_)?file.*|pg_stat_file.*|pg_ls_.*|pg_file_.*', 'pg_read_server_files'),
+    ('pg_current_logfile', 'pg_monitor'),
+    -- SQL made at run time, unseen by PgUsher (row 2).
+    ('(query|cursor|table|schema|database)_to_xml.*', NULL),
+    ('ts_stat|crosstab.*|connectby|xpath_table|xpath_list|get_pkey_attnames', NULL),
+    ('dblink.*|postgres_fdw_.*|file_fdw_.*', NULL)
+  ) AS f (name, keeper)
+  JOIN pg_proc p ON p.proname ~ ('^(' || f.name || ')$') AND p.prokind = 'f'
+UNION ALL
+SELECT 'ts_rewrite(tsquery, text)'::regprocedure, NULL;
+
+SELECT format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', oid::regprocedure)
+  FROM closed_functions \gexec
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', oid::regprocedure, keeper)
+  FROM closed_functions WHERE keeper IS NOT NULL
+   AND NOT has_function_privilege(keeper, oid, 'EXECUTE') \gexec
+
+SELECT format('REVOKE ALL ON %s FROM PUBLIC', c.oid::regclass),
+       format('GRANT SELECT ON %s TO pg_monitor', c.oid::regclass)
+  FROM pg_class c
+ WHERE c.relkind = 'v'
+   AND c.relname IN ('pg_stat_activity', 'pg_prepared_statements', 'pg_cursors', 'pg_locks',
+                     'pg_prepared_xacts', 'pg_stat_replication', 'pg_stat_ssl', 'pg_stat_gssapi',
+                     'pg_stat_statements', 'pg_stat_statements_info') \gexec
+REVOKE ALL ON pg_largeobject, pg_largeobject_metadata FROM PUBLIC;
+
+-- DO blocks, and functions of the tenants' own. Running the functions that are there needs none
+-- of it.
+SELECT format('REVOKE USAGE ON LANGUAGE %I FROM PUBLIC', lanname),
+       format('GRANT USAGE ON LANGUAGE %I TO eav_owner', lanname)
+  FROM pg_language WHERE lanpltrusted \gexec
+
+-- Temporary tables stand before real ones of the same name (row 6).
+SELECT format('REVOKE TEMP, CREATE ON DATABASE %I FROM PUBLIC', current_database()),
+       format('REVOKE ALL ON DATABASE %I FROM app, service, probe', current_database()),
+       format('GRANT CONNECT ON DATABASE %I TO app, service, probe', current_database()) \gexec
+
+-- Schemas where everybody may create (row 5), and functions that are made from now on.
+SELECT format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', nspname)
+  FROM pg_namespace n, aclexplode(nspacl) a
+ WHERE a.grantee = 0 AND a.privilege_type = 'CREATE' \gexec
+ALTER DEFAULT PRIVILEGES FOR ROLE eav_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE eav_batch REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
+COMMIT;

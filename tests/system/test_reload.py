@@ -131,16 +131,16 @@ def test_set(own):
         Console(proxy, "monitoring").do("SET max_client_conn = 1")
 
 
-def test_lowered_server_limit(own, cluster):
+def test_lowered_server_limit(own):
     proxy, console = own({"pgusher": {"max_server_conn": 4}})
     conns = [proxy.raw(TENANT_A) for _ in range(4)]
     for conn in conns:
         conn.simple("BEGIN; SELECT 1")
-    assert len(cluster.backends("eav")) == 4
+    assert len(console.show("SERVERS")) == 4
     change(proxy, console, {"pgusher": {"max_server_conn": 2}})
     for conn in conns:
         assert conn.simple("COMMIT")
-    wait_until(lambda: len(cluster.backends("eav")) <= 2, "servers are closed")
+    wait_until(lambda: len(console.show("SERVERS")) <= 2, "servers are closed")
     # Raised, with somebody waiting.
     for conn in conns[:2]:
         conn.simple("BEGIN; SELECT 1")

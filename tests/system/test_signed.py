@@ -441,7 +441,7 @@ def test_a_bad_key_file_changes_nothing(signed, start):
     os.chmod(signed.key_file, 0o644)
     try:
         proxy.process.send_signal(signal.SIGHUP)
-        proxy.wait_log("the proof key stays as it was")
+        proxy.wait_log("the old configuration stays")
         with proxy.raw(TENANT_A, DB) as conn:
             assert conn.scalar("SELECT count(*) FROM item") == "20"
         checked = run_binary("check", "-c", proxy.ini)

@@ -243,7 +243,6 @@ struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf
 void nodes_fini(struct pools_shared *shared);
 
 /* pause.c */
-void pool_stop_starving(struct pool *pool);
 void pool_close_idle(struct pool *pool, enum close_reason reason);
 bool pause_has(const struct pools *pools, const char *database);
 void pause_fini(struct pools *pools);

@@ -49,14 +49,14 @@ struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf
 	return nodes;
 }
 
-int pools_shared_node_servers(struct pools_shared *shared, const struct conf_node *conf)
+int pools_shared_node_servers(struct pools_shared *shared, const struct conf_node *node)
 {
-	const struct pool_node *node;
+	const struct pool_node *found;
 	int n;
 
 	MUST(pthread_mutex_lock(&shared->lock) == 0);
-	node = node_find(shared, conf);
-	n = node != NULL ? atomic_load(&node->n_servers) : 0;
+	found = node_find(shared, node);
+	n = found != NULL ? atomic_load(&found->n_servers) : 0;
 	MUST(pthread_mutex_unlock(&shared->lock) == 0);
 	return n;
 }

@@ -1,6 +1,5 @@
-/* One struct for each section of the ini file, generated from tbl/options.h: struct conf_SECTION.
- * A field has its key's name; durations are in microseconds; strings are never NULL. Include conf.h.
- */
+/* One struct for each section of the ini file, generated from tbl/options.h. A field
+ * has its key's name; durations are in microseconds; strings are never NULL. Include conf.h. */
 #ifndef PGUSHER_CONF_STRUCTS_H
 #define PGUSHER_CONF_STRUCTS_H
 

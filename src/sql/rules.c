@@ -84,6 +84,8 @@ static const struct {
 	{"row_security", SQL_RULE_ROW_SECURITY},
 	{"session_replication_role", SQL_RULE_REPLICATION_ROLE},
 	{"seed", SQL_RULE_RANDOM_SEED},
+	/* Sends the plan with its estimates, as EXPLAIN does. */
+	{"debug_print_plan", SQL_RULE_STATISTICS},
 };
 
 static bool setting_name_is_own(const char *name)

@@ -503,11 +503,11 @@ static const struct line lines[] = {
 	{"SELECT 'ts_stat', 'set_config' AS ts_stat", SQL_DATA, 0, NULL},
 
 	/* refused: rules of their own */
-	{"SET ROLE other", SQL_DATA, SETS, R_ROLE},
+	{"SET ROLE other", SQL_DATA, SETS | STATE, R_ROLE},
 	{"SET LOCAL ROLE 'other'", SQL_DATA, 0, R_ROLE},
-	{"SET role = other", SQL_DATA, SETS, R_ROLE},
-	{"SET SESSION AUTHORIZATION other", SQL_DATA, SETS, R_ROLE},
-	{"SET \"Session_Authorization\" = 'other'", SQL_DATA, SETS, R_ROLE},
+	{"SET role = other", SQL_DATA, SETS | STATE, R_ROLE},
+	{"SET SESSION AUTHORIZATION other", SQL_DATA, SETS | STATE, R_ROLE},
+	{"SET \"Session_Authorization\" = 'other'", SQL_DATA, SETS | STATE, R_ROLE},
 	{"SET SESSION AUTHORIZATION DEFAULT", SQL_DATA, SETS, NULL},
 	{"RESET SESSION AUTHORIZATION", SQL_DATA, SETS, NULL},
 	{"RESET ROLE", SQL_DATA, SETS, NULL},

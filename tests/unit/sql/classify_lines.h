@@ -513,7 +513,7 @@ static const struct line lines[] = {
 	{"RESET ROLE", SQL_DATA, SETS, NULL},
 	{"SELECT set_config('role', 'other', true)", SQL_DATA, 0, R_ROLE},
 	{"SELECT set_config('session_authorization', a, true) FROM t", SQL_DATA, 0, R_ROLE},
-	{"ALTER ROLE app SET role = other", SQL_DATA, 0, R_ALTER},
+	{"ALTER ROLE app SET role = other", SQL_DATA, STATE, R_ALTER},
 	{"SET row_security = off", SQL_DATA, SETS, R_ROWS},
 	{"SELECT set_config('row_security', 'off', true)", SQL_DATA, 0, R_ROWS},
 	{"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET row_security = off AS 'SELECT 1'",

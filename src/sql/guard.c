@@ -208,7 +208,6 @@ static const struct guarded relations[] = {
 	{"pg_statio_sys_indexes", SQL_RULE_STATISTICS},
 	{"pg_statio_user_indexes", SQL_RULE_STATISTICS},
 	{"pg_largeobject", SQL_RULE_LARGE_OBJECT},
-	{"pg_largeobject_metadata", SQL_RULE_LARGE_OBJECT},
 	{"pg_file_settings", SQL_RULE_SERVER_FILE},
 	{"pg_hba_file_rules", SQL_RULE_SERVER_FILE},
 	{"pg_ident_file_mappings", SQL_RULE_SERVER_FILE},

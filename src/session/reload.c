@@ -27,8 +27,8 @@ static bool take_conf(struct client *c, void *arg)
 	if (reason == CLOSE_NONE)
 		return true;
 	c->leaving = reason;
-	/* Without a server it has done nothing yet, a BEGIN that we have answered at most, and there
-	 * will be no server for it any more. */
+	/* Without a server it has done nothing yet, a BEGIN that we have answered at most, and
+	 * there will be no server for it any more. */
 	if (c->server == NULL || session_is_idle(c))
 		session_close(c, reason);
 	return true;

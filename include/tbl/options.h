@@ -219,6 +219,10 @@ OPTION(guard, allow_functions, STRING, EXAMPLE("pg_advisory_xact_lock, lastval")
 OPTION(guard, deny_functions, STRING, EXAMPLE("public.dangerous"), LIVE,
        "Functions that are refused in standard and strict. With a schema, calls that name another "
        "schema pass.")
+OPTION(guard, trusted_functions, STRING, EXAMPLE("upsert_hot_attrs, public.report"), LIVE,
+       "Functions of your own that leave nothing in the session: no SET that outlives the "
+       "transaction, temporary table or session's advisory lock. The server connection needs no "
+       "DISCARD ALL between one that called them and the next client.")
 SECTION_END(guard)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
@@ -304,6 +308,9 @@ OPTION(freshness, heartbeat_interval, DURATION, DEFAULT("250ms"), RESTART,
        "How often a heartbeat is written on the primary and read on every node; at least 20 ms.")
 OPTION(freshness, heartbeat_table, TABLE, DEFAULT("public.replication_heartbeat"), RESTART,
        "The table of the heartbeats, in each database, with its schema: PgUsher never creates it.")
+OPTION(freshness, catalog_refresh, DURATION, DEFAULT("60s"), RESTART,
+       "How often the functions of each database are read from its primary, as probe_role; at "
+       "least 1s. A call of an unknown one has them read within 5 seconds.")
 OPTION(freshness, max_lag, DURATION, DEFAULT("5s"), LIVE,
        "Budget of consistency = bounded: a replica that is further behind is not read from.")
 OPTION(freshness, target_lag, DURATION, DEFAULT("3s"), LIVE,

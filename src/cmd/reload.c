@@ -113,11 +113,20 @@ static void add_name(void *arg, const struct conf_option *option)
 static void keep_old(const struct conf *old, struct conf *fresh, char *notice)
 {
 	char names[WHY_SIZE] = "";
+	size_t len;
 
 	notice[0] = '\0';
 	if (conf_reload_check(old, fresh, add_name, names) > 0)
-		snprintf(notice, WHY_SIZE, "until a restart these stay as they were: %.440s",
+		snprintf(notice, WHY_SIZE, "until a restart these stay as they were: %.250s",
 		         names);
+	/* The probe's links are made once. */
+	len = strlen(notice);
+	if (fresh->freshness.probe_role[0] != '\0' && !conf_has_same_places(old, fresh))
+		snprintf(notice + len, WHY_SIZE - len,
+		         "%sthe nodes or databases are others now: until a restart the probe "
+		         "measures "
+		         "those it began with, and users' functions count as unknown",
+		         len > 0 ? "; " : "");
 }
 
 /* ---- handing out ----------------------------------------------------------------------------- */

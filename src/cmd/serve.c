@@ -63,6 +63,14 @@ static void set_keys(void *arg, struct auth_keys *keys)
 }
 
 /* On the probe's thread. */
+static void set_catalog(void *arg, struct sql_catalog *catalog)
+{
+	struct server_process *p = arg;
+
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_catalog(p->shared.workers[i], catalog);
+}
+
 static void set_directory(void *arg, struct auth_directory *directory)
 {
 	struct server_process *p = arg;
@@ -369,6 +377,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
 	if (p->conf->tenants.directory_query[0] != '\0')
 		probe_list_tenants(p->probe, set_directory, p);
+	if (p->conf->freshness.probe_role[0] != '\0')
+		probe_list_functions(p->probe, set_catalog, p);
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);

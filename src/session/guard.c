@@ -4,17 +4,33 @@
  * Tenants' statements are under [guard]; those of roles with tenant = none only under the rules
  * that PgUsher itself needs. So there are two caches, and each knows its own mode. */
 #include "session_int.h"
+#include "sql_catalog.h"
 
 void session_set_guard(struct session_env *env)
 {
 	const struct conf_guard *conf = &env->conf->guard;
 	const struct sql_guard tenants = {.mode = conf->mode,
 	                                  .allow_functions = conf->allow_functions,
-	                                  .deny_functions = conf->deny_functions};
-	const struct sql_guard services = {.mode = SQL_GUARD_OFF};
+	                                  .deny_functions = conf->deny_functions,
+	                                  .trusted_functions = conf->trusted_functions};
+	const struct sql_guard services = {.mode = SQL_GUARD_OFF,
+	                                   .trusted_functions = conf->trusted_functions};
 
 	sql_cache_set_guard(env->sql, &tenants);
 	sql_cache_set_guard(env->sql_service, &services);
+}
+
+/* Before the first catalogue PostgreSQL's own functions are known, and no others. */
+void session_set_catalog(struct session_env *env, struct sql_catalog *catalog)
+{
+	struct sql_functions functions = {.snapshot = catalog, .find = sql_catalog_find};
+
+	if (catalog == NULL)
+		functions.find = sql_builtin_find;
+	sql_cache_set_functions(env->sql, &functions);
+	sql_cache_set_functions(env->sql_service, &functions);
+	sql_catalog_put(&env->catalog);
+	env->catalog = catalog;
 }
 
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len)

@@ -22,6 +22,7 @@
 
 #include "auth_directory.h"
 #include "pool_look.h"
+#include "sql_catalog.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -611,6 +612,7 @@ void session_env_fini(struct session_env *env)
 	session_reap(env);
 	MUST(list_is_empty(&env->clients));
 	auth_directory_put(&env->directory);
+	sql_catalog_put(&env->catalog);
 	map_fini(&env->by_pid);
 	map_fini(&env->texts);
 	map_fini(&env->settings);

@@ -497,20 +497,23 @@ uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_functio
                          const struct sql_refusal **refusal)
 {
 	char schema[64], name[64];
-	unsigned facts;
+	unsigned facts = 0;
 
-	if (rules->functions.find == NULL || f->len >= sizeof(name) ||
-	    f->schema_len >= sizeof(schema) ||
+	if (rules->functions.find == NULL ||
 	    list_has(rules->allow, f->schema, f->schema_len, f->name, f->len, false))
 		return 0;
-	snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
-	snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
-	         f->schema != NULL ? f->schema : "");
-	facts = rules->functions.find(rules->functions.snapshot, f->schema != NULL ? schema : NULL,
-	                              name);
+	/* Longer ones are cut by the server. */
+	if (f->len < sizeof(name) && f->schema_len < sizeof(schema)) {
+		snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
+		snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
+		         f->schema != NULL ? f->schema : "");
+		facts = rules->functions.find(rules->functions.snapshot,
+		                              f->schema != NULL ? schema : NULL, name);
+	}
 	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
 		*refusal = sql_rules_refuse(rules, SQL_RULE_FUNCTION_SETTINGS);
-	if ((facts & SQL_FUNCTION_KNOWN) == 0)
-		return SQL_OPAQUE;
-	return (facts & SQL_FUNCTION_USER) && (facts & SQL_FUNCTION_VOLATILE) ? SQL_OPAQUE : 0;
+	if (list_has(rules->trusted, f->schema, f->schema_len, f->name, f->len, false))
+		return 0;
+	return (facts & SQL_FUNCTION_KNOWN) == 0 || (facts & SQL_FUNCTION_OPAQUE) != 0 ? SQL_OPAQUE
+	                                                                               : 0;
 }

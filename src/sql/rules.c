@@ -37,6 +37,7 @@ void sql_rules_free(struct sql_rules **rules)
 	mem_free((*rules)->names);
 	mem_free((*rules)->allow);
 	mem_free((*rules)->deny);
+	mem_free((*rules)->trusted);
 	MEM_FREE(rules);
 }
 

@@ -195,7 +195,7 @@ const char *sql_call_args(const char *call);
 struct sql_rules {
 	char **names; /* NULL-terminated; lower case, for the search in texts */
 	enum sql_guard_mode mode;
-	char *allow, *deny; /* NULL: none */
+	char *allow, *deny, *trusted; /* NULL: none */
 	struct sql_functions functions;
 };
 

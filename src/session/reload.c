@@ -33,6 +33,7 @@ void session_set_conf(struct session_env *env, const struct conf *conf)
 		enum close_reason reason = reason_of(c);
 
 		list_push_back(&env->clients, link);
+		report_set_conf(c);
 		if (reason == CLOSE_NONE)
 			continue;
 		c->leaving = reason;

@@ -283,11 +283,8 @@ static bool put_name(const char *name, struct buf *names)
 {
 	/* The transaction's own, and those that can only be set to what they are. */
 	static const char *const pointless[] = {
-		"transaction_isolation",
-		"transaction_read_only",
-		"transaction_deferrable",
-		"is_superuser",
-		"standard_conforming_strings",
+		"transaction_isolation", "transaction_read_only",       "transaction_deferrable",
+		"is_superuser",          "standard_conforming_strings",
 	};
 	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
 	 * where a temporary table was used before; another role may be allowed less than setting

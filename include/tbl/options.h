@@ -198,10 +198,10 @@ SECTION_END(context)
 SECTION(audit, ONCE, "",
         "The audit log: one JSON line an event, each with the SHA-256 of the line before it "
         "(`pgusher audit verify`). Never literals, parameters, tokens or passwords.")
-OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), RESTART,
+OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), LIVE,
        "Where it is written: a file (mode 0640; SIGHUP opens it anew), stdout, or syslog: for "
        "/dev/log (syslog:PATH for another socket); empty: nowhere.")
-OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), RESTART,
+OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), LIVE,
        "What is written. auth: logins, changes of the token, ends of connections. guard: refused "
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
        "(none in this version). statements: each statement's fingerprint, node, rows and duration.")

@@ -28,6 +28,7 @@ struct change {
 	bool is_set; /* by SET: files are not read again */
 	SSL_CTX *tls;
 	struct proof_key *proof_key;
+	struct audit_change *audit;
 	int client_room;
 };
 
@@ -84,6 +85,20 @@ static bool open_log(const struct server_process *p, const struct change *change
 	return false;
 }
 
+static bool open_audit(const struct server_process *p, struct change *change, char *err,
+                       size_t err_size)
+{
+	const struct conf *conf = change->conf;
+	char why[512] = "a process in the background has no stdout";
+
+	if (!(p->is_background && serve_says_to_nobody(conf)) &&
+	    audit_prepare(p->shared.audit, conf, &change->audit, why, sizeof(why)))
+		return true;
+	snprintf(err, err_size, "%s:%d: file: %s", conf->path, conf_line(conf, "audit", "file"),
+	         why);
+	return false;
+}
+
 /* The log last: it is the only one that has an effect. */
 static bool check_all(const struct server_process *p, struct change *change, char *err,
                       size_t err_size)
@@ -94,7 +109,7 @@ static bool check_all(const struct server_process *p, struct change *change, cha
 	       serve_load_proof_key(conf, &change->proof_key, err, err_size) &&
 	       serve_client_room(conf, &change->client_room, err, err_size) &&
 	       probe_check_files(p->conf, conf, err, err_size) &&
-	       open_log(p, change, err, err_size);
+	       open_audit(p, change, err, err_size) && open_log(p, change, err, err_size);
 }
 
 /* ---- what takes a restart -------------------------------------------------------------------- */
@@ -180,6 +195,8 @@ static void take(struct server_process *p, struct change *change)
 	p->shared.tls = change->tls;
 	proof_key_put(&p->shared.proof_key);
 	p->shared.proof_key = change->proof_key;
+	/* Before the workers hear of it: they ask the queues what is wanted. */
+	audit_take(p->shared.audit, &change->audit);
 	for (unsigned i = 0; i < p->shared.n_workers; i++) {
 		worker_set_conf(p->shared.workers[i], p->conf, change->client_room);
 		worker_set_tls(p->shared.workers[i], p->shared.tls);
@@ -197,6 +214,7 @@ static void refuse(struct server_process *p, struct change *change, struct conso
 		         why);
 	SSL_CTX_free(change->tls);
 	proof_key_put(&change->proof_key);
+	audit_change_free(&change->audit);
 	if (change->conf != NULL)
 		conf_put(&change->conf);
 	answer(p, order);

@@ -450,6 +450,12 @@ static void finish(struct server_process *p)
 	libevent_global_shutdown();
 }
 
+/* In the background stdout is /dev/null. */
+bool serve_says_to_nobody(const struct conf *conf)
+{
+	return strcmp(conf->audit.file, "stdout") == 0;
+}
+
 static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {.is_background = background};
@@ -465,6 +471,9 @@ static int serve(const char *path, bool background, bool verbose)
 		status = fail("-d needs logfile in the configuration", "");
 	else if (p.conf->pgusher.logfile[0] != '\0' && !log_open(p.conf->pgusher.logfile))
 		status = fail(p.conf->pgusher.logfile, strerror(errno));
+	else if (background && serve_says_to_nobody(p.conf))
+		status = fail("-d has no stdout for [audit] file = stdout: name a file, or syslog:",
+		              "");
 	else if (background)
 		part = daemon_start(&p.ready_fd, &status);
 	if (part == DAEMON_FAILED)

@@ -24,6 +24,7 @@ static bool take_conf(struct client *c, void *arg)
 	enum close_reason reason = reason_of(c);
 
 	(void)arg;
+	report_set_conf(c);
 	if (reason == CLOSE_NONE)
 		return true;
 	c->leaving = reason;

@@ -198,7 +198,7 @@ struct client {
 	int64_t connected_s; /* wall clock */
 
 	/* The audit log (report.c). */
-	uint64_t session_id;        /* random; 0 where there is no log */
+	uint64_t session_id;        /* random */
 	uint64_t query_fingerprint; /* of the Query at hand */
 	const char *refused_as;     /* the login: a constant, NULL: by the close reason's label */
 	bool is_let_in;
@@ -426,6 +426,8 @@ bool relay_end_batch(struct client *c);
 
 /* report.c: the audit log */
 void report_begin(struct client *c);
+/* Statements may be wanted now, or no more. */
+void report_set_conf(struct client *c);
 void report_free(struct client *c);
 void report_login(struct client *c);
 void report_end(struct client *c);

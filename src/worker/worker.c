@@ -293,6 +293,7 @@ static void on_conf(struct mail *mail, void *owner)
 	w->backend.max_prepared_statements = (uint32_t)w->conf->pgusher.max_prepared_statements;
 	w->backend.setting = w->conf->context.setting;
 	w->backend.proof_setting = w->conf->context.proof_setting;
+	w->backend.reports = audit_wants(w->session.audit, AUDIT_STATEMENTS);
 	w->forwarder.conf = w->conf;
 	w->session.client_room = letter->client_room;
 	pools_set_conf(w->session.pools, w->conf);

@@ -342,7 +342,8 @@ bool settings_are_stuck(const struct client *c);
 
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);
-/* Nothing does: after DISCARD ALL, and where the server is given back. */
+void pin_discarded(struct client *c, uint32_t bits);
+/* Nothing does: where the server is given back. */
 void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);

@@ -34,6 +34,7 @@ struct session_env {
 	struct list dead;     /* to be freed at the loop's edge */
 	struct list runnable; /* whose turn is next, within this event */
 	struct list again;    /* who has had its share of this event */
+	struct list strangers; /* who has not logged in, by age */
 	struct list logins;   /* whose login is about to cost time, when it is its turn */
 	unsigned logins_left; /* how many of those more, in this turn of the loop */
 	bool is_running;

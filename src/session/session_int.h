@@ -116,6 +116,7 @@ struct client {
 	struct session_env *env;
 	struct list link;     /* env.clients or env.dead */
 	struct list run_link; /* env.runnable or env.again */
+	struct list stranger_link;
 	struct map_node by_pid;
 	struct peer peer;
 	enum phase phase;
@@ -264,6 +265,9 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 /* deadline.c */
 void deadline_fire(struct timer *timer);
 void deadline_login(struct client *c);
+/* All places are taken: c's neighbours who should have logged in by now lose theirs, up to the
+ * first that is enough. False: nobody has. */
+bool deadline_make_place(struct session_env *env, const struct client *c);
 void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
 void deadline_ready(struct client *c);

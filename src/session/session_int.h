@@ -66,6 +66,7 @@ struct text {
 	struct map_node node;
 	uint8_t digest[SHA256_BYTES];
 	struct sql_stmt stmt;
+	uint64_t judged_by; /* guard_rules_of, when it was last let through */
 	size_t len;
 	uint8_t body[]; /* query, NUL, parameter types */
 };
@@ -381,6 +382,11 @@ bool ready_is_expired(struct client *c, enum sql_kind kind);
 /* guard.c */
 /* sql_classify, under the rules that hold for this client's role. */
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len);
+/* Which rules those are, of all that there have been. */
+uint64_t guard_rules_of(const struct client *c);
+/* A prepared statement was let through when it was parsed; the rules may be others by now. NULL: it
+ * is still. */
+const struct sql_info *guard_judge_again(struct client *c, struct text *text);
 /* Counts it, and reports it to the audit log. */
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint);
 /* The same; the error as the client gets it, with the refusal's strings. */

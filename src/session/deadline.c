@@ -4,8 +4,8 @@
  * configured. Waiting for a server has a timer of its own (lease.c). */
 #include "session_int.h"
 
-/* Long enough for a login over a bad line. Where all places are taken, whoever opens connections and
- * says nothing must not keep the others out for client_login_timeout. */
+/* Long enough for a login over a bad line. Where all places are taken, whoever opens connections
+ * and says nothing must not keep the others out for client_login_timeout. */
 #define STRANGER_US (3 * US_PER_S)
 #define STRANGERS_LOOKED_AT 64
 
@@ -89,8 +89,8 @@ static void set(struct client *c, int64_t now_us)
 	arm(c, &d, now_us);
 }
 
-/* Who has been let in has proved who he is, and the one that newcomers find is the oldest. Those who
- * wait for their turn with us (is_parked) are not to blame. */
+/* Who has been let in has proved who he is, and the one that newcomers find is the oldest. Those
+ * who wait for their turn with us (is_parked) are not to blame. */
 bool deadline_make_place(struct session_env *env, const struct client *c)
 {
 	int64_t since_us = clock_mono_us() - STRANGER_US;

@@ -310,8 +310,7 @@ static bool has_room(const struct session_env *env)
 
 static bool has_place(const struct client *c, int limit)
 {
-	return has_room(c->env) &&
-	       (atomic_load(c->env->n_clients) <= limit || admin_is_local(c));
+	return has_room(c->env) && (atomic_load(c->env->n_clients) <= limit || admin_is_local(c));
 }
 
 static enum step check_admission(struct client *c)

@@ -442,7 +442,7 @@ static void take_values(struct client *c)
 		return;
 	}
 	list_assign(c->env, &c->settings, list_share(c->env, &list));
-	/* Behind RESET ALL only what was set after it is there: the startup's is still to be made. */
+	/* Behind RESET ALL only what was set after it is there: the startup's must be made. */
 	if (was_reset) {
 		list.len = 0;
 		put_new(t, NULL, 0, &list);

@@ -30,12 +30,13 @@ struct session_env {
 	uint8_t *in;            /* read buffer, free between two events */
 	size_t in_size;
 	struct outvec *to_client;
-	struct list clients;  /* all of them */
-	struct list dead;     /* to be freed at the loop's edge */
-	struct list runnable; /* whose turn is next, within this event */
-	struct list again;    /* who has had its share of this event */
-	struct list logins;   /* whose login is about to cost time, when it is its turn */
-	unsigned logins_left; /* how many of those more, in this turn of the loop */
+	struct list clients;   /* all of them */
+	struct list dead;      /* to be freed at the loop's edge */
+	struct list runnable;  /* whose turn is next, within this event */
+	struct list again;     /* who has had its share of this event */
+	struct list strangers; /* who has not logged in, by age */
+	struct list logins;    /* whose login is about to cost time, when it is its turn */
+	unsigned logins_left;  /* how many of those more, in this turn of the loop */
 	bool is_running;
 	int64_t run_until_us; /* the share of who is running now */
 	int64_t now_us;       /* when that began */

@@ -62,7 +62,8 @@ OPTION(pgusher, client_idle_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle outside of a transaction for longer is ended with 57P05; 0: no "
        "limit.")
 OPTION(pgusher, client_login_timeout, DURATION, DEFAULT("60"), LIVE,
-       "How long a client may take to log in; 0: no limit.")
+       "How long a client may take to log in; 0: no limit. While all places (max_client_conn) are "
+       "taken, who has not logged in after 3 seconds makes room for the next.")
 OPTION(pgusher, server_connect_timeout, DURATION, DEFAULT("15"), LIVE,
        "How long opening a server connection, login included, may take; 0: no limit.")
 OPTION(pgusher, server_idle_timeout, DURATION, DEFAULT("600"), LIVE,

@@ -3,6 +3,8 @@
  *
  * Tenants' statements are under [guard]; those of roles with tenant = none only under the rules
  * that PgUsher itself needs. So there are two caches, and each knows its own mode. */
+#include <string.h>
+
 #include "session_int.h"
 #include "sql_catalog.h"
 
@@ -38,6 +40,25 @@ const struct sql_info *guard_classify(struct client *c, const char *text, size_t
 	bool is_service = c->is_tenantless;
 
 	return sql_classify(is_service ? c->env->sql_service : c->env->sql, text, len);
+}
+
+uint64_t guard_rules_of(const struct client *c)
+{
+	return 2 * c->env->conf->generation + c->is_tenantless;
+}
+
+const struct sql_info *guard_judge_again(struct client *c, struct text *text)
+{
+	const char *query = (const char *)text->body;
+	const struct sql_info *info;
+
+	if (text->judged_by == guard_rules_of(c))
+		return NULL;
+	info = guard_classify(c, query, strlen(query));
+	if (info->refusal != NULL)
+		return info;
+	text->judged_by = guard_rules_of(c);
+	return NULL;
 }
 
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint)

@@ -411,7 +411,9 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	c->connected_s = clock_wall_s();
 	list_init(&c->link);
 	list_init(&c->run_link);
+	list_init(&c->stranger_link);
 	list_push_back(&env->clients, &c->link);
+	list_push_back(&env->strangers, &c->stranger_link);
 	map_init(&c->stmts);
 	pool_waiter_init(&c->waiter);
 	c->waiter.on_granted = lease_granted;
@@ -443,7 +445,8 @@ void session_accept(struct session_env *env, int fd, const struct peer *peer)
 {
 	struct client *c;
 
-	if (env->client_room > 0 && atomic_load(env->n_clients) >= env->client_room) {
+	if (env->client_room > 0 && atomic_load(env->n_clients) >= env->client_room &&
+	    !deadline_make_place(env, NULL)) {
 		refuse_at_once(env, fd);
 		return;
 	}
@@ -544,6 +547,7 @@ void session_settle(struct client *c)
 	if (c->pool != NULL)
 		pool_count_client(c->pool, -1);
 	list_remove(&c->run_link);
+	list_remove(&c->stranger_link);
 	list_remove(&c->link);
 	list_push_back(&env->dead, &c->link);
 	env->wake_edge(env->worker);
@@ -600,6 +604,7 @@ void session_env_init(struct session_env *env)
 	list_init(&env->dead);
 	list_init(&env->runnable);
 	list_init(&env->again);
+	list_init(&env->strangers);
 	list_init(&env->logins);
 	env->logins_left = LOGINS_PER_TURN;
 	map_init(&env->by_pid);

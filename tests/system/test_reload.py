@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import pgproto as p
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 from pgproto import LoginError, PgError, message, rows_of, tags_of
@@ -49,6 +50,18 @@ def end_of(conn):
 
 
 # ---- options ----------------------------------------------------------------------------------
+
+
+def test_the_guard_holds_for_what_is_prepared_already(own):
+    proxy, console = own()
+    sql = "SELECT pg_try_advisory_xact_lock(3)"
+    with proxy.raw(TENANT_A) as conn:
+        conn.run(p.parse("", sql) + p.parse("locks", sql) + p.parse("one", "SELECT 1") + p.sync())
+        for mode, codes in (("standard", []), ("strict", ["42501"]), ("standard", [])):
+            change(proxy, console, {"guard": {"mode": mode}})
+            for name in ("", "locks"):
+                assert p.codes_of(conn.run(p.bind("", name) + p.execute() + p.sync())) == codes
+            assert p.codes_of(conn.run(p.bind("", "one") + p.execute() + p.sync())) == []
 
 
 def test_limits_are_taken(own):

@@ -85,9 +85,6 @@ static bool lingers(const char *name, const char *value)
 
 	if (is_among(name, times, COUNT_OF(times)))
 		return !is_no_short_time(value);
-	/* RESET ROLE, of libraries that reset a session. */
-	if (strcasecmp(name, "role") == 0)
-		return strcmp(value, "none") != 0;
 	/* An extension's or the application's own. */
 	return strchr(name, '.') == NULL && !is_among(name, harmless, COUNT_OF(harmless));
 }

@@ -281,24 +281,21 @@ static bool is_among(const char *name, const char *const *names, size_t n)
 /* False: the name must not be all that is known of it. */
 static bool put_name(const char *name, struct buf *names)
 {
-	/* The transaction's own, and those that can only be set to what they are. Not among them:
-	 * role, row_security and the like, which service roles may set, and all without guard. */
+	/* The transaction's own, and those that can only be set to what they are. */
 	static const char *const pointless[] = {
 		"transaction_isolation",
 		"transaction_read_only",
 		"transaction_deferrable",
+		"role",
+		"session_authorization",
 		"is_superuser",
+		"row_security",
+		"session_replication_role",
 		"standard_conforming_strings",
 	};
 	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
-	 * where a temporary table was used before; the others not by everybody, not even to what
-	 * they are. */
-	static const char *const stuck[] = {
-		"seed",
-		"temp_buffers",
-		"session_authorization",
-		"session_replication_role",
-	};
+	 * where a temporary table was used before. */
+	static const char *const stuck[] = {"seed", "temp_buffers"};
 
 	if (is_among(name, stuck, COUNT_OF(stuck)))
 		return false;

@@ -437,8 +437,6 @@ struct watch *watch_new(const struct watch_config *config)
 		eye->path = i;
 		eye_init(eye, role);
 	}
-	if (role == NULL)
-		log_info("probe: no probe_role in [freshness]: the lag of replicas is not known");
 	w->tick = event_new(config->base, -1, EV_PERSIST, on_tick, w);
 	MUST(w->tick != NULL);
 	return w;
@@ -450,6 +448,8 @@ void watch_start(struct watch *w)
 	struct timeval tv = {us / US_PER_S, us % US_PER_S};
 
 	OBJ_CHECK(w, WATCH_MAGIC);
+	if (w->config.conf->freshness.probe_role[0] == '\0')
+		log_info("probe: no probe_role in [freshness]: the lag of replicas is not known");
 	for (size_t i = 0; i < w->n_eyes; i++) {
 		if (w->eyes[i].link != NULL)
 			link_open(w->eyes[i].link);

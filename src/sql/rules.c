@@ -286,16 +286,14 @@ static bool put_name(const char *name, struct buf *names)
 		"transaction_isolation",
 		"transaction_read_only",
 		"transaction_deferrable",
-		"role",
-		"session_authorization",
 		"is_superuser",
-		"row_security",
-		"session_replication_role",
 		"standard_conforming_strings",
 	};
 	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
-	 * where a temporary table was used before. */
-	static const char *const stuck[] = {"seed", "temp_buffers"};
+	 * where a temporary table was used before; another role may be allowed less than setting
+	 * the rest takes. */
+	static const char *const stuck[] = {"seed", "temp_buffers", "role",
+	                                    "session_authorization"};
 
 	if (is_among(name, stuck, COUNT_OF(stuck)))
 		return false;
@@ -320,7 +318,12 @@ bool sql_set_names(const char *set, struct buf *names)
 		return done;
 	}
 	read_set(set, &s);
-	done = put_name((const char *)s.name.data, names);
+	/* Back to the role of the login is no state. */
+	if (s.kind == VALUE_DEFAULT &&
+	    (setting_is(&s, "role") || setting_is(&s, "session_authorization")))
+		done = true;
+	else
+		done = put_name((const char *)s.name.data, names);
 	setting_fini(&s);
 	return done;
 }

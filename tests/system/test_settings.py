@@ -7,6 +7,7 @@ import pytest
 
 import pgproto as p
 from conftest import TENANT_A, TENANT_B
+from test_console import CONSOLE, Console
 
 pytestmark = pytest.mark.usefixtures("items")
 
@@ -138,9 +139,20 @@ def test_what_a_client_is_told_is_what_a_connection_of_its_own_tells(pair, direc
     assert follow_script(*pair) == follow_script(direct, pair[1])
 
 
-def test_many_clients_that_set_share_few_servers(make_proxy, cluster):
+@pytest.mark.parametrize(
+    "setting", ["row_security = off", "ROLE app", "SESSION AUTHORIZATION app"])
+def test_with_the_guard_off_they_still_stay_with_their_client(make_proxy, setting):
+    proxy = make_proxy({"pgusher": {"max_server_conn": 1, "workers": 1}, "guard": {"mode": "off"}})
+    with proxy.raw(TENANT_A) as conn:
+        assert p.codes_of(conn.simple(f"SET {setting}")) == []
+    with proxy.raw(TENANT_B) as conn:
+        assert conn.rows("SELECT DISTINCT tenant_id FROM item") == [(str(TENANT_B),)]
+        assert shown(conn, "role") == "none"
+
+
+def test_many_clients_that_set_share_few_servers(make_proxy):
     """What drivers send when they connect holds no server any more."""
-    proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1}})
+    proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1, **CONSOLE}})
     clients = [proxy.raw(tenant) for _ in range(50) for tenant in (TENANT_A, TENANT_B)]
     for number, conn in enumerate(clients):
         conn.simple(f"SET statement_timeout TO '{number + 1}s'")
@@ -154,7 +166,7 @@ def test_many_clients_that_set_share_few_servers(make_proxy, cluster):
         expected = number + 1
         text = f"{expected // 60}min" if expected % 60 == 0 else f"{expected}s"
         assert rows[-1] == (text,)
-    assert len(cluster.backends("eav")) <= 2
+    assert len(Console(proxy).show("SERVERS")) <= 2
     for conn in clients:
         conn.terminate()
 

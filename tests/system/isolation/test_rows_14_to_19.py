@@ -45,8 +45,9 @@ def test_rows_14_and_15_past_pgusher(stage, sql):
 def test_row_15_copy_into_staging_takes_own_rows_only(scene):
     conn = scene.attacker
     for tenant, codes in ((TENANT_B, ["42501"]), (TENANT_A, [])):
+        row = p.copy_data(f"{tenant}\t1001\t42\n") + p.copy_done()
         head = conn.run(p.query("COPY entity_values_ingest (tenant_id, entity_id, attribute_id)"
-                                " FROM STDIN") + p.copy_data(f"{tenant}\t1001\t42\n") + p.copy_done())
+                                " FROM STDIN") + row)
         scene.heard += head
         assert p.codes_of(head) == codes
     assert scene.cluster.sql("SELECT count(*) FROM entity_values_ingest WHERE tenant_id ="

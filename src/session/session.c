@@ -616,15 +616,30 @@ void session_env_fini(struct session_env *env)
 	map_fini(&env->settings);
 }
 
+void session_each(struct session_env *env, bool (*visit)(struct client *c, void *arg), void *arg)
+{
+	for (size_t left = env->n_here; left > 0 && !list_is_empty(&env->clients); left--) {
+		struct client *c = LIST_MEMBER(env->clients.next, struct client, link);
+
+		list_remove(&c->link);
+		list_push_back(&env->clients, &c->link);
+		if (!visit(c, arg))
+			return;
+	}
+}
+
+static bool drain(struct client *c, void *arg)
+{
+	(void)arg;
+	if (c->phase != PHASE_READY || session_is_idle(c))
+		session_close(c, CLOSE_SHUTDOWN);
+	return true;
+}
+
 void session_drain(struct session_env *env)
 {
 	env->is_draining = true;
-	LIST_FOREACH(link, &env->clients) {
-		struct client *c = LIST_MEMBER(link, struct client, link);
-
-		if (c->phase != PHASE_READY || session_is_idle(c))
-			session_close(c, CLOSE_SHUTDOWN);
-	}
+	session_each(env, drain, NULL);
 }
 
 enum close_reason session_leaving(const struct client *c)

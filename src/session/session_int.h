@@ -245,6 +245,9 @@ void session_fail(struct client *c, enum close_reason reason);
 void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e);
 void session_settle(struct client *c);
 bool session_is_idle(const struct client *c);
+/* All clients; visit may end the one at hand, and others with it (the end of one may set others
+ * going, which then end). A client may be visited twice. False: enough. */
+void session_each(struct session_env *env, bool (*visit)(struct client *c, void *arg), void *arg);
 /* Why it ends between transactions; CLOSE_NONE: it does not. */
 enum close_reason session_leaving(const struct client *c);
 struct outvec *client_out(struct client *c);

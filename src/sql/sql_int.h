@@ -272,6 +272,7 @@ struct sql_walk {
 	const char *judged_name_end;
 	const char *dropped_temp_end;
 	const char *view_end;
+	bool is_explain;
 	size_t budget_bytes; /* what handlers may still read of the tree */
 };
 

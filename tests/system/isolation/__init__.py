@@ -6,12 +6,12 @@ A row of the threat model is a number, and its attacks are the tests that begin 
 Rows that have tests of their own elsewhere, too:
 
 row  here                  past PgUsher                    elsewhere in tests/
- 1   rows_01_to_05, wrapp  a_setting_without_its_proof     unit/sql/test_guard.c, replay/
- 2   rows_01_to_05, wrapp  the_database_refuses_code_too   system/test_signed.py
+ 1   01_to_05, wrapped     a_setting_without_its_proof     unit/sql/test_guard.c, replay/
+ 2   01_to_05, wrapped     the_database_refuses_code_too   system/test_signed.py
  3   rows_01_to_05         -                               system/test_attacks.py
  4   rows_01_to_05         -                               system/test_guard.py
  5   rows_01_to_05         the_database_refuses_roles_too  sql/
- 6   rows_06_to_13         no_temporary_tables_for_tenant  system/test_settings.py
+ 6   rows_06_to_13         no_temporary_tables             system/test_settings.py
  7   rows_06_to_13         -                               system/test_prepared.py
  8   rows_06_to_13         rows_08_09_and_13               sql/test_values.sql
  9   rows_06_to_13         rows_08_09_and_13               system/test_cancel.py

@@ -5,14 +5,15 @@
  *   relay_end_batch        ─► settings_are_asked   what do these names say now?
  *   lease_send             ─► settings_put         in front of the first batch on a server
  *
- * What a SET has come to is not worked out but asked: the names are read from the text, the values
- * (current_setting) from the server, behind the transaction and before the server can go to anyone
- * else. So ROLLBACK, savepoints, SET LOCAL over SET, values by parameter, and values that mean
- * something else each time (SET DateStyle, TIME ZONE INTERVAL) need no rules of ours. Where anything
- * failed, only what is set in the session counts: a setting that the client may not make would end it
- * when it is replayed. It costs such a transaction one exchange more, of which the
- * client sees nothing unless it is faster than that. Where it fails, or the values cannot be kept,
- * the settings are stuck: the server stays with the client, as with any other state.
+ * What a SET has come to is not worked out but asked: the names are read from the text, the
+ * values (current_setting) from the server, behind the transaction and before the server can go
+ * to anyone else. So ROLLBACK, savepoints, SET LOCAL over SET, values by parameter, and values
+ * that mean something else each time (SET DateStyle, TIME ZONE INTERVAL) need no rules of ours.
+ * Where anything failed, only what is set in the session counts: a setting that the client may
+ * not make would end it when it is replayed. It costs such a transaction one exchange more, of
+ * which the client sees nothing unless it is faster than that. Where it fails, or the values
+ * cannot be kept, the settings are stuck: the server stays with the client, as with any other
+ * state.
  *
  * Lists are shared by content among the clients of a worker, so that 20,000 clients with the same
  * settings have one copy. */

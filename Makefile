@@ -195,6 +195,8 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(FUZZ)/%)
 FUZZ_FLAGS := -std=c11 -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 FUZZ_OBJ := $(LIB_SRC:%.c=$(FUZZ)/obj/%.o)
+# The targets sql_lexer, sql_classify and sql_guard share the corpus sql.
+FUZZ_SEEDS := seeds=tests/fuzz/corpus/$$name; [ -d $$seeds ] || seeds=$${seeds%_*}
 
 $(FUZZ)/obj/%.o: %.c $(OUT)/settings | deps-check
 	@mkdir -p $(@D)
@@ -214,7 +216,7 @@ fuzz-build: $(FUZZ_BIN)
 .PHONY: fuzz
 fuzz: $(FUZZ_BIN) ## fuzz each parser for FUZZ_SECONDS (30) over tests/fuzz/corpus
 	@set -e; for f in $(FUZZ_BIN); do \
-		name=$${f#$(FUZZ)/fuzz_}; found=$(FUZZ)/corpus/$$name; seeds=tests/fuzz/corpus/$$name; \
+		name=$${f#$(FUZZ)/fuzz_}; found=$(FUZZ)/corpus/$$name; $(FUZZ_SEEDS); \
 		mkdir -p $$found; echo "== fuzz $$name"; [ -d $$seeds ] || seeds=; \
 		$(NO_ASLR) $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
 			-print_final_stats=1 -artifact_prefix=$(FUZZ)/$$name- $$found $$seeds; \
@@ -224,7 +226,7 @@ fuzz: $(FUZZ_BIN) ## fuzz each parser for FUZZ_SECONDS (30) over tests/fuzz/corp
 .PHONY: fuzz-corpus
 fuzz-corpus: $(FUZZ_BIN)
 	@status=0; for f in $(FUZZ_BIN); do \
-		name=$${f#$(FUZZ)/fuzz_}; seeds=tests/fuzz/corpus/$$name; log=$(FUZZ)/$$name.log; \
+		name=$${f#$(FUZZ)/fuzz_}; $(FUZZ_SEEDS); log=$(FUZZ)/$$name.log; \
 		n=$$(find $$seeds -type f 2>/dev/null | wc -l); \
 		if [ $$n -gt 0 ] && $(NO_ASLR) $$f -runs=0 -timeout=10 $$seeds > $$log 2>&1; then \
 			echo "fuzz-corpus $$name: ok ($$n inputs)"; \

@@ -72,21 +72,7 @@ class PgbenchParts:
                 raise BenchError(f"context through {target.proxy.name}: {said!r}")
 
     def run(self, target, mode, clients, tls, seconds):
-        """One run of pgbench."""
-        before = target.proxy.cpu_s()
-        jobs = min(clients, os.cpu_count() or 1)
-        command = [
-            self.cluster.program("pgbench"), "-n", "-M", mode, "-c", str(clients),
-            "-j", str(jobs), "-T", str(seconds), *target.args, DATABASE,
-        ]
-        done = subprocess.run(
-            command, env={**target.proxy.env, "PGSSLMODE": tls}, cwd="/",
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60,
-            start_new_session=True, check=False,
-        )
-        target.proxy.must_live()
-        count, tps = read_pgbench(done, " ".join(command))
-        return Sample(tps, (target.proxy.cpu_s() - before) * 1e6 / count)
+        return run_pgbench(self.cluster, target, mode, clients, tls, seconds)
 
     def cells(self):
         """(mode, clients, tls) of the parts that are wanted."""
@@ -155,6 +141,24 @@ class PgbenchParts:
             print(f"\n†: PgBouncer {'.'.join(map(str, self.scene.version))} keeps named prepared "
                   "statements in transaction mode only\nsince 1.21; beside PgUsher's prepared stands "
                   "its extended")
+
+
+def run_pgbench(cluster, target, mode, clients, tls, seconds):
+    """One run of pgbench."""
+    before = target.proxy.cpu_s()
+    jobs = min(clients, os.cpu_count() or 1)
+    command = [
+        cluster.program("pgbench"), "-n", "-M", mode, "-c", str(clients),
+        "-j", str(jobs), "-T", str(seconds), *target.args, DATABASE,
+    ]
+    done = subprocess.run(
+        command, env={**target.proxy.env, "PGSSLMODE": tls}, cwd="/",
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60,
+        start_new_session=True, check=False,
+    )
+    target.proxy.must_live()
+    count, tps = read_pgbench(done, " ".join(command))
+    return Sample(tps, (target.proxy.cpu_s() - before) * 1e6 / count)
 
 
 def read_pgbench(done, what):

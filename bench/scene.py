@@ -315,13 +315,14 @@ class Scene:
         os.mkdir(made, 0o711)
         return made
 
-    def pgusher(self, stack, servers, processes=1):
+    def pgusher(self, stack, servers, processes=1, *, extra="", prefix=(), workers=None):
+        """extra: more sections of the ini file; prefix: a program that runs it."""
         port, daemons = free_port(), []
         for number in range(1, processes + 1):
             ini = write_file(f"{self._folder()}/pgusher.ini", f"""[pgusher]
 listen_addr = 127.0.0.1
 listen_port = {port}
-workers = {os.environ.get("BENCH_WORKERS") or "auto"}
+workers = {workers or os.environ.get("BENCH_WORKERS") or "auto"}
 peer_id = {number}
 max_server_conn = {servers // processes}
 client_tls_sslmode = allow
@@ -345,8 +346,9 @@ nodes = primary
 
 [role app]
 password_file = {self.cluster.password_file}
-""")
-            daemons.append(self._start(stack, "PgUsher", [BINARY, "serve", "-c", ini],
+
+{extra}""")
+            daemons.append(self._start(stack, "PgUsher", [*prefix, BINARY, "serve", "-c", ini],
                                        f"{ini}.log", port))
         return Proxy("PgUsher", daemons, clean_env(
             PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="app", PGPASSWORD=self.keys.token),

@@ -13,7 +13,7 @@
 
 /* AUDIT_EVENT(NAME, "word"): but for SELF they are those of [audit] events. */
 #define AUDIT_EVENTS(AUDIT_EVENT)                                                                  \
-	AUDIT_EVENT(SELF, "audit") /* about the log itself: started, stopped, dropped, torn */     \
+	AUDIT_EVENT(SELF, "audit") /* about the log itself: started, changed, dropped, torn ... */ \
 	AUDIT_EVENT(AUTH, "auth")                                                                  \
 	AUDIT_EVENT(GUARD, "guard")                                                                \
 	AUDIT_EVENT(ADMIN, "admin")                                                                \
@@ -67,22 +67,35 @@ struct audit;
 struct audit_queue;
 
 /* A blank record with its time, to be filled and then committed at once. NULL: events of this kind
- * are not wanted, there is no log (queue NULL), or the queue is full: then the event is counted as
- * dropped, which the log says as soon as it can. */
+ * are not wanted (none are where there is no log, or no queue), or the queue is full: then the
+ * event is counted as dropped, which the log says as soon as it can. */
 struct audit_record *audit_begin(struct audit_queue *queue, enum audit_event event);
 void audit_commit(struct audit_queue *queue);
 bool audit_wants(const struct audit_queue *queue, enum audit_event event);
 
 /* ---- life: the main thread's ---------------------------------------------------------------- */
 
-/* Opens the log of conf->audit and starts its thread; *out is NULL where there is none to keep.
- * False, with the reason in err: it cannot be opened. */
+/* Opens the log of conf->audit and starts its thread, also where there is none to keep yet. False,
+ * with the reason in err: it cannot be opened. */
 bool audit_new(const struct conf *conf, unsigned n_queues, struct audit **out, char *err,
                size_t err_size);
 /* NULL when audit is NULL. */
 struct audit_queue *audit_queue(struct audit *audit, unsigned i);
-/* After a rotation: the file is opened anew, by its thread. NULL is fine. */
+/* After a rotation: the file is opened anew, by its thread. */
 void audit_reopen(struct audit *audit);
+
+/* Another configuration: what it names is opened first, which may fail, and taken then, which may
+ * not. A file that another process has is waited for, as by audit_new. */
+struct audit_change;
+bool audit_prepare(const struct audit *a, const struct conf *conf, struct audit_change **out,
+                   char *err, size_t err_size);
+/* From now on these events count; the log goes on where conf says once what has been put in so far
+ * is written, or cannot be. */
+void audit_take(struct audit *a, struct audit_change **cp);
+/* One that is not taken after all; NULL is fine. */
+void audit_change_free(struct audit_change **cp);
+/* For `pgusher check`: could the log be opened? Makes no file. */
+bool audit_check(const struct conf *conf, char *err, size_t err_size);
 /* What is in the queues is written first, unless the reader or the disk does not take it: then it
  * is given up after a few seconds, and the log says how much. Nobody may use a queue any more. */
 void audit_free(struct audit **audit);

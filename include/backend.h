@@ -180,6 +180,7 @@ struct server_note {
 	void *tenant;       /* the pool's: whose lease it is, NULL: nobody's */
 	int64_t charged_us; /* server time that its tenant has been charged with already */
 	bool is_capped;     /* it counts for its tenant's max_server_conn */
+	bool is_contended;  /* the pool's: other pools wanted its place, too */
 	uint8_t taint;      /* enum server_taint */
 	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
 	bool is_doomed;     /* nobody has it: closed when the cancel has ended */

@@ -147,4 +147,7 @@ size_t conf_reload_check(const struct conf *old, struct conf *fresh, conf_visit_
 void conf_print_sample_ini(FILE *out);
 void conf_print_manual(FILE *out);
 
+/* Whether both have the same databases on the same nodes: what the probe began with. */
+bool conf_has_same_places(const struct conf *a, const struct conf *b);
+
 #endif

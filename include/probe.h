@@ -61,6 +61,11 @@ void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, stru
 typedef void probe_directory_fn(void *arg, struct auth_directory *directory);
 /* Loads directory_query's answers; after probe_watch, before probe_start, where it is set. */
 void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg);
+/* The function catalogue has changed, on the probe's thread; it is borrowed. */
+struct sql_catalog;
+typedef void probe_catalog_fn(void *arg, struct sql_catalog *catalog);
+/* Loads it; after probe_watch, before probe_start, where there is a probe_role. */
+void probe_list_functions(struct probe *p, probe_catalog_fn *on_catalog, void *arg);
 /* Ends the thread: it gives the dialer no orders any more, whose answers may still come. */
 void probe_stop(struct probe *p);
 

@@ -30,12 +30,13 @@ struct session_env {
 	uint8_t *in;            /* read buffer, free between two events */
 	size_t in_size;
 	struct outvec *to_client;
-	struct list clients;  /* all of them */
-	struct list dead;     /* to be freed at the loop's edge */
-	struct list runnable; /* whose turn is next, within this event */
-	struct list again;    /* who has had its share of this event */
-	struct list logins;   /* whose login is about to cost time, when it is its turn */
-	unsigned logins_left; /* how many of those more, in this turn of the loop */
+	struct list clients;   /* all of them */
+	struct list dead;      /* to be freed at the loop's edge */
+	struct list runnable;  /* whose turn is next, within this event */
+	struct list again;     /* who has had its share of this event */
+	struct list strangers; /* who has not logged in, by age */
+	struct list logins;    /* whose login is about to cost time, when it is its turn */
+	unsigned logins_left;  /* how many of those more, in this turn of the loop */
 	bool is_running;
 	int64_t run_until_us; /* the share of who is running now */
 	int64_t now_us;       /* when that began */
@@ -55,6 +56,7 @@ struct session_env {
 	struct audit_queue *audit;    /* NULL: there is no audit log */
 	struct auth_directory *directory; /* NULL: none was loaded yet; session_set_directory */
 	bool is_directory_new;            /* clients are to be looked at */
+	struct sql_catalog *catalog;      /* NULL: none was loaded; session_set_catalog */
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
@@ -111,6 +113,11 @@ void session_set_conf(struct session_env *env, const struct conf *conf);
 /* Who is active now; the reference is the env's from here. Clients of others are ended, some at
  * each of the loop's edges. */
 void session_set_directory(struct session_env *env, struct auth_directory *directory);
+
+/* The functions of the databases, NULL: nothing is known; the reference is the env's from here. To
+ * be called once before the first client. */
+struct sql_catalog;
+void session_set_catalog(struct session_env *env, struct sql_catalog *catalog);
 
 /* From now on clients are closed where they are between transactions, and the others when
  * theirs ends. */

@@ -45,7 +45,7 @@ struct session_info {
 	const char *pool_database; /* NULL: the console's */
 	const char *application_name, *tenant;
 	const char *state;   /* PgBouncer's word */
-	uint64_t session_id; /* in the audit log; 0: there is none */
+	uint64_t session_id; /* as in the audit log */
 	const char *peer;    /* "127.0.0.1:40312" */
 	const struct stream *stream;
 	int64_t connected_s;            /* wall clock */

@@ -46,6 +46,8 @@ struct sql_guard {
 	 * strict. A name without a schema stands for the function in any schema. With one, allow
 	 * means calls that name the schema, and deny also those that name none. */
 	const char *allow_functions, *deny_functions;
+	/* The operator's word that they leave nothing in the session; as allow. */
+	const char *trusted_functions;
 };
 /* False, with the reason: a list is malformed, or allows what no list may. */
 bool sql_guard_check_list(const char *list, bool is_allow, char *why, size_t size);
@@ -56,9 +58,11 @@ void sql_cache_set_guard(struct sql_cache *cache, const struct sql_guard *guard)
 /* What is known of the functions of a name, all of them together. */
 enum sql_function_facts {
 	SQL_FUNCTION_KNOWN = 1u << 0,
-	SQL_FUNCTION_USER = 1u << 1,         /* one of them is not in pg_catalog */
-	SQL_FUNCTION_VOLATILE = 1u << 2,     /* one of those is volatile */
+	SQL_FUNCTION_USER = 1u << 1,         /* one of them is not PostgreSQL's own */
+	SQL_FUNCTION_VOLATILE = 1u << 2,     /* one of them is volatile */
 	SQL_FUNCTION_SETS_CONTEXT = 1u << 3, /* one has a SET clause for the tenant context */
+	SQL_FUNCTION_OPAQUE = 1u << 4,       /* one may leave something in the session */
+	SQL_FUNCTION_DEFINER = 1u << 5,      /* one is volatile and SECURITY DEFINER */
 };
 
 /* A snapshot of the server's functions. */
@@ -68,8 +72,8 @@ struct sql_functions {
 	unsigned (*find)(const void *snapshot, const char *schema, const char *name);
 };
 /* Forgets what is remembered. NULL: nothing is known, and no function counts as unknown. The
- * struct is copied; the snapshot has to live until the next call or the cache's end. A call of a
- * user function that is volatile, or of an unknown one, makes its statement SQL_OPAQUE. */
+ * struct is copied; the snapshot has to live until the next call or the cache's end. A call of one
+ * that is SQL_FUNCTION_OPAQUE or unknown makes its statement SQL_OPAQUE. */
 void sql_cache_set_functions(struct sql_cache *cache, const struct sql_functions *functions);
 
 #endif

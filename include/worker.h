@@ -54,6 +54,9 @@ void worker_set_conf(struct worker *w, struct conf *conf, int client_room);
 void worker_set_keys(struct worker *w, struct auth_keys *keys);
 /* Who is active from now on; a reference is taken. */
 void worker_set_directory(struct worker *w, struct auth_directory *directory);
+/* The functions of the databases from now on; a reference is taken. */
+struct sql_catalog;
+void worker_set_catalog(struct worker *w, struct sql_catalog *catalog);
 /* A new context for the handshakes to come (the certificate was replaced), NULL for none; a
  * reference is taken. */
 void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);

@@ -153,18 +153,19 @@ make_replica() {
 	pg_start "$bin" "$base" "$node"
 }
 
-make_app_role() {
-	local dir=$1 password
+# The roles that PgUsher logs in as; what they may is sql/'s to say.
+make_role() {
+	local dir=$1 role=$2 password
 	password=$(openssl rand -hex 16)
-	(umask 077 && printf '%s\n' "$password" >"$dir/app.password")
+	(umask 077 && printf '%s\n' "$password" >"$dir/$role.password")
 	# By standard input: a command line can be read by every user of the machine.
 	super "$dir" primary postgres <<SQL
 DO \$\$ BEGIN
-	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN
-		CREATE ROLE app LOGIN;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$role') THEN
+		CREATE ROLE $role LOGIN;
 	END IF;
 END \$\$;
-ALTER ROLE app PASSWORD '$password';
+ALTER ROLE $role PASSWORD '$password';
 SQL
 }
 
@@ -185,7 +186,7 @@ load_env() {
 }
 
 cmd_start() {
-	local dir=$1 bin base ports=()
+	local dir=$1 bin base role ports=()
 	[ ! -e "$dir/cluster.env" ] && [ ! -e "$dir/pg" ] || die "$dir holds a cluster already"
 	bin=$(find_pg_bin)
 	mkdir -p "$dir"
@@ -194,13 +195,14 @@ cmd_start() {
 	for _ in $NODES; do ports+=("$(free_port "${ports[@]:-}")"); done
 	printf '%s=%q\n' PG_BIN "$bin" PG_BASE "$base" SOCKET_DIR "$base/run" \
 		PRIMARY_PORT "${ports[0]}" REPLICA1_PORT "${ports[1]}" REPLICA2_PORT "${ports[2]}" \
-		APP_PASSWORD_FILE "$dir/app.password" SERVER_CERT "$base/server.crt" \
+		APP_PASSWORD_FILE "$dir/app.password" SERVICE_PASSWORD_FILE "$dir/service.password" \
+		PROBE_PASSWORD_FILE "$dir/probe.password" SERVER_CERT "$base/server.crt" \
 		>"$dir/cluster.env"
 	as_pg mkdir -m 0700 "$base/run"
 	make_primary "$bin" "$base" "${ports[0]}"
 	make_replica "$bin" "$base" replica1 "${ports[1]}" "${ports[0]}"
 	make_replica "$bin" "$base" replica2 "${ports[2]}" "${ports[0]}"
-	make_app_role "$dir"
+	for role in app service probe; do make_role "$dir" "$role"; done
 }
 
 cmd_stop() {
@@ -217,7 +219,8 @@ cmd_stop() {
 			echo "cluster.sh: $node did not stop" >&2
 	done
 	rm -rf "$PG_BASE"
-	rm -rf "$dir/pg" "$dir/app.password" "$dir/cluster.env"
+	rm -rf "$dir/pg" "$dir/app.password" "$dir/service.password" "$dir/probe.password" \
+		"$dir/cluster.env"
 	rmdir "$dir" 2>/dev/null || true
 }
 

@@ -101,6 +101,19 @@ nodes = primary, replica1, replica2
 
 [role app]
 password_file = $APP_PASSWORD_FILE
+
+[role probe]
+password_file = $PROBE_PASSWORD_FILE
+tenant = none
+
+[freshness]
+probe_role = probe
+
+[tenants]
+directory_query = SELECT tenant_id, is_active FROM tenants
+
+[guard]
+trusted_functions = upsert_hot_attrs, find_entities_by_attributes
 INI
 }
 
@@ -214,6 +227,27 @@ tour_console() {
 	must_say '^ *eav .*transaction'
 }
 
+tour_paths() {
+	bold "6. How late each replica is, by heartbeats that PgUsher writes and reads itself."
+	try "psql -h $SOCKET_DIR -p $PORT pgusher -c 'SHOW PATHS'"
+	must_succeed
+	must_say '^ *eav/replica1 .*yes'
+}
+
+# The tenants that are active are known, and a lag of the last replica.
+wait_ready() {
+	local paths
+	for _ in $(seq 100); do
+		paths=$(psql -h "$SOCKET_DIR" -p "$PORT" pgusher -Atc 'SHOW PATHS' 2>/dev/null || true)
+		if grep -q 'tenant directory: ' "$DIR/pgusher.log" &&
+			[ "$(grep -c 'eav/replica.*|yes|' <<<"$paths")" = 2 ]; then
+			return 0
+		fi
+		sleep 0.1
+	done
+	die "the probe does not measure: $(tail -3 "$DIR/pgusher.log")"
+}
+
 farewell() {
 	bold "All is left running. Be either tenant:"
 	say ""
@@ -245,12 +279,16 @@ cmd_start() {
 	write_ini
 	write_wrappers
 	start_proxy
+	# shellcheck disable=SC1091
+	. "$DIR/cluster.env"
+	wait_ready
 	say "PgUsher listens on 127.0.0.1:$PORT."
 	tour_rows
 	tour_spoof
 	tour_transactions
 	tour_sharing
 	tour_console
+	tour_paths
 	farewell
 	trap - INT TERM HUP EXIT
 }

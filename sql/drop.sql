@@ -15,6 +15,7 @@ DROP VIEW IF EXISTS public.entity_attribute_stats;
 DROP MATERIALIZED VIEW IF EXISTS public.mv_entity_attribute_stats;
 DROP TABLE IF EXISTS public.replication_heartbeat;
 DROP FUNCTION IF EXISTS public.stage_flush(integer);
+DROP FUNCTION IF EXISTS public.stage_move(integer, bigint);
 DROP TABLE IF EXISTS public.entity_values_ingest;
 DROP FUNCTION IF EXISTS public.entity_values_ingest_refuse();
 DROP FUNCTION IF EXISTS public.find_entities_by_attributes(bigint, jsonb, integer);

@@ -54,28 +54,21 @@ GRANT INSERT ON public.entity_values_ingest TO app;
 -- UPDATE is what FOR UPDATE asks for.
 GRANT SELECT, UPDATE, DELETE ON public.entity_values_ingest TO eav_batch;
 
--- Moves up to p_limit rows, oldest first, of all tenants; returns how many it took. To be
--- called again and again (every 100 ms), by as many callers as one likes: each row is locked by
--- one of them, and one statement takes it out and puts it in. Two rows with the same key are
--- one value delivered twice, and the first stays.
-CREATE OR REPLACE FUNCTION public.stage_flush(p_limit integer DEFAULT 50000) RETURNS integer
+-- Moves up to p_limit rows, oldest first, of one tenant or, with NULL, of all. One statement takes
+-- a row out and puts it in. Two rows with the same key are one value delivered twice, and the first
+-- stays.
+CREATE OR REPLACE FUNCTION public.stage_move(p_limit integer, p_tenant_id bigint) RETURNS integer
     LANGUAGE plpgsql
-    SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     moved integer;
 BEGIN
-    IF p_limit IS NULL OR p_limit < 1 THEN
-        RAISE invalid_parameter_value
-            USING MESSAGE = 'stage_flush: p_limit is not a positive number';
-    END IF;
-    -- For the caller's transaction: as a SET of the function it would end before the commit.
-    PERFORM set_config('synchronous_commit', 'off', true);
     WITH taken AS (
         DELETE FROM public.entity_values_ingest
          WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM public.entity_values_ingest
+              WHERE p_tenant_id IS NULL OR tenant_id = p_tenant_id
               ORDER BY ingested_at LIMIT p_limit FOR UPDATE SKIP LOCKED))
         RETURNING *
     ), put AS (
@@ -89,6 +82,47 @@ BEGIN
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) INTO moved FROM taken;
+    RETURN moved;
+END
+$$;
+ALTER FUNCTION public.stage_move(integer, bigint) OWNER TO eav_batch;
+REVOKE ALL ON FUNCTION public.stage_move(integer, bigint) FROM PUBLIC, app;
+
+-- Moves up to p_limit rows of all tenants; returns how many it took. To be called again and again
+-- (every 100 ms), by as many callers as one likes: each row is locked by one of them.
+--
+-- A tenant's open transaction that has put a value of its own beside a staged one with the same
+-- key makes the insert wait for it. Nobody else must wait with it: after lock_timeout the tenants
+-- are gone through one by one, and those whose rows still wait are left for the next call.
+CREATE OR REPLACE FUNCTION public.stage_flush(p_limit integer DEFAULT 50000) RETURNS integer
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    moved integer := 0;
+    tenant bigint;
+BEGIN
+    IF p_limit IS NULL OR p_limit < 1 THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = 'stage_flush: p_limit is not a positive number';
+    END IF;
+    -- For the caller's transaction: as a SET of the function it would end before the commit.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    BEGIN
+        RETURN public.stage_move(p_limit, NULL);
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
+    FOR tenant IN SELECT DISTINCT i.tenant_id FROM public.entity_values_ingest i LOOP
+        EXIT WHEN moved >= p_limit;
+        BEGIN
+            moved := moved + public.stage_move(p_limit - moved, tenant);
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE NOTICE 'stage_flush: tenant % waits for its own open transaction', tenant;
+        END;
+    END LOOP;
     RETURN moved;
 END
 $$;

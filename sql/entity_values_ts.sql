@@ -71,11 +71,14 @@ $$;
 ALTER FUNCTION public.entity_values_close_partitions() OWNER TO eav_owner;
 REVOKE ALL ON FUNCTION public.entity_values_close_partitions() FROM PUBLIC;
 
--- Makes the coming months' partitions and closes them to app.
+-- Makes the coming months' partitions and closes them to app. It waits for an ACCESS EXCLUSIVE
+-- lock, and whoever comes behind waits with it: so one tenant's open transaction would stop all
+-- others. With lock_timeout the call fails instead (pg_partman raises it as P0001) and is repeated.
 CREATE OR REPLACE FUNCTION public.entity_values_make_partitions() RETURNS void
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '1s'
 AS $$
 BEGIN
     PERFORM partman.run_maintenance('public.entity_values_ts');

@@ -22,6 +22,13 @@ SELECT p.oid, f.keeper
     ('pg_stat_get_(activity|backend_.*|progress_info|wal_senders|wal_receiver)', 'pg_monitor'),
     ('pg_(prepared_statement|cursor|prepared_xact|lock_status)', 'pg_monitor'),
     ('pg_stat_statements(_info|_reset)?', 'pg_monitor'),
+    ('pg_isolation_test_session_is_blocked', 'pg_monitor'),
+    -- Counted over the rows of all tenants; currtid2 follows a row's versions past its policy.
+    ('pg_stat_get_(xact_)?(numscans|tuples_.*|blocks_(fetched|hit))', 'pg_monitor'),
+    ('pg_stat_get_(live_tuples|dead_tuples|mod_since_analyze|ins_since_vacuum)', 'pg_monitor'),
+    ('currtid2?', NULL),
+    -- Messages to whoever reads the WAL, which names no tenant (row 11).
+    ('pg_logical_emit_message', NULL),
     -- Stopping them (row 9).
     ('pg_(cancel|terminate)_backend|pg_log_backend_memory_contexts', 'pg_signal_backend'),
     -- Large objects know no rows (row 13).

@@ -21,6 +21,8 @@ CLOSE_REASON(CLIENT_ROOM, "client_room", "53300",
 CLOSE_REASON(CLIENT_DISABLED, "client_disabled", "57P03", "the database is disabled")
 CLOSE_REASON(CLIENT_LOGIN_TIMEOUT, "client_login_timeout", "57014",
              "login took too long (client_login_timeout)")
+CLOSE_REASON(CLIENT_LOGIN_PLACE, "client_login_place", "57014",
+             "login took too long while all places were taken (max_client_conn)")
 CLOSE_REASON(CLIENT_QUERY_TIMEOUT, "client_query_timeout", "57014",
              "terminating connection: the query took too long (query_timeout)")
 CLOSE_REASON(CLIENT_TRANSACTION_TIMEOUT, "client_transaction_timeout", "57014",

@@ -65,6 +65,12 @@ GUARD_RULE(SESSION_VIEWS, "session_views", "8", STRICT, "42501",
            "These views and functions show what other tenants run; ask an administrator.",
            "pg_stat_activity, pg_stat_statements, pg_prepared_statements, pg_cursors, pg_locks, "
            "the functions behind them, and table_to_xml and the like, which read any table")
+GUARD_RULE(STATISTICS, "statistics", "8", STRICT, "42501",
+           "permission denied to look at what is counted over the rows of all tenants",
+           "Use a role with tenant = none, or connect to PostgreSQL itself, to look at plans and "
+           "statistics.",
+           "EXPLAIN, SET debug_print_plan, pg_stat_* and pg_statio_* of tables and indexes, the "
+           "functions behind them, currtid2")
 GUARD_RULE(BACKEND_SIGNAL, "backend_signal", "9", STRICT, "42501",
            "permission denied to signal another backend",
            "Use a cancel request for your own query, or statement_timeout.",
@@ -102,7 +108,8 @@ GUARD_RULE(LOCK_TABLE, "lock_table", "24", STRICT, "42501",
            "locking a table would stop all tenants",
            "Lock rows (SELECT ... FOR UPDATE), or use ACCESS SHARE, ROW SHARE or ROW EXCLUSIVE "
            "mode.",
-           "LOCK TABLE in a mode that keeps others from writing")
+           "LOCK TABLE in a mode that keeps others from writing; VACUUM FULL and ALTER ... DEPENDS ON "
+           "EXTENSION, which wait for such a lock before they ask whose the table is")
 GUARD_RULE(PRIVILEGES, "privileges", "5, 15", STRICT, "42501",
            "privileges and policies are not changed through this proxy",
            "Connect to PostgreSQL itself as the owner, or use a role with tenant = none.",

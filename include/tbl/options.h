@@ -62,7 +62,8 @@ OPTION(pgusher, client_idle_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle outside of a transaction for longer is ended with 57P05; 0: no "
        "limit.")
 OPTION(pgusher, client_login_timeout, DURATION, DEFAULT("60"), LIVE,
-       "How long a client may take to log in; 0: no limit.")
+       "How long a client may take to log in; 0: no limit. While all places (max_client_conn) are "
+       "taken, who has not logged in after 3 seconds makes room for the next.")
 OPTION(pgusher, server_connect_timeout, DURATION, DEFAULT("15"), LIVE,
        "How long opening a server connection, login included, may take; 0: no limit.")
 OPTION(pgusher, server_idle_timeout, DURATION, DEFAULT("600"), LIVE,
@@ -198,10 +199,10 @@ SECTION_END(context)
 SECTION(audit, ONCE, "",
         "The audit log: one JSON line an event, each with the SHA-256 of the line before it "
         "(`pgusher audit verify`). Never literals, parameters, tokens or passwords.")
-OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), RESTART,
+OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), LIVE,
        "Where it is written: a file (mode 0640; SIGHUP opens it anew), stdout, or syslog: for "
        "/dev/log (syslog:PATH for another socket); empty: nowhere.")
-OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), RESTART,
+OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), LIVE,
        "What is written. auth: logins, changes of the token, ends of connections. guard: refused "
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
        "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
@@ -219,6 +220,10 @@ OPTION(guard, allow_functions, STRING, EXAMPLE("pg_advisory_xact_lock, lastval")
 OPTION(guard, deny_functions, STRING, EXAMPLE("public.dangerous"), LIVE,
        "Functions that are refused in standard and strict. With a schema, calls that name another "
        "schema pass.")
+OPTION(guard, trusted_functions, STRING, EXAMPLE("upsert_hot_attrs, public.report"), LIVE,
+       "Functions of your own that leave nothing in the session: no SET that outlives the "
+       "transaction, temporary table or session's advisory lock. The server connection needs no "
+       "DISCARD ALL between one that called them and the next client.")
 SECTION_END(guard)
 
 SECTION(node, NAMED, "primary-a", "One section for each PostgreSQL server.")
@@ -304,6 +309,9 @@ OPTION(freshness, heartbeat_interval, DURATION, DEFAULT("250ms"), RESTART,
        "How often a heartbeat is written on the primary and read on every node; at least 20 ms.")
 OPTION(freshness, heartbeat_table, TABLE, DEFAULT("public.replication_heartbeat"), RESTART,
        "The table of the heartbeats, in each database, with its schema: PgUsher never creates it.")
+OPTION(freshness, catalog_refresh, DURATION, DEFAULT("60s"), RESTART,
+       "How often the functions of each database are read from its primary, as probe_role; at "
+       "least 1s. A call of an unknown one has them read within 5 seconds.")
 OPTION(freshness, max_lag, DURATION, DEFAULT("5s"), LIVE,
        "Budget of consistency = bounded: a replica that is further behind is not read from.")
 OPTION(freshness, target_lag, DURATION, DEFAULT("3s"), LIVE,

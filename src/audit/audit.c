@@ -15,28 +15,21 @@
 #define QUEUE_RECORDS 4096
 #define STOP_TIMEOUT_MS 5000
 
-static uint32_t event_bits(uint32_t conf)
-{
-	uint32_t bits = 1u << AUDIT_SELF;
-
-	bits |= (conf & CONF_AUDIT_AUTH) != 0 ? 1u << AUDIT_AUTH : 0;
-	bits |= (conf & CONF_AUDIT_GUARD) != 0 ? 1u << AUDIT_GUARD : 0;
-	bits |= (conf & CONF_AUDIT_ADMIN) != 0 ? 1u << AUDIT_ADMIN : 0;
-	bits |= (conf & CONF_AUDIT_ROUTE) != 0 ? 1u << AUDIT_ROUTE : 0;
-	bits |= (conf & CONF_AUDIT_STATEMENTS) != 0 ? 1u << AUDIT_STATEMENTS : 0;
-	return bits;
-}
-
 static void audit_release(struct audit *a)
 {
+	struct audit_change *next;
+
 	for (unsigned i = 0; i < a->n_queues; i++)
 		audit_queue_free(&a->queues[i]);
 	mem_free(a->queues);
 	sink_close(&a->sink);
+	next = atomic_load(&a->next);
+	audit_change_free(&next);
 	close(a->wake_fd);
 	close(a->done_fd);
 	buf_fini(&a->text);
 	mem_free(a->file);
+	mem_free(a->named);
 	MUST(pthread_mutex_destroy(&a->latest_lock) == 0);
 	OBJ_FINI(a, AUDIT_MAGIC);
 	mem_free(a);
@@ -48,6 +41,9 @@ struct audit *audit_make(const char *file, uint32_t events, unsigned n_queues, u
 
 	OBJ_INIT(a, AUDIT_MAGIC);
 	a->file = mem_strdup(file);
+	a->named = mem_strdup(file);
+	atomic_init(&a->events, events);
+	a->events_told = events;
 	a->n_queues = n_queues;
 	a->queues = mem_zalloc(n_queues * sizeof(a->queues[0]));
 	for (unsigned i = 0; i < n_queues; i++)
@@ -68,13 +64,10 @@ void audit_start(struct audit *a)
 bool audit_new(const struct conf *conf, unsigned n_queues, struct audit **out, char *err,
                size_t err_size)
 {
-	const char *file = conf->audit.file;
-	struct audit *a;
+	struct audit *a = audit_make(conf->audit.file, audit_event_bits(&conf->audit), n_queues,
+	                             QUEUE_RECORDS);
 
 	*out = NULL;
-	if (file[0] == '\0')
-		return true;
-	a = audit_make(file, event_bits(conf->audit.events), n_queues, QUEUE_RECORDS);
 	switch (audit_open(a, err, err_size)) {
 	case SINK_FAILED:
 		audit_release(a);
@@ -85,7 +78,8 @@ bool audit_new(const struct conf *conf, unsigned n_queues, struct audit **out, c
 	case SINK_OPENED:
 		break;
 	}
-	audit_say(a, "started", 0);
+	if (a->sink.kind != SINK_NONE)
+		audit_say_events(a, "started");
 	audit_render(a);
 	audit_start(a);
 	*out = a;
@@ -99,8 +93,8 @@ struct audit_queue *audit_queue(struct audit *a, unsigned i)
 
 void audit_reopen(struct audit *a)
 {
-	if (a != NULL)
-		audit_order(a, &a->is_reopening);
+	OBJ_CHECK(a, AUDIT_MAGIC);
+	audit_order(a, &a->is_reopening);
 }
 
 /* A thread that hangs in a write (a dead network file system) is left behind, with all it has. */
@@ -118,7 +112,7 @@ void audit_free(struct audit **audit)
 	while (poll(&done, 1, STOP_TIMEOUT_MS) < 0 && errno == EINTR)
 		;
 	if (!(done.revents & POLLIN)) {
-		log_warning("audit: writing to %s hangs, and is given up", a->file);
+		log_warning("audit: writing to %s hangs, and is given up", a->named);
 		return;
 	}
 	MUST(pthread_join(a->thread, NULL) == 0);

@@ -34,7 +34,7 @@ const char *audit_line_after(const char *line, size_t len);
 
 struct audit_queue {
 	uint32_t magic;
-	uint32_t events; /* 1 << enum audit_event */
+	_Atomic uint32_t events; /* 1 << enum audit_event; set by the main thread */
 	struct audit *audit;
 	struct audit_record *records;
 	uint32_t size; /* a power of two */
@@ -61,7 +61,7 @@ void audit_wake(struct audit *audit);
 
 /* ---- sink.c: where lines go ------------------------------------------------------------------ */
 
-enum sink_kind { SINK_FILE, SINK_STDOUT, SINK_SYSLOG };
+enum sink_kind { SINK_NONE, SINK_FILE, SINK_STDOUT, SINK_SYSLOG };
 
 struct sink {
 	enum sink_kind kind;
@@ -81,18 +81,24 @@ enum sink_open { SINK_OPENED, SINK_LOCKED, SINK_FAILED };
 void sink_init(struct sink *sink, const char *file);
 enum sink_open sink_open(struct sink *sink, char *err, size_t err_size);
 void sink_close(struct sink *sink);
+/* Could it be opened? Makes and locks nothing. */
+bool sink_check(const struct sink *sink, char *err, size_t err_size);
 /* Bytes that it took, 0: it takes none now, -1 with errno. */
 ssize_t sink_write(struct sink *sink, const void *p, size_t len);
 
 /* ---- writer.c: the thread's own -------------------------------------------------------------- */
 
 #define AUDIT_BATCH 128
-#define AUDIT_BATCH_OWN 4 /* and so many of the log's own: torn, dropped, started or stopped */
+#define AUDIT_BATCH_OWN 5 /* the log's own: torn, started, dropped, changed, stopped */
 
 struct audit {
 	uint32_t magic;
-	char *file;
+	char *file;  /* as in the configuration; the sink's path points into it */
+	char *named; /* the same, or what the next one is; the main thread's */
 	struct sink sink;
+	struct audit_change *_Atomic next; /* where the log goes on; NULL: here */
+	_Atomic uint32_t events;           /* what the queues have */
+	uint32_t events_told;
 	struct audit_queue **queues;
 	unsigned n_queues;
 	pthread_t thread;
@@ -120,12 +126,34 @@ struct audit {
 };
 
 void *audit_writer(void *arg);
+/* The record becomes the first one of the batch. */
+void audit_insert(struct audit *a, const struct audit_record *r);
+void audit_insert_torn(struct audit *a);
+/* One try to write the batch. */
+void audit_send_once(struct audit *a);
+bool audit_has_records(struct audit *a);
 /* Before its thread runs, or on it: */
 enum sink_open audit_open(struct audit *a, char *err, size_t err_size);
+void audit_append(struct audit *a, const struct audit_record *r);
 void audit_say(struct audit *a, const char *reason, uint64_t n);
 void audit_render(struct audit *a);
 /* From any thread. */
 void audit_order(struct audit *a, _Atomic bool *what);
+void audit_wake_always(struct audit *a);
+
+/* ---- change.c -------------------------------------------------------------------------------- */
+
+struct audit_change {
+	char *file;
+	bool is_elsewhere; /* else only the events change */
+	struct sink sink;
+	uint32_t events;
+};
+
+uint32_t audit_event_bits(const struct conf_audit *conf);
+/* The writer's: goes on elsewhere if that is asked for, and due. */
+void audit_switch(struct audit *a);
+void audit_say_events(struct audit *a, const char *reason);
 
 /* ---- audit.c: a log without its thread, for tests ------------------------------------------- */
 

@@ -168,7 +168,7 @@ static void put_self(struct buf *out, const struct audit_record *r)
 	put_text(out, "reason", r->reason);
 	if (r->n > 0)
 		put_number(out, "n", (int64_t)r->n);
-	put_text(out, "after", r->action);
+	put_text(out, strcmp(r->reason, "torn") == 0 ? "after" : "events", r->action);
 }
 
 static void put_event(struct buf *out, const struct audit_record *r)

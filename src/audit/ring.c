@@ -17,7 +17,7 @@ struct audit_queue *audit_queue_new(struct audit *audit, uint32_t events, uint32
 	MUST((size & (size - 1)) == 0);
 	OBJ_INIT(q, AUDIT_QUEUE_MAGIC);
 	q->audit = audit;
-	q->events = events;
+	atomic_init(&q->events, events);
 	q->size = size;
 	q->records = mem_zalloc(size * sizeof(q->records[0]));
 	return q;
@@ -35,7 +35,8 @@ void audit_queue_free(struct audit_queue **qp)
 
 bool audit_wants(const struct audit_queue *q, enum audit_event event)
 {
-	return q != NULL && (q->events & (1u << event)) != 0;
+	return q != NULL &&
+	       (atomic_load_explicit(&q->events, memory_order_relaxed) & (1u << event)) != 0;
 }
 
 /* The writer's tail is read only when the one last seen leaves no room. */

@@ -30,7 +30,9 @@
 void sink_init(struct sink *sink, const char *file)
 {
 	*sink = (struct sink){.kind = SINK_FILE, .path = file, .fd = -1};
-	if (strcmp(file, "stdout") == 0) {
+	if (file[0] == '\0') {
+		sink->kind = SINK_NONE;
+	} else if (strcmp(file, "stdout") == 0) {
 		sink->kind = SINK_STDOUT;
 	} else if (strncmp(file, SYSLOG_PREFIX, strlen(SYSLOG_PREFIX)) == 0) {
 		sink->kind = SINK_SYSLOG;
@@ -174,6 +176,8 @@ enum sink_open sink_open(struct sink *sink, char *err, size_t err_size)
 	sink->is_same = false;
 	sink->has_tail = false;
 	switch (sink->kind) {
+	case SINK_NONE:
+		return SINK_OPENED;
 	case SINK_STDOUT:
 		sink->fd = STDOUT_FILENO;
 		return SINK_OPENED;
@@ -183,6 +187,68 @@ enum sink_open sink_open(struct sink *sink, char *err, size_t err_size)
 		break;
 	}
 	return open_file(sink, err, err_size);
+}
+
+/* ---- checking -------------------------------------------------------------------------------- */
+
+static bool is_socket(const char *path, char *err, size_t err_size)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		snprintf(err, err_size, "syslog at %s: %s", path, strerror(errno));
+	else if (!S_ISSOCK(st.st_mode))
+		snprintf(err, err_size, "syslog at %s: this is no socket", path);
+	else
+		return true;
+	return false;
+}
+
+static bool is_folder_writable(const char *path, char *err, size_t err_size)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash == NULL   ? mem_strdup(".")
+	               : slash == path ? mem_strdup("/")
+	                               : mem_strndup(path, (size_t)(slash - path));
+	struct stat st;
+	bool ok = false;
+
+	if (stat(folder, &st) != 0)
+		snprintf(err, err_size, "%s: the directory %s: %s", path, folder, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		snprintf(err, err_size, "%s: %s is no directory", path, folder);
+	else if (access(folder, W_OK | X_OK) != 0)
+		snprintf(err, err_size, "%s: the directory %s: %s", path, folder, strerror(errno));
+	else
+		ok = true;
+	mem_free(folder);
+	return ok;
+}
+
+static bool is_good_file(const struct sink *sink, char *err, size_t err_size)
+{
+	int fd = open(sink->path, O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	struct sink scratch = *sink;
+	struct stat st;
+	bool ok;
+
+	if (fd < 0 && errno == ENOENT)
+		return is_folder_writable(sink->path, err, err_size);
+	if (fd < 0) {
+		snprintf(err, err_size, "%s: %s", sink->path, strerror(errno));
+		return false;
+	}
+	ok = fstat(fd, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0 ||
+	                             read_tail(&scratch, fd, st.st_size, err, err_size));
+	close(fd);
+	return ok;
+}
+
+bool sink_check(const struct sink *sink, char *err, size_t err_size)
+{
+	if (sink->kind == SINK_SYSLOG)
+		return is_socket(sink->path, err, err_size);
+	return sink->kind != SINK_FILE || is_good_file(sink, err, err_size);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -211,6 +277,8 @@ ssize_t sink_write(struct sink *sink, const void *p, size_t len)
 	struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
 	ssize_t n;
 
+	if (sink->kind == SINK_NONE)
+		return (ssize_t)len;
 	if (sink->fd < 0) {
 		errno = EBADF;
 		return -1;

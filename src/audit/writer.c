@@ -8,7 +8,8 @@
  *
  * While the sink fails (a full disk, a reader that is slow) the queues fill up, and producers drop
  * and count; the batch at hand waits. After a rotation its lines are rendered anew, for the chain
- * may go on from another line. */
+ * may go on from another line. The same holds where another configuration names another file
+ * (change.c). */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -28,7 +29,7 @@
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static void wake_always(struct audit *a)
+void audit_wake_always(struct audit *a)
 {
 	const uint64_t one = 1;
 
@@ -45,13 +46,13 @@ void audit_wake(struct audit *a)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&a->is_asleep, memory_order_relaxed) &&
 	    atomic_exchange(&a->is_asleep, false))
-		wake_always(a);
+		audit_wake_always(a);
 }
 
 void audit_order(struct audit *a, _Atomic bool *what)
 {
 	atomic_store(what, true);
-	wake_always(a);
+	audit_wake_always(a);
 }
 
 /* Until the sink takes bytes (if that is asked for), an order comes, or the time is over. */
@@ -67,7 +68,7 @@ static void wait_for(struct audit *a, bool for_room, int64_t timeout_us)
 		(void)!read(a->wake_fd, &count, sizeof(count));
 }
 
-static bool has_work(struct audit *a)
+bool audit_has_records(struct audit *a)
 {
 	for (unsigned i = 0; i < a->n_queues; i++) {
 		struct audit_queue *q = a->queues[i];
@@ -76,7 +77,18 @@ static bool has_work(struct audit *a)
 		    atomic_load_explicit(&q->n_dropped, memory_order_relaxed) != q->dropped_told)
 			return true;
 	}
-	return atomic_load(&a->is_stopping) || atomic_load(&a->is_reopening);
+	return false;
+}
+
+static bool has_changed(struct audit *a)
+{
+	return atomic_load(&a->events) != a->events_told;
+}
+
+static bool has_work(struct audit *a)
+{
+	return audit_has_records(a) || has_changed(a) || atomic_load(&a->next) != NULL ||
+	       atomic_load(&a->is_stopping) || atomic_load(&a->is_reopening);
 }
 
 static void sleep_until_woken(struct audit *a)
@@ -100,12 +112,19 @@ static void keep_latest(struct audit *a, const struct audit_record *r)
 }
 
 /* A record of the log's own, behind those in the batch; there is always room. */
-void audit_say(struct audit *a, const char *reason, uint64_t n)
+void audit_append(struct audit *a, const struct audit_record *r)
 {
 	MUST(a->n_batch < COUNT_OF(a->batch));
-	a->batch[a->n_batch] = (struct audit_record){
-		.event = AUDIT_SELF, .wall_us = clock_wall_us(), .reason = reason, .n = n};
-	keep_latest(a, &a->batch[a->n_batch++]);
+	a->batch[a->n_batch++] = *r;
+	keep_latest(a, r);
+}
+
+void audit_say(struct audit *a, const char *reason, uint64_t n)
+{
+	audit_append(a, &(struct audit_record){.event = AUDIT_SELF,
+	                                       .wall_us = clock_wall_us(),
+	                                       .reason = reason,
+	                                       .n = n});
 }
 
 static void collect_from(struct audit *a, struct audit_queue *q)
@@ -127,10 +146,12 @@ static void collect(struct audit *a)
 		collect_from(a, a->queues[i]);
 		dropped += audit_queue_dropped(a->queues[i]);
 	}
-	if (dropped == 0)
-		return;
-	atomic_fetch_add_explicit(&a->n_dropped, dropped, memory_order_relaxed);
-	audit_say(a, "dropped", dropped);
+	if (dropped > 0) {
+		atomic_fetch_add_explicit(&a->n_dropped, dropped, memory_order_relaxed);
+		audit_say(a, "dropped", dropped);
+	}
+	if (has_changed(a))
+		audit_say_events(a, "changed");
 }
 
 /* ---- rendering ------------------------------------------------------------------------------- */
@@ -175,8 +196,21 @@ static bool is_torn(const struct audit_record *r)
 	return r->event == AUDIT_SELF && strcmp(r->reason, "torn") == 0;
 }
 
+void audit_insert(struct audit *a, const struct audit_record *r)
+{
+	keep_latest(a, r);
+	if (a->n_done > 0) {
+		a->batch[--a->n_done] = *r;
+		return;
+	}
+	MUST(a->n_batch < COUNT_OF(a->batch));
+	memmove(&a->batch[1], &a->batch[0], a->n_batch * sizeof(a->batch[0]));
+	a->n_batch++;
+	a->batch[0] = *r;
+}
+
 /* The record of what was torn comes first in a file. */
-static void insert_torn(struct audit *a)
+void audit_insert_torn(struct audit *a)
 {
 	struct audit_record r = {.event = AUDIT_SELF,
 	                         .wall_us = clock_wall_us(),
@@ -187,15 +221,10 @@ static void insert_torn(struct audit *a)
 	            (unsigned long long)a->sink.torn_bytes);
 	audit_hex(r.action, a->sink.whole);
 	a->ends_torn = true;
-	keep_latest(a, &r);
 	/* In the place of one that was not written before the next rotation. */
-	if (a->n_batch == a->n_done || !is_torn(&a->batch[a->n_done])) {
-		MUST(a->n_batch < COUNT_OF(a->batch));
-		memmove(&a->batch[a->n_done + 1], &a->batch[a->n_done],
-		        (a->n_batch - a->n_done) * sizeof(a->batch[0]));
-		a->n_batch++;
-	}
-	a->batch[a->n_done] = r;
+	if (a->n_done < a->n_batch && is_torn(&a->batch[a->n_done]))
+		a->n_done++;
+	audit_insert(a, &r);
 }
 
 enum sink_open audit_open(struct audit *a, char *err, size_t err_size)
@@ -208,7 +237,7 @@ enum sink_open audit_open(struct audit *a, char *err, size_t err_size)
 	if (a->sink.has_tail)
 		memcpy(a->digest, a->sink.digest, SHA256_BYTES);
 	if (a->sink.torn_bytes > 0)
-		insert_torn(a);
+		audit_insert_torn(a);
 	audit_render(a);
 	return done;
 }
@@ -248,12 +277,21 @@ static bool is_open(struct audit *a)
 {
 	char err[512];
 
-	if (a->sink.fd >= 0 && !(a->is_failing && a->sink.kind == SINK_SYSLOG))
+	if (a->sink.kind == SINK_NONE ||
+	    (a->sink.fd >= 0 && !(a->is_failing && a->sink.kind == SINK_SYSLOG)))
 		return true;
 	if (audit_open(a, err, sizeof(err)) == SINK_OPENED)
 		return true;
 	fail(a, err);
 	return false;
+}
+
+void audit_send_once(struct audit *a)
+{
+	ssize_t n = sink_write(&a->sink, a->text.data + a->n_sent, a->text.len - a->n_sent);
+
+	if (n > 0)
+		note_sent(a, (size_t)n);
 }
 
 /* False: not now. */
@@ -295,6 +333,8 @@ static void send_all(struct audit *a)
 		reopen(a);
 		if (send_batch(a))
 			a->give_up_us = 0; /* it moves */
+		else
+			audit_switch(a);
 	}
 }
 
@@ -322,6 +362,9 @@ static void run(struct audit *a)
 			was_busy = true;
 			if (is_given_up(a))
 				return;
+			audit_switch(a);
+		} else if (atomic_load(&a->next) != NULL) {
+			audit_switch(a);
 		} else if (is_stopping) {
 			return;
 		} else if (was_busy) {
@@ -341,7 +384,8 @@ void *audit_writer(void *arg)
 
 	OBJ_CHECK(a, AUDIT_MAGIC);
 	run(a);
-	audit_say(a, "stopped", 0);
+	if (a->sink.kind != SINK_NONE)
+		audit_say(a, "stopped", 0);
 	audit_render(a);
 	send_all(a);
 	left = count_left(a);

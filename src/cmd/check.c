@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "auth.h"
 #include "backend_proof.h"
 #include "cmd.h"
@@ -93,13 +94,22 @@ static int check_tls(const struct conf *conf)
 	return 0;
 }
 
+static int check_audit(const struct conf *conf)
+{
+	char err[512];
+
+	return audit_check(conf, err, sizeof(err)) ? 0 : fail(conf, "audit", "file", err);
+}
+
 static int check_named(const struct conf *conf)
 {
 	for (size_t i = 0; i < conf->n_jwts; i++) {
 		if (check_jwt(conf, i) != 0)
 			return 1;
 	}
-	return check_proof(conf) != 0 ? 1 : check_tls(conf);
+	if (check_proof(conf) != 0 || check_audit(conf) != 0)
+		return 1;
+	return check_tls(conf);
 }
 
 int cmd_check(int argc, char **argv)

@@ -203,7 +203,7 @@ static struct sql_cache *cache_for(const struct conf *conf, const struct conf_ro
 {
 	const char *settings[] = {conf->context.setting, conf->context.proof_setting, NULL};
 	struct sql_guard guard = {conf->guard.mode, conf->guard.allow_functions,
-	                          conf->guard.deny_functions};
+	                          conf->guard.deny_functions, conf->guard.trusted_functions};
 	struct sql_cache *cache = sql_cache_new(settings, CACHE_ENTRIES);
 
 	if (role != NULL && role->tenant == CONF_TENANT_NONE)

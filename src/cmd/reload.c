@@ -28,6 +28,7 @@ struct change {
 	bool is_set; /* by SET: files are not read again */
 	SSL_CTX *tls;
 	struct proof_key *proof_key;
+	struct audit_change *audit;
 	int client_room;
 };
 
@@ -84,6 +85,20 @@ static bool open_log(const struct server_process *p, const struct change *change
 	return false;
 }
 
+static bool open_audit(const struct server_process *p, struct change *change, char *err,
+                       size_t err_size)
+{
+	const struct conf *conf = change->conf;
+	char why[512] = "a process in the background has no stdout";
+
+	if (!(p->is_background && serve_says_to_nobody(conf)) &&
+	    audit_prepare(p->shared.audit, conf, &change->audit, why, sizeof(why)))
+		return true;
+	snprintf(err, err_size, "%s:%d: file: %s", conf->path, conf_line(conf, "audit", "file"),
+	         why);
+	return false;
+}
+
 /* The log last: it is the only one that has an effect. */
 static bool check_all(const struct server_process *p, struct change *change, char *err,
                       size_t err_size)
@@ -94,7 +109,7 @@ static bool check_all(const struct server_process *p, struct change *change, cha
 	       serve_load_proof_key(conf, &change->proof_key, err, err_size) &&
 	       serve_client_room(conf, &change->client_room, err, err_size) &&
 	       probe_check_files(p->conf, conf, err, err_size) &&
-	       open_log(p, change, err, err_size);
+	       open_audit(p, change, err, err_size) && open_log(p, change, err, err_size);
 }
 
 /* ---- what takes a restart -------------------------------------------------------------------- */
@@ -113,11 +128,20 @@ static void add_name(void *arg, const struct conf_option *option)
 static void keep_old(const struct conf *old, struct conf *fresh, char *notice)
 {
 	char names[WHY_SIZE] = "";
+	size_t len;
 
 	notice[0] = '\0';
 	if (conf_reload_check(old, fresh, add_name, names) > 0)
-		snprintf(notice, WHY_SIZE, "until a restart these stay as they were: %.440s",
+		snprintf(notice, WHY_SIZE, "until a restart these stay as they were: %.250s",
 		         names);
+	/* The probe's links are made once. */
+	len = strlen(notice);
+	if (fresh->freshness.probe_role[0] != '\0' && !conf_has_same_places(old, fresh))
+		snprintf(notice + len, WHY_SIZE - len,
+		         "%sthe nodes or databases are others now: until a restart the probe "
+		         "measures "
+		         "those it began with, and users' functions count as unknown",
+		         len > 0 ? "; " : "");
 }
 
 /* ---- handing out ----------------------------------------------------------------------------- */
@@ -171,6 +195,8 @@ static void take(struct server_process *p, struct change *change)
 	p->shared.tls = change->tls;
 	proof_key_put(&p->shared.proof_key);
 	p->shared.proof_key = change->proof_key;
+	/* Before the workers hear of it: they ask the queues what is wanted. */
+	audit_take(p->shared.audit, &change->audit);
 	for (unsigned i = 0; i < p->shared.n_workers; i++) {
 		worker_set_conf(p->shared.workers[i], p->conf, change->client_room);
 		worker_set_tls(p->shared.workers[i], p->shared.tls);
@@ -188,6 +214,7 @@ static void refuse(struct server_process *p, struct change *change, struct conso
 		         why);
 	SSL_CTX_free(change->tls);
 	proof_key_put(&change->proof_key);
+	audit_change_free(&change->audit);
 	if (change->conf != NULL)
 		conf_put(&change->conf);
 	answer(p, order);

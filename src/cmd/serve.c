@@ -63,6 +63,14 @@ static void set_keys(void *arg, struct auth_keys *keys)
 }
 
 /* On the probe's thread. */
+static void set_catalog(void *arg, struct sql_catalog *catalog)
+{
+	struct server_process *p = arg;
+
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_set_catalog(p->shared.workers[i], catalog);
+}
+
 static void set_directory(void *arg, struct auth_directory *directory)
 {
 	struct server_process *p = arg;
@@ -369,6 +377,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
 	if (p->conf->tenants.directory_query[0] != '\0')
 		probe_list_tenants(p->probe, set_directory, p);
+	if (p->conf->freshness.probe_role[0] != '\0')
+		probe_list_functions(p->probe, set_catalog, p);
 	p->shared.n_workers = (unsigned)conf->workers;
 	p->shared.pools = pools_shared_new(p->shared.n_workers);
 	p->shared.console = console_shared_new(p->shared.n_workers, &console);
@@ -440,6 +450,12 @@ static void finish(struct server_process *p)
 	libevent_global_shutdown();
 }
 
+/* In the background stdout is /dev/null. */
+bool serve_says_to_nobody(const struct conf *conf)
+{
+	return strcmp(conf->audit.file, "stdout") == 0;
+}
+
 static int serve(const char *path, bool background, bool verbose)
 {
 	struct server_process p = {.is_background = background};
@@ -455,6 +471,9 @@ static int serve(const char *path, bool background, bool verbose)
 		status = fail("-d needs logfile in the configuration", "");
 	else if (p.conf->pgusher.logfile[0] != '\0' && !log_open(p.conf->pgusher.logfile))
 		status = fail(p.conf->pgusher.logfile, strerror(errno));
+	else if (background && serve_says_to_nobody(p.conf))
+		status = fail("-d has no stdout for [audit] file = stdout: name a file, or syslog:",
+		              "");
 	else if (background)
 		part = daemon_start(&p.ready_fd, &status);
 	if (part == DAEMON_FAILED)

@@ -31,6 +31,8 @@ struct server_process {
 /* serve.c: how many clients there are descriptors for; 0: unlimited. False with the reason in err.
  */
 bool serve_client_room(const struct conf *conf, int *room, char *err, size_t err_size);
+/* True where the audit log would go to a stdout that a process in the background has not. */
+bool serve_says_to_nobody(const struct conf *conf);
 
 /* reload.c */
 /* The context for clients that conf asks for, NULL for none, and whether libpq will be able to use

@@ -213,6 +213,8 @@ static bool check_guard(const struct check *c)
 		return check_fail(c, CONF_SECTION_guard, 0, "allow_functions", why);
 	if (!sql_guard_check_list(guard->deny_functions, false, why, sizeof(why)))
 		return check_fail(c, CONF_SECTION_guard, 0, "deny_functions", why);
+	if (!sql_guard_check_list(guard->trusted_functions, true, why, sizeof(why)))
+		return check_fail(c, CONF_SECTION_guard, 0, "trusted_functions", why);
 	return true;
 }
 
@@ -246,6 +248,7 @@ static bool check_context(const struct check *c)
 }
 
 #define HEARTBEAT_MIN_US (20 * US_PER_MS)
+#define CATALOG_MIN_US US_PER_S
 
 static bool check_probe_role(const struct check *c)
 {
@@ -268,6 +271,9 @@ static bool check_freshness(const struct check *c)
 {
 	const struct conf_freshness *f = &c->conf->freshness;
 
+	if (f->catalog_refresh < CATALOG_MIN_US)
+		return check_fail(c, CONF_SECTION_freshness, 0, "catalog_refresh",
+		                  "must be at least 1s");
 	if (f->heartbeat_interval < HEARTBEAT_MIN_US)
 		return check_fail(c, CONF_SECTION_freshness, 0, "heartbeat_interval",
 		                  "must be 20 ms at least");

@@ -526,3 +526,24 @@ bool conf_is_console(const char *database)
 {
 	return strcmp(database, "pgusher") == 0 || strcmp(database, "pgbouncer") == 0;
 }
+
+static bool is_same_database(const struct conf_database *a, const struct conf_database *b)
+{
+	bool is_same = strcmp(a->name, b->name) == 0 && strcmp(a->dbname, b->dbname) == 0 &&
+	               a->n_nodes == b->n_nodes;
+
+	for (size_t i = 0; is_same && i < a->n_nodes; i++)
+		is_same = strcmp(a->nodes[i]->name, b->nodes[i]->name) == 0 &&
+		          strcmp(a->nodes[i]->host, b->nodes[i]->host) == 0 &&
+		          a->nodes[i]->port == b->nodes[i]->port;
+	return is_same;
+}
+
+bool conf_has_same_places(const struct conf *a, const struct conf *b)
+{
+	bool is_same = a->n_databases == b->n_databases;
+
+	for (size_t i = 0; is_same && i < a->n_databases; i++)
+		is_same = is_same_database(&a->databases[i], &b->databases[i]);
+	return is_same;
+}

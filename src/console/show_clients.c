@@ -1,5 +1,6 @@
 /* SHOW CLIENTS and SHOW SERVERS: one row a connection, built on the thread that owns it. Of 20,000
  * clients each worker builds a few hundred at a time (round_next_pid). */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ static const struct column columns[] = {
 	{"worker", COLUMN_INT4},
 	{"node", COLUMN_TEXT},
 	{"pinned", COLUMN_TEXT},
+	{"session", COLUMN_TEXT},
 };
 
 /* What a client and a server both have. */
@@ -41,6 +43,7 @@ struct connection {
 	int64_t connected_s, requested_s, wait_us;
 	bool close_needed;
 	uint32_t id, link;
+	uint64_t session; /* 0: of no client */
 	uint32_t remote_pid;
 	const char *tls, *application_name, *tenant, *node, *pinned;
 	uint32_t n_statements;
@@ -53,6 +56,16 @@ static void row_id(struct row *r, uint32_t id)
 
 	if (id != 0)
 		snprintf(text, sizeof(text), "0x%x", id);
+	row_text(r, text);
+}
+
+/* As the audit log spells it. */
+static void row_session(struct row *r, uint64_t session)
+{
+	char text[20] = "";
+
+	if (session != 0)
+		snprintf(text, sizeof(text), "%016" PRIx64, session);
 	row_text(r, text);
 }
 
@@ -84,6 +97,7 @@ static void put_connection(struct console *console, struct buf *b, const struct 
 	row_int(&r, console->env.worker);
 	row_text(&r, c->node);
 	row_text(&r, c->pinned);
+	row_session(&r, c->session);
 	row_end(&r);
 }
 
@@ -137,6 +151,7 @@ static void put_client(struct console *console, struct round *r, uint32_t pid)
 	c.node = "";
 	c.pinned = info.pinned;
 	c.n_statements = info.n_statements;
+	c.session = info.session_id;
 	put_connection(console, &r->rows, &c);
 }
 
@@ -190,6 +205,7 @@ static void put_server(void *arg, const struct server_info *info)
 	c.tenant = client.tenant;
 	c.node = info->node;
 	c.pinned = client.pinned;
+	c.session = client.session_id;
 	c.n_statements = server_n_prepared(info->server);
 	put_connection(servers->console, &servers->round->rows, &c);
 }

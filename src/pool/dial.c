@@ -1,7 +1,7 @@
 /* Opening connections: how many, where the primary is, and what to do when it fails.
  *
  * A pool dials as long as its waiters could use more servers than dials are under way, and
- * pool_size and the node's limit allow.
+ * there are places for them (place.c).
  * All traffic goes to the primary: the candidates are the database's nodes with role = auto, in
  * order; one that turns out to be a standby or does not answer makes the next one the
  * candidate, for all workers. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
@@ -9,7 +9,6 @@
  * password, no such database) is told to the waiting clients at once, and to those who come until
  * the next try: unless the pool still has a server, on whichever worker, to wait for. What libpq
  * says is for the log only: it names hosts and roles, and clients are tenants. */
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +20,7 @@ struct pool_dial {
 	struct dial dial;
 	struct pool *pool;
 	struct pool_node *node;
+	bool is_contended; /* others wanted its place, too */
 };
 
 /* Where the primary is looked for: an analytics node never is one, and conf has checked that there
@@ -61,86 +61,6 @@ static void next_node(struct pool *pool, const struct conf_node *failed)
 		next = (next + 1) % n;
 	while (database->nodes[next]->role != CONF_NODE_AUTO);
 	atomic_compare_exchange_strong(&pool->shared->node, &at, next);
-}
-
-static bool take_place(_Atomic int *count, int max)
-{
-	int now = atomic_load(count);
-
-	while (now < max) {
-		if (atomic_compare_exchange_weak(count, &now, now + 1))
-			return true;
-	}
-	return false;
-}
-
-enum reserved { RESERVED, RESERVED_POOL_FULL, RESERVED_NODE_FULL };
-
-/* A place for one more connection, by pool_size and by the node's limit. */
-static enum reserved reserve(struct pool *pool, struct pool_node *node)
-{
-	struct pools *pools = pool->pools;
-	int max = pools->env.conf->pgusher.max_server_conn;
-	int size = conf_pool_size(pools->env.conf, pool->database);
-
-	size = size == 0 ? INT_MAX : size;
-	if (atomic_load(&pool->shared->n_servers) >= size)
-		return RESERVED_POOL_FULL;
-	if (!take_place(&node->n_servers, max) &&
-	    !(pool_make_room(pools, node) && take_place(&node->n_servers, max)))
-		return RESERVED_NODE_FULL;
-	if (take_place(&pool->shared->n_servers, size))
-		return RESERVED;
-	atomic_fetch_sub(&node->n_servers, 1);
-	lend_slot_freed(pool, node);
-	return RESERVED_POOL_FULL;
-}
-
-void pool_stop_starving(struct pool *pool)
-{
-	if (pool->starving)
-		atomic_fetch_sub(&pool->starving_on->n_starving, 1);
-	if (pool->is_full)
-		atomic_fetch_sub(&pool->shared->n_full, 1);
-	pool->starving = pool->is_full = false;
-}
-
-/* Shows that it wants a place. False: it did already. */
-static bool starve(struct pool *pool, enum reserved why, struct pool_node *node)
-{
-	if (why == RESERVED_POOL_FULL) {
-		if (pool->is_full)
-			return false;
-		pool->is_full = true;
-		atomic_fetch_add(&pool->shared->n_full, 1);
-		return true;
-	}
-	if (pool->starving)
-		return false;
-	pool->starving = true;
-	pool->starving_on = node;
-	atomic_fetch_add(&node->n_starving, 1);
-	return true;
-}
-
-/* Who closes a connection looks for those who show that they want its place: so they show it
- * first, and look again then. False: there is none, and whoever could help has been asked. */
-static bool find_place(struct pool *pool, struct pool_node *node)
-{
-	enum reserved got = reserve(pool, node);
-
-	if (got == RESERVED)
-		return true;
-	if (!starve(pool, got, node))
-		return false;
-	got = reserve(pool, node);
-	if (got == RESERVED)
-		return true;
-	if (got == RESERVED_POOL_FULL)
-		lend_borrow(pool);
-	else
-		lend_ask(pool);
-	return false;
 }
 
 bool pool_is_hopeless(const struct pool *pool)
@@ -184,6 +104,7 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		next_node(pool, dial->node);
+	place_unwanted(pool);
 	if (pool_is_hopeless(pool) && pool_is_failing(pool, &error))
 		queue_refuse_all(pool, &error);
 	else
@@ -199,6 +120,7 @@ static void on_connected(struct pool *pool, const struct pool_dial *order)
 
 	note->pool = pool;
 	note->node = order->node;
+	note->is_contended = order->is_contended;
 	note->generation = dial->conf->generation;
 	note->opened_us = note->used_us = clock_mono_us();
 	atomic_fetch_add(&pool->shared->n_alive, 1);
@@ -248,7 +170,7 @@ static void dial_deliver(struct mail *mail, void *owner)
 	order_free(order);
 }
 
-static void dial_start(struct pool *pool, struct pool_node *node)
+static void dial_start(struct pool *pool, struct pool_node *node, bool is_contended)
 {
 	const struct pools_env *env = &pool->pools->env;
 	struct pool_dial *order = mem_zalloc(sizeof(*order));
@@ -257,6 +179,7 @@ static void dial_start(struct pool *pool, struct pool_node *node)
 	order->dial.mail.deliver = dial_deliver;
 	order->dial.reply_to = env->mailbox;
 	order->node = node;
+	order->is_contended = is_contended;
 	order->dial.conf = conf_get(env->conf);
 	order->dial.node = pool_candidate(pool);
 	order->dial.database = pool->database;
@@ -270,19 +193,22 @@ void pool_want(struct pool *pool)
 {
 	struct pools *pools = pool->pools;
 	struct pool_node *node;
+	bool is_contended;
 
 	if (pools->is_stopped || pool->is_paused || pool_is_gone(pool))
 		return;
 	if (clock_mono_us() < pool->retry_at_us) {
+		place_unwanted(pool);
 		lend_borrow(pool);
 		return;
 	}
 	while (pool->n_dialing < pool->n_wanted) {
 		node = pool_node(pool);
-		if (!find_place(pool, node))
+		if (!place_find(pool, node, &is_contended))
 			return;
-		dial_start(pool, node);
+		dial_start(pool, node, is_contended);
 	}
+	place_unwanted(pool);
 }
 
 void pool_retry(struct timer *timer)

@@ -171,7 +171,7 @@ static void on_ask(struct pools *pools, const struct letter *letter)
 	if (link != NULL && pool->n_turns == 0 && server_is_quiet(server_of_link(link)))
 		lend(pool, server_of_link(link), letter->from);
 	else if (letter->kind == LETTER_ASK)
-		(void)pool_make_room(pools, letter->node);
+		(void)place_make_room(pools, letter->node, letter->pool);
 }
 
 static void on_server(struct pools *pools, const struct letter *letter)

@@ -100,7 +100,7 @@ void pools_pause(struct pools *pools, const char *database)
 			continue;
 		/* All of them first: a closed server makes room for those who want one. */
 		pools->pools[i]->is_paused = true;
-		pool_stop_starving(pools->pools[i]);
+		place_unwanted(pools->pools[i]);
 	}
 	for (unsigned i = 0; i < pools->n_pools; i++) {
 		if (is_meant(pools->pools[i], database))

@@ -2,8 +2,8 @@
  *
  *   pool_acquire   an idle server, or into the queue (queue.c) and pool_want (dial.c)
  *   pool_release   cleaned (clean.c), then pool_offer
- *   pool_offer     to another worker whose client waits longer (lend.c), to the tenant whose
- *                  turn it is, or back to the idle ones
+ *   pool_offer     its place to another pool (place.c), to another worker whose client waits
+ *                  longer (lend.c), to the tenant whose turn it is, or back to the idle ones
  *
  * A server is on its pool's idle or busy list, or in a letter between two workers. All of it
  * runs on the worker's thread; only pools_shared is touched by several. */
@@ -94,6 +94,7 @@ struct pools *pools_new(const struct pools_env *env)
 	list_init(&pools->paused);
 	list_init(&pools->disabled);
 	env->shared->by_worker[env->worker] = pools;
+	timer_init(&pools->keep, place_look);
 	timer_init(&pools->sweep, sweep);
 	timer_arm(env->timers, &pools->sweep, SWEEP_US);
 	return pools;
@@ -124,6 +125,7 @@ void pools_free(struct pools **poolsp)
 			pool_free(pools->pools[i]);
 	}
 	timer_cancel(pools->env.timers, &pools->sweep);
+	timer_cancel(pools->env.timers, &pools->keep);
 	pause_fini(pools);
 	mem_free(pools->nodes);
 	OBJ_FINI(pools, POOLS_MAGIC);
@@ -148,6 +150,7 @@ struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared)
 	pool->shared = shared;
 	list_init(&pool->idle);
 	list_init(&pool->busy);
+	list_init(&pool->in_starving);
 	list_init(&pool->waiters);
 	map_init(&pool->by_tenant);
 	timer_init(&pool->retry, pool_retry);
@@ -320,6 +323,13 @@ struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 	return NULL;
 }
 
+static void want_more(struct pool *pool)
+{
+	if (pool->n_wanted > pool->n_dialing && pool->starving_on == NULL && !pool->is_full &&
+	    pool->backoff_us == 0)
+		pool_want(pool);
+}
+
 /* A clean server: who gets it? */
 void pool_offer(struct server *server)
 {
@@ -335,23 +345,24 @@ void pool_offer(struct server *server)
 		pool_close(server, pool->is_paused ? CLOSE_SERVER_PAUSED : CLOSE_SERVER_RECONNECT);
 		return;
 	}
-	if (pool_is_over(pool->pools, note->node)) {
+	if (pool_is_over(pool, note->node) || place_gives_way(server)) {
 		pool_close(server, CLOSE_SERVER_EVICTED);
 		return;
 	}
-	if (lend_to_hungrier(pool, server))
+	if (lend_to_hungrier(pool, server)) {
+		/* It may have been opened for a client of ours. */
+		want_more(pool);
 		return;
+	}
 	w = pool->n_turns > 0 ? queue_grant(pool, server) : NULL;
 	if (w != NULL) {
 		set_busy(server);
 		/* A tenant at its limit may have hidden behind this one's. */
-		if (pool->n_wanted > pool->n_dialing && !pool->starving && !pool->is_full &&
-		    pool->backoff_us == 0)
-			pool_want(pool);
+		want_more(pool);
 		w->on_granted(w, server);
 		return;
 	}
-	if (lend_is_starving(note->node)) {
+	if (place_is_spare(server)) {
 		pool_close(server, CLOSE_SERVER_EVICTED);
 		return;
 	}
@@ -427,28 +438,6 @@ void pool_close(struct server *server, enum close_reason reason)
 void pool_drop(struct server *server, enum close_reason reason)
 {
 	pool_close(server, reason);
-}
-
-/* The least recently used idle server of the node, of any pool, makes room for another pool. */
-bool pool_make_room(struct pools *pools, const struct pool_node *node)
-{
-	struct server *oldest = NULL;
-
-	for (unsigned i = 0; i < pools->n_pools; i++) {
-		struct server *server;
-
-		if (pools->pools[i] == NULL || list_is_empty(&pools->pools[i]->idle))
-			continue;
-		server = server_of_link(pools->pools[i]->idle.prev);
-		if (server_note(server)->node != node)
-			continue;
-		if (oldest == NULL || server_note(server)->used_us < server_note(oldest)->used_us)
-			oldest = server;
-	}
-	if (oldest == NULL)
-		return false;
-	pool_close(oldest, CLOSE_SERVER_EVICTED);
-	return true;
 }
 
 /* ---- cancel ------------------------------------------------------------------------------- */

@@ -29,8 +29,12 @@
 struct pool_node {
 	char *name, *host;
 	uint16_t port;
-	_Atomic int n_servers;  /* connections open or being opened */
-	_Atomic int n_starving; /* pools (of any worker) that may not open one */
+	_Atomic int n_servers; /* connections open or being opened */
+	/* Pools (of any worker) that may not open one, under the registry's lock, and whose turn
+	 * is next among them: place.c. */
+	struct list starving;
+	_Atomic int n_starving;
+	_Atomic(struct pool_shared *) heir;
 };
 
 /* One pool as all workers see it: by names, which mean something in every configuration. */
@@ -130,9 +134,11 @@ struct pool {
 	int64_t lease_us; /* how long a lease takes on average, while there are waiters */
 	unsigned n_waiters, n_dialing;
 	unsigned n_wanted; /* servers that the waiters could use now */
-	bool starving;     /* counted in starving_on->n_starving */
 	bool is_full;      /* counted in n_full */
-	struct pool_node *starving_on;
+	/* Under the registry's lock; only this worker changes it. */
+	struct list in_starving;
+	struct pool_node *starving_on; /* NULL: it does not starve */
+	int64_t starving_since_us;
 	/* Login failures. */
 	int64_t backoff_us, retry_at_us;
 	struct timer retry;
@@ -154,6 +160,7 @@ struct pools {
 	struct pool *pools[POOLS_MAX]; /* by shared id */
 	unsigned n_pools;              /* highest id + 1 */
 	struct timer sweep;
+	struct timer keep;        /* place_look */
 	unsigned n_blocked;       /* struct tenant_queue */
 	uint64_t conf_generation; /* what the last sweep saw */
 	bool is_stopped;
@@ -169,7 +176,6 @@ void pool_close(struct server *server, enum close_reason reason);
 void pool_set_idle(struct server *server);
 /* Idle servers go to those who wait, and more are opened for the others. */
 void pool_serve(struct pool *pool);
-bool pool_make_room(struct pools *pools, const struct pool_node *node);
 /* Of a fresh connection: one that somebody has used may show what he has set. */
 void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
@@ -186,6 +192,8 @@ void queue_unblock(struct tenant_queue *q);
 /* Its account has changed. */
 void queue_update(struct tenant_queue *q);
 void queue_show(struct pool *pool);
+/* Its limit may have changed. */
+void queue_recount(struct tenant_queue *q);
 
 /* tenant.c */
 void tenants_free(struct pool *pool);
@@ -208,14 +216,28 @@ void tenant_lease_ended(struct tenant_queue *q);
 
 /* dial.c */
 void pool_want(struct pool *pool);
-/* It asks for no connection any more, so others need not make room for it. */
-void pool_stop_starving(struct pool *pool);
 /* The server refuses the login, and there is no other connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
 /* Of a pool that is not gone. */
 const struct conf_node *pool_candidate(const struct pool *pool);
 struct pool_node *pool_node(const struct pool *pool);
 void pool_retry(struct timer *timer);
+
+/* place.c */
+/* A place for one more connection; is it one that other pools want, too? False: there is none, and
+ * whoever could help has been asked. */
+bool place_find(struct pool *pool, struct pool_node *node, bool *is_contended);
+/* The pool asks for no place any more, so others need not make room for it. */
+void place_unwanted(struct pool *pool);
+/* Is the server to be closed, so that another pool gets its place: though its own clients wait,
+ * or if they do not? */
+bool place_gives_way(struct server *server);
+bool place_is_spare(struct server *server);
+/* Closes the least recently used idle server of the node that makes room for this pool; NULL: for
+ * none, because there are too many. */
+bool place_make_room(struct pools *pools, const struct pool_node *node,
+                     const struct pool_shared *heir);
+void place_look(struct timer *timer);
 
 /* lend.c */
 bool lend_to_hungrier(struct pool *pool, struct server *server);
@@ -237,8 +259,8 @@ void pool_resolve(struct pool *pool);
 bool pool_is_gone(const struct pool *pool);
 /* Opened by a configuration with another login. */
 bool pool_is_stale(const struct pool *pool, const struct server_note *note);
-/* The limit was lowered. */
-bool pool_is_over(const struct pools *pools, const struct pool_node *node);
+/* A limit was lowered. */
+bool pool_is_over(const struct pool *pool, const struct pool_node *node);
 struct pool_node **nodes_of(struct pools_shared *shared, const struct conf *conf);
 void nodes_fini(struct pools_shared *shared);
 

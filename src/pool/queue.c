@@ -156,7 +156,7 @@ void queue_show(struct pool *pool)
 		atomic_store(&shared->oldest_us[me], since_us);
 	if (pool->n_wanted > 0)
 		return;
-	pool_stop_starving(pool);
+	place_unwanted(pool);
 	if (!is_wanted_anywhere(pool))
 		atomic_raise(&shared->floor, atomic_load(&shared->ceiling));
 }
@@ -178,6 +178,11 @@ void queue_unblock(struct tenant_queue *q)
 	turns_add(q);
 	count_wanted(q);
 	queue_show(q->pool);
+}
+
+void queue_recount(struct tenant_queue *q)
+{
+	count_wanted(q);
 }
 
 void queue_push(struct pool *pool, struct pool_waiter *w)

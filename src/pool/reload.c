@@ -33,6 +33,7 @@ static struct pool_node *node_get(struct pools_shared *shared, const struct conf
 	node->name = mem_strdup(conf->name);
 	node->host = mem_strdup(conf->host);
 	node->port = conf->port;
+	list_init(&node->starving);
 	shared->nodes = mem_realloc(shared->nodes, (shared->n_nodes + 1) * sizeof(node));
 	shared->nodes[shared->n_nodes++] = node;
 	return node;
@@ -119,10 +120,23 @@ bool pool_is_stale(const struct pool *pool, const struct server_note *note)
 	       atomic_load_explicit(&pool->shared->valid_from, memory_order_relaxed);
 }
 
-bool pool_is_over(const struct pools *pools, const struct pool_node *node)
+static bool node_is_over(const struct pools *pools, const struct pool_node *node)
 {
 	return atomic_load_explicit(&node->n_servers, memory_order_relaxed) >
 	       pools->env.conf->pgusher.max_server_conn;
+}
+
+static bool size_is_over(const struct pool *pool)
+{
+	int size = pool_is_gone(pool) ? 0 : conf_pool_size(pool->pools->env.conf, pool->database);
+
+	return size > 0 &&
+	       atomic_load_explicit(&pool->shared->n_servers, memory_order_relaxed) > size;
+}
+
+bool pool_is_over(const struct pool *pool, const struct pool_node *node)
+{
+	return node_is_over(pool->pools, node) || size_is_over(pool);
 }
 
 /* ---- the change -------------------------------------------------------------------------- */
@@ -184,7 +198,7 @@ static void pool_change(struct pool *pool)
 
 	pool_resolve(pool);
 	/* It was looked for on a node of the old list. */
-	pool_stop_starving(pool);
+	place_unwanted(pool);
 	if (!was_gone &&
 	    (pool_is_gone(pool) || !same_login(database, role, pool->database, pool->role)))
 		invalidate(pool);
@@ -193,9 +207,15 @@ static void pool_change(struct pool *pool)
 static void shed(struct pools *pools)
 {
 	for (size_t i = 0; i < pools->env.conf->n_nodes; i++) {
-		while (pool_is_over(pools, pools->nodes[i]) &&
-		       pool_make_room(pools, pools->nodes[i]))
+		while (node_is_over(pools, pools->nodes[i]) &&
+		       place_make_room(pools, pools->nodes[i], NULL))
 			;
+	}
+	for (unsigned i = 0; i < pools->n_pools; i++) {
+		struct pool *pool = pools->pools[i];
+
+		while (pool != NULL && size_is_over(pool) && !list_is_empty(&pool->idle))
+			pool_close(server_of_link(pool->idle.prev), CLOSE_SERVER_EVICTED);
 	}
 }
 
@@ -214,4 +234,8 @@ void pools_set_conf(struct pools *pools, struct conf *conf)
 		if (pools->pools[i] != NULL && pools->pools[i]->n_waiters > 0)
 			pool_want(pools->pools[i]);
 	}
+	/* Who waits for his tenant's limit is served behind this: sessions take the configuration
+	 * after us. */
+	timer_cancel(pools->env.timers, &pools->sweep);
+	timer_arm(pools->env.timers, &pools->sweep, 0);
 }

@@ -412,6 +412,7 @@ void tenants_look_again(struct pool *pool)
 
 		if (w->queue->is_blocked && tenant_room(w->queue) > 0)
 			unblock(w->queue);
+		queue_recount(w->queue);
 	}
 	pool_serve(pool);
 }

@@ -1,5 +1,6 @@
 /* The probe: a thread with an event loop of its own for what goes on beside the clients. It keeps
- * the keys (keeper.c) watches the paths (watch.c) and lists the tenants (lister.c).
+ * the keys (keeper.c), watches the paths (watch.c), lists the tenants (lister.c) and reads what
+ * functions there are (catalog.c).
  *
  *   worker: probe_await_keys ─ letter ─► on_keys_letter ─► keeper_order … ─ order ─► worker
  *
@@ -25,7 +26,8 @@ struct probe {
 	struct keeper *keeper;
 	struct watch *watch; /* NULL: nothing is watched */
 	struct watch_config watch_config;
-	struct lister *lister; /* NULL: there is no directory_query */
+	struct lister *lister;         /* NULL: there is no directory_query */
+	struct cataloguer *cataloguer; /* NULL: there is no probe_role */
 };
 
 struct keys_letter {
@@ -162,6 +164,8 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg)
 		watch_start(p->watch);
 	if (p->lister != NULL)
 		lister_start(p->lister);
+	if (p->cataloguer != NULL)
+		cataloguer_start(p->cataloguer);
 	p->is_started = p->is_running = true;
 	/* Signals are the main thread's; this one and libcurl's helpers inherit the mask. */
 	sigfillset(&all);
@@ -188,6 +192,13 @@ void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void 
 	p->lister = lister_new(&p->watch_config, on_directory, arg);
 }
 
+void probe_list_functions(struct probe *p, probe_catalog_fn *on_catalog, void *arg)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started && p->watch != NULL && p->cataloguer == NULL);
+	p->cataloguer = cataloguer_new(&p->watch_config, on_catalog, arg);
+}
+
 void probe_stop(struct probe *p)
 {
 	OBJ_CHECK(p, PROBE_MAGIC);
@@ -200,6 +211,8 @@ void probe_stop(struct probe *p)
 		watch_close(p->watch);
 	if (p->lister != NULL)
 		lister_close(p->lister);
+	if (p->cataloguer != NULL)
+		cataloguer_close(p->cataloguer);
 }
 
 void probe_free(struct probe **pp)
@@ -219,6 +232,8 @@ void probe_free(struct probe **pp)
 		watch_free(&p->watch);
 	if (p->lister != NULL)
 		lister_free(&p->lister);
+	if (p->cataloguer != NULL)
+		cataloguer_free(&p->cataloguer);
 	event_base_free(p->base);
 	OBJ_FINI(p, PROBE_MAGIC);
 	mem_free(p);

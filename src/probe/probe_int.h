@@ -147,6 +147,15 @@ void lister_start(struct lister *l);
 void lister_close(struct lister *l);
 void lister_free(struct lister **lp);
 
+/* ---- catalog.c: the function catalogue -------------------------------------------------- */
+
+struct cataloguer;
+struct cataloguer *cataloguer_new(const struct watch_config *config, probe_catalog_fn *on_catalog,
+                                  void *arg);
+void cataloguer_start(struct cataloguer *c);
+void cataloguer_close(struct cataloguer *c);
+void cataloguer_free(struct cataloguer **cp);
+
 /* ---- fetch.c: a document from a URL ---------------------------------------------------- */
 
 struct fetcher;

@@ -64,6 +64,7 @@ static void enter(struct client *c, bool is_admin)
 		b->len = 0;
 		return;
 	}
+	list_remove(&c->stranger_link);
 	c->admin = mem_zalloc(sizeof(*c->admin));
 	c->admin->is_admin = is_admin;
 	c->env->n_consoles++;

@@ -348,6 +348,14 @@ enum step batch_parse(struct client *c, const struct message *m)
 
 /* ---- Bind, Describe, Execute, Close --------------------------------------------------------- */
 
+static enum step refuse_judged(struct client *c, const struct sql_info *info)
+{
+	struct wire_error e = guard_refuse(c, info->refusal, info->fingerprint);
+
+	e.position = 0; /* the client has no text at hand */
+	return refuse(c, &e, MARK_NONE);
+}
+
 enum step batch_bind(struct client *c, const struct message *m)
 {
 	struct wire_cursor cur = {m->body, m->body + m->have};
@@ -358,6 +366,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	struct client_stmt *s;
 	struct text *text;
 	struct server_stmt_ref ref;
+	const struct sql_info *judged;
 	enum step step;
 
 	if (name == NULL)
@@ -366,6 +375,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 	text = s != NULL ? s->text : name[0] == '\0' ? c->unnamed : NULL;
 	if (text != NULL && text->stmt.kind == SQL_OWN)
 		return identity_bind(c, m, text, portal, cur.at);
+	judged = text != NULL ? guard_judge_again(c, text) : NULL;
+	if (judged != NULL)
+		return refuse_judged(c, judged);
 	step = start(c, text != NULL ? text->stmt.kind : SQL_DATA);
 	if (step != STEP_MORE)
 		return not_started(c, step);

@@ -4,6 +4,11 @@
  * configured. Waiting for a server has a timer of its own (lease.c). */
 #include "session_int.h"
 
+/* Long enough for a login over a bad line. Where all places are taken, whoever opens connections
+ * and says nothing must not keep the others out for client_login_timeout. */
+#define STRANGER_US (3 * US_PER_S)
+#define STRANGERS_LOOKED_AT 64
+
 struct deadline {
 	int64_t due_us;
 	enum close_reason reason;
@@ -82,6 +87,26 @@ static void set(struct client *c, int64_t now_us)
 	struct deadline d = earliest(c);
 
 	arm(c, &d, now_us);
+}
+
+/* Who has been let in has proved who he is, and the one that newcomers find is the oldest. Those
+ * who wait for their turn with us (is_parked) are not to blame. */
+bool deadline_make_place(struct session_env *env, const struct client *c)
+{
+	int64_t since_us = clock_mono_us() - STRANGER_US;
+	unsigned n = 0;
+
+	LIST_FOREACH(link, &env->strangers) {
+		struct client *other = LIST_MEMBER(link, struct client, stranger_link);
+
+		if (other->heard_us > since_us || n++ == STRANGERS_LOOKED_AT)
+			return false;
+		if (other == c || other->is_parked)
+			continue;
+		session_close(other, CLOSE_CLIENT_LOGIN_PLACE);
+		return true;
+	}
+	return false;
 }
 
 /* It said something. */

@@ -22,26 +22,28 @@ static bool must_end(const struct session_env *env, const struct client *c)
 	       identity_any(c, is_inactive, env->directory) != NULL;
 }
 
-/* Ending one may set others going, which may end, too: so no link is kept over it. */
+static bool apply(struct client *c, void *arg)
+{
+	struct session_env *env = c->env;
+	unsigned *n_ended = arg;
+
+	if (!must_end(env, c))
+		return true;
+	if ((*n_ended)++ == ENDED_PER_TURN) {
+		env->is_directory_new = true;
+		env->wake_edge(env->worker);
+		return false;
+	}
+	session_close(c, CLOSE_CLIENT_INACTIVE);
+	return true;
+}
+
 void directory_apply(struct session_env *env)
 {
 	unsigned n_ended = 0;
 
 	env->is_directory_new = false;
-	for (size_t left = env->n_here; left > 0 && !list_is_empty(&env->clients); left--) {
-		struct client *c = LIST_MEMBER(env->clients.next, struct client, link);
-
-		list_remove(&c->link);
-		list_push_back(&env->clients, &c->link);
-		if (!must_end(env, c))
-			continue;
-		if (n_ended++ == ENDED_PER_TURN) {
-			env->is_directory_new = true;
-			env->wake_edge(env->worker);
-			return;
-		}
-		session_close(c, CLOSE_CLIENT_INACTIVE);
-	}
+	session_each(env, apply, &n_ended);
 }
 
 void session_set_directory(struct session_env *env, struct auth_directory *directory)

@@ -3,18 +3,36 @@
  *
  * Tenants' statements are under [guard]; those of roles with tenant = none only under the rules
  * that PgUsher itself needs. So there are two caches, and each knows its own mode. */
+#include <string.h>
+
 #include "session_int.h"
+#include "sql_catalog.h"
 
 void session_set_guard(struct session_env *env)
 {
 	const struct conf_guard *conf = &env->conf->guard;
 	const struct sql_guard tenants = {.mode = conf->mode,
 	                                  .allow_functions = conf->allow_functions,
-	                                  .deny_functions = conf->deny_functions};
-	const struct sql_guard services = {.mode = SQL_GUARD_OFF};
+	                                  .deny_functions = conf->deny_functions,
+	                                  .trusted_functions = conf->trusted_functions};
+	const struct sql_guard services = {.mode = SQL_GUARD_OFF,
+	                                   .trusted_functions = conf->trusted_functions};
 
 	sql_cache_set_guard(env->sql, &tenants);
 	sql_cache_set_guard(env->sql_service, &services);
+}
+
+/* Before the first catalogue PostgreSQL's own functions are known, and no others. */
+void session_set_catalog(struct session_env *env, struct sql_catalog *catalog)
+{
+	struct sql_functions functions = {.snapshot = catalog, .find = sql_catalog_find};
+
+	if (catalog == NULL)
+		functions.find = sql_builtin_find;
+	sql_cache_set_functions(env->sql, &functions);
+	sql_cache_set_functions(env->sql_service, &functions);
+	sql_catalog_put(&env->catalog);
+	env->catalog = catalog;
 }
 
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len)
@@ -22,6 +40,25 @@ const struct sql_info *guard_classify(struct client *c, const char *text, size_t
 	bool is_service = c->is_tenantless;
 
 	return sql_classify(is_service ? c->env->sql_service : c->env->sql, text, len);
+}
+
+uint64_t guard_rules_of(const struct client *c)
+{
+	return 2 * c->env->conf->generation + c->is_tenantless;
+}
+
+const struct sql_info *guard_judge_again(struct client *c, struct text *text)
+{
+	const char *query = (const char *)text->body;
+	const struct sql_info *info;
+
+	if (text->judged_by == guard_rules_of(c))
+		return NULL;
+	info = guard_classify(c, query, strlen(query));
+	if (info->refusal != NULL)
+		return info;
+	text->judged_by = guard_rules_of(c);
+	return NULL;
 }
 
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint)

@@ -10,6 +10,7 @@
 /* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is
  * one and fill these, so the one whom the kernel vouches for is not counted. */
 #define CONSOLE_RESERVE 16
+#define PLACES_MADE_MAX 1000 /* for one client that comes: about 30 us each */
 #define AUTH_REQUEST_CLEARTEXT 3
 #define UNKNOWN_OPTIONS_MAX 16
 /* A TLS record with a ClientHello begins so, and no packet: it would be 369 MB long. */
@@ -85,6 +86,7 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 	if (!welcome_draw_key(c))
 		return STEP_DONE;
 	c->phase = PHASE_CANCEL;
+	list_remove(&c->stranger_link);
 	if (c->env->route_cancel(c->env->worker, c->pid, be32_get(s->rest.at),
 	                         be32_get(s->rest.at + 4)))
 		session_fail(c, CLOSE_CLIENT_CANCEL_DONE);
@@ -306,6 +308,11 @@ static bool has_room(const struct session_env *env)
 	return room == 0 || atomic_load(env->n_clients) <= room - kept;
 }
 
+static bool has_place(const struct client *c, int limit)
+{
+	return has_room(c->env) && (atomic_load(c->env->n_clients) <= limit || admin_is_local(c));
+}
+
 static enum step check_admission(struct client *c)
 {
 	const struct conf *conf = c->env->conf;
@@ -332,12 +339,11 @@ static enum step check_admission(struct client *c)
 	}
 	if (admin_is_wanted(c))
 		limit += CONSOLE_RESERVE;
-	if (atomic_load(c->env->n_clients) > limit && !admin_is_local(c)) {
-		session_fail(c, CLOSE_CLIENT_LIMIT);
-		return STEP_DONE;
-	}
-	if (!has_room(c->env)) {
-		session_fail(c, CLOSE_CLIENT_ROOM);
+	for (unsigned n = 0; n < PLACES_MADE_MAX && !has_place(c, limit); n++)
+		if (!deadline_make_place(c->env, c))
+			break;
+	if (!has_place(c, limit)) {
+		session_fail(c, has_room(c->env) ? CLOSE_CLIENT_LIMIT : CLOSE_CLIENT_ROOM);
 		return STEP_DONE;
 	}
 	return STEP_MORE;
@@ -541,6 +547,7 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
 		                                          : CLOSE_CLIENT_AUTH,
 		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
+	list_remove(&c->stranger_link);
 	if (is_console && admin_admit(c))
 		return STEP_MORE;
 	if (is_console)

@@ -14,6 +14,12 @@
 #define PROVABLE                                                                                   \
 	(SQL_STATE_TEMP | SQL_STATE_LISTEN | SQL_STATE_LOCK | SQL_STATE_CURSOR | SQL_STATE_PREPARED)
 
+static void want_look(struct client *c)
+{
+	if (!c->is_for_session && c->pins != 0 && (c->pins & ~(uint32_t)PROVABLE) == 0)
+		c->pin_look = PIN_LOOK_WANTED;
+}
+
 /* At the end of a batch with statements of these bits. */
 void pin_note(struct client *c, uint32_t bits)
 {
@@ -21,9 +27,20 @@ void pin_note(struct client *c, uint32_t bits)
 		server_note(c->server)->taint |= TAINT_PIN | TAINT_SCRUB;
 		c->pins |= bits & SQL_STATE_KINDS;
 	}
-	if ((bits & SQL_ENDS_STATE) && !c->batch_failed && !c->is_for_session && c->pins != 0 &&
-	    (c->pins & ~(uint32_t)PROVABLE) == 0)
-		c->pin_look = PIN_LOOK_WANTED;
+	if ((bits & SQL_ENDS_STATE) && !c->batch_failed)
+		want_look(c);
+}
+
+/* A DISCARD ALL has run in a batch with statements of these bits. What it took away nobody needs to
+ * look for; what the batch made may have come behind it. */
+void pin_discarded(struct client *c, uint32_t bits)
+{
+	pin_forget(c);
+	c->pins = bits & SQL_STATE_KINDS;
+	if (bits & SQL_MAKES_STATE)
+		want_look(c);
+	else
+		server_note(c->server)->taint &= (uint8_t)~TAINT_PIN;
 }
 
 void pin_forget(struct client *c)

@@ -147,9 +147,9 @@ static void note_taint(struct client *c)
 	}
 	stmts_forget(c);
 	if (bits & SQL_RESETS_ALL) {
-		identity_forget_left(c);
-		note->taint &= (uint8_t)~TAINT_PIN;
-		pin_forget(c);
+		if ((bits & (SQL_MAKES_STATE | SQL_OPAQUE)) == 0)
+			identity_forget_left(c);
+		pin_discarded(c, bits);
 	}
 }
 

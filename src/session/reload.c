@@ -19,26 +19,24 @@ static enum close_reason reason_of(const struct client *c)
 	return CLOSE_NONE;
 }
 
+static bool take_conf(struct client *c, void *arg)
+{
+	enum close_reason reason = reason_of(c);
+
+	(void)arg;
+	report_set_conf(c);
+	if (reason == CLOSE_NONE)
+		return true;
+	c->leaving = reason;
+	/* Without a server it has done nothing yet, a BEGIN that we have answered at most, and
+	 * there will be no server for it any more. */
+	if (c->server == NULL || session_is_idle(c))
+		session_close(c, reason);
+	return true;
+}
+
 void session_set_conf(struct session_env *env, const struct conf *conf)
 {
-	struct list left;
-
 	env->conf = conf;
-	list_init(&left);
-	list_move(&left, &env->clients);
-	/* The end of one may set others going, and end them. */
-	while (!list_is_empty(&left)) {
-		struct list *link = list_pop_front(&left);
-		struct client *c = LIST_MEMBER(link, struct client, link);
-		enum close_reason reason = reason_of(c);
-
-		list_push_back(&env->clients, link);
-		if (reason == CLOSE_NONE)
-			continue;
-		c->leaving = reason;
-		/* Without a server it has done nothing yet, a BEGIN that we have answered at most,
-		 * and there will be no server for it any more. */
-		if (c->server == NULL || session_is_idle(c))
-			session_close(c, reason);
-	}
+	session_each(env, take_conf, NULL);
 }

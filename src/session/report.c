@@ -45,11 +45,17 @@ static void put(struct client *c, enum audit_event event, const char *action, co
 
 void report_begin(struct client *c)
 {
-	if (c->env->audit == NULL)
-		return;
 	random_bytes(&c->session_id, sizeof(c->session_id));
-	if (audit_wants(c->env->audit, AUDIT_STATEMENTS))
+	report_set_conf(c);
+}
+
+/* In the middle of a batch too: what is under way is told as it was sent. */
+void report_set_conf(struct client *c)
+{
+	if (c->env->backend->reports && c->report == NULL)
 		c->report = mem_zalloc(sizeof(*c->report));
+	else if (!c->env->backend->reports && c->report != NULL && c->report->n_sent == 0)
+		report_free(c);
 }
 
 void report_free(struct client *c)
@@ -190,7 +196,7 @@ void report_sent(struct client *c, struct expect *e, uint64_t fingerprint, enum 
 {
 	struct report *p = c->report;
 
-	if (p == NULL)
+	if (p == NULL || !c->env->backend->reports)
 		return;
 	e->is_reported = true;
 	e->fingerprint = fingerprint;
@@ -246,6 +252,8 @@ void report_ready(struct client *c)
 		return;
 	p->is_blamed = false;
 	/* An error that met no statement: of a Parse alone. A Query's is still to be told. */
-	if (p->n_sent == 0)
-		p->sqlstate[0] = '\0';
+	if (p->n_sent > 0)
+		return;
+	p->sqlstate[0] = '\0';
+	report_set_conf(c);
 }

@@ -22,6 +22,7 @@
 
 #include "auth_directory.h"
 #include "pool_look.h"
+#include "sql_catalog.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -410,7 +411,9 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 	c->connected_s = clock_wall_s();
 	list_init(&c->link);
 	list_init(&c->run_link);
+	list_init(&c->stranger_link);
 	list_push_back(&env->clients, &c->link);
+	list_push_back(&env->strangers, &c->stranger_link);
 	map_init(&c->stmts);
 	pool_waiter_init(&c->waiter);
 	c->waiter.on_granted = lease_granted;
@@ -442,7 +445,8 @@ void session_accept(struct session_env *env, int fd, const struct peer *peer)
 {
 	struct client *c;
 
-	if (env->client_room > 0 && atomic_load(env->n_clients) >= env->client_room) {
+	if (env->client_room > 0 && atomic_load(env->n_clients) >= env->client_room &&
+	    !deadline_make_place(env, NULL)) {
 		refuse_at_once(env, fd);
 		return;
 	}
@@ -543,6 +547,7 @@ void session_settle(struct client *c)
 	if (c->pool != NULL)
 		pool_count_client(c->pool, -1);
 	list_remove(&c->run_link);
+	list_remove(&c->stranger_link);
 	list_remove(&c->link);
 	list_push_back(&env->dead, &c->link);
 	env->wake_edge(env->worker);
@@ -599,6 +604,7 @@ void session_env_init(struct session_env *env)
 	list_init(&env->dead);
 	list_init(&env->runnable);
 	list_init(&env->again);
+	list_init(&env->strangers);
 	list_init(&env->logins);
 	env->logins_left = LOGINS_PER_TURN;
 	map_init(&env->by_pid);
@@ -611,20 +617,36 @@ void session_env_fini(struct session_env *env)
 	session_reap(env);
 	MUST(list_is_empty(&env->clients));
 	auth_directory_put(&env->directory);
+	sql_catalog_put(&env->catalog);
 	map_fini(&env->by_pid);
 	map_fini(&env->texts);
 	map_fini(&env->settings);
 }
 
+void session_each(struct session_env *env, bool (*visit)(struct client *c, void *arg), void *arg)
+{
+	for (size_t left = env->n_here; left > 0 && !list_is_empty(&env->clients); left--) {
+		struct client *c = LIST_MEMBER(env->clients.next, struct client, link);
+
+		list_remove(&c->link);
+		list_push_back(&env->clients, &c->link);
+		if (!visit(c, arg))
+			return;
+	}
+}
+
+static bool drain(struct client *c, void *arg)
+{
+	(void)arg;
+	if (c->phase != PHASE_READY || session_is_idle(c))
+		session_close(c, CLOSE_SHUTDOWN);
+	return true;
+}
+
 void session_drain(struct session_env *env)
 {
 	env->is_draining = true;
-	LIST_FOREACH(link, &env->clients) {
-		struct client *c = LIST_MEMBER(link, struct client, link);
-
-		if (c->phase != PHASE_READY || session_is_idle(c))
-			session_close(c, CLOSE_SHUTDOWN);
-	}
+	session_each(env, drain, NULL);
 }
 
 enum close_reason session_leaving(const struct client *c)

@@ -66,6 +66,7 @@ struct text {
 	struct map_node node;
 	uint8_t digest[SHA256_BYTES];
 	struct sql_stmt stmt;
+	uint64_t judged_by; /* guard_rules_of, when it was last let through */
 	size_t len;
 	uint8_t body[]; /* query, NUL, parameter types */
 };
@@ -116,6 +117,7 @@ struct client {
 	struct session_env *env;
 	struct list link;     /* env.clients or env.dead */
 	struct list run_link; /* env.runnable or env.again */
+	struct list stranger_link;
 	struct map_node by_pid;
 	struct peer peer;
 	enum phase phase;
@@ -198,7 +200,7 @@ struct client {
 	int64_t connected_s; /* wall clock */
 
 	/* The audit log (report.c). */
-	uint64_t session_id;        /* random; 0 where there is no log */
+	uint64_t session_id;        /* random */
 	uint64_t query_fingerprint; /* of the Query at hand */
 	const char *refused_as;     /* the login: a constant, NULL: by the close reason's label */
 	bool is_let_in;
@@ -245,6 +247,9 @@ void session_fail(struct client *c, enum close_reason reason);
 void session_fatal(struct client *c, enum close_reason reason, const struct wire_error *e);
 void session_settle(struct client *c);
 bool session_is_idle(const struct client *c);
+/* All clients; visit may end the one at hand, and others with it (the end of one may set others
+ * going, which then end). A client may be visited twice. False: enough. */
+void session_each(struct session_env *env, bool (*visit)(struct client *c, void *arg), void *arg);
 /* Why it ends between transactions; CLOSE_NONE: it does not. */
 enum close_reason session_leaving(const struct client *c);
 struct outvec *client_out(struct client *c);
@@ -264,6 +269,9 @@ enum step session_step_password(struct client *c, const uint8_t *p, size_t n, si
 /* deadline.c */
 void deadline_fire(struct timer *timer);
 void deadline_login(struct client *c);
+/* All places are taken: c's neighbours who should have logged in by now lose theirs, up to the
+ * first that is enough. False: nobody has. */
+bool deadline_make_place(struct session_env *env, const struct client *c);
 void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
 void deadline_ready(struct client *c);
@@ -342,7 +350,8 @@ bool settings_are_stuck(const struct client *c);
 
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);
-/* Nothing does: after DISCARD ALL, and where the server is given back. */
+void pin_discarded(struct client *c, uint32_t bits);
+/* Nothing does: where the server is given back. */
 void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);
@@ -376,6 +385,11 @@ bool ready_is_expired(struct client *c, enum sql_kind kind);
 /* guard.c */
 /* sql_classify, under the rules that hold for this client's role. */
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len);
+/* Which rules those are, of all that there have been. */
+uint64_t guard_rules_of(const struct client *c);
+/* A prepared statement was let through when it was parsed; the rules may be others by now. NULL: it
+ * is still. */
+const struct sql_info *guard_judge_again(struct client *c, struct text *text);
 /* Counts it, and reports it to the audit log. */
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint);
 /* The same; the error as the client gets it, with the refusal's strings. */
@@ -423,6 +437,8 @@ bool relay_end_batch(struct client *c);
 
 /* report.c: the audit log */
 void report_begin(struct client *c);
+/* Statements may be wanted now, or no more. */
+void report_set_conf(struct client *c);
 void report_free(struct client *c);
 void report_login(struct client *c);
 void report_end(struct client *c);

@@ -375,13 +375,25 @@ static void put_setting(struct buf *list, const char *name, const char *value)
 	buf_put_cstr(list, value);
 }
 
+/* The new values of names that the old list does not have. */
+static void put_new(const struct touched *t, const char *old, size_t old_len, struct buf *list)
+{
+	const char *names = (const char *)t->names.data;
+
+	for (const char *at = names; at < names + t->names.len; at += strlen(at) + 1) {
+		const char *value = new_value(t, at);
+
+		if (value[0] == '=' && !list_has(old, old_len, at))
+			put_setting(list, at, value + 1);
+	}
+}
+
 /* What it had, with the new values in their places. */
 static void merge(const struct client *c, struct buf *list)
 {
 	const struct touched *t = c->touched;
 	const char *old = settings_list(c->settings);
 	size_t old_len = settings_len(c->settings);
-	const char *names = (const char *)t->names.data;
 
 	for (const char *at = old; at < old + old_len;) {
 		const char *was = at + strlen(at) + 1, *value = new_value(t, at);
@@ -392,12 +404,7 @@ static void merge(const struct client *c, struct buf *list)
 			put_setting(list, at, value + 1);
 		at = was + strlen(was) + 1;
 	}
-	for (const char *at = names; at < names + t->names.len; at += strlen(at) + 1) {
-		const char *value = new_value(t, at);
-
-		if (value[0] == '=' && !list_has(old, old_len, at))
-			put_setting(list, at, value + 1);
-	}
+	put_new(t, old, old_len, list);
 }
 
 /* A value is made anew in whatever encoding the server then has, UTF8 or the client's. */
@@ -435,12 +442,14 @@ static void take_values(struct client *c)
 		return;
 	}
 	list_assign(c->env, &c->settings, list_share(c->env, &list));
+	/* Behind RESET ALL only what was set after it is there: the startup's must be made. */
+	if (was_reset) {
+		list.len = 0;
+		put_new(t, NULL, 0, &list);
+	}
+	server_note_settings(c->server, (const char *)list.data, list.len);
 	buf_fini(&list);
 	know_all(c);
-	/* After RESET ALL those of the startup are still to be made. */
-	if (!was_reset)
-		server_note_settings(c->server, settings_list(c->settings),
-		                     settings_len(c->settings));
 	if (c->settings != NULL && c->settings->linger)
 		server_note(c->server)->taint |= TAINT_SETTINGS;
 }

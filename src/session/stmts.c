@@ -45,6 +45,7 @@ struct text *text_get(struct client *c, const uint8_t *body, size_t len,
 	t->is_shared = is_shared;
 	t->lease = c->lease;
 	t->stmt = *stmt;
+	t->judged_by = guard_rules_of(c);
 	t->len = len;
 	memcpy(t->body, body, len);
 	if (is_shared) {

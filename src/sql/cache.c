@@ -208,20 +208,21 @@ static void cache_forget(struct sql_cache *cache)
 		cache_drop_oldest(cache);
 }
 
+static void take_list(char **to, const char *list)
+{
+	mem_free(*to);
+	*to = list != NULL && list[0] != '\0' ? mem_strdup(list) : NULL;
+}
+
 void sql_cache_set_guard(struct sql_cache *cache, const struct sql_guard *guard)
 {
 	struct sql_rules *rules = cache->rules;
 
 	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
-	mem_free(rules->allow);
-	mem_free(rules->deny);
 	rules->mode = guard->mode;
-	rules->allow = guard->allow_functions != NULL && guard->allow_functions[0] != '\0'
-	                       ? mem_strdup(guard->allow_functions)
-	                       : NULL;
-	rules->deny = guard->deny_functions != NULL && guard->deny_functions[0] != '\0'
-	                      ? mem_strdup(guard->deny_functions)
-	                      : NULL;
+	take_list(&rules->allow, guard->allow_functions);
+	take_list(&rules->deny, guard->deny_functions);
+	take_list(&rules->trusted, guard->trusted_functions);
 	cache_forget(cache);
 }
 

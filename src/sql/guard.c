@@ -71,6 +71,31 @@ static const struct guarded pg_functions[] = {
 	{"pg_lock_status", SQL_RULE_SESSION_VIEWS},
 	{"pg_blocking_pids", SQL_RULE_SESSION_VIEWS},
 	{"pg_safe_snapshot_blocking_pids", SQL_RULE_SESSION_VIEWS},
+	{"pg_isolation_test_session_is_blocked", SQL_RULE_SESSION_VIEWS},
+	{"pg_stat_get_numscans", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_returned", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_fetched", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_inserted", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_deleted", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_hot_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_tuples_newpage_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_blocks_fetched", SQL_RULE_STATISTICS},
+	{"pg_stat_get_blocks_hit", SQL_RULE_STATISTICS},
+	{"pg_stat_get_live_tuples", SQL_RULE_STATISTICS},
+	{"pg_stat_get_dead_tuples", SQL_RULE_STATISTICS},
+	{"pg_stat_get_mod_since_analyze", SQL_RULE_STATISTICS},
+	{"pg_stat_get_ins_since_vacuum", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_numscans", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_returned", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_fetched", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_inserted", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_deleted", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_hot_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_tuples_newpage_updated", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_blocks_fetched", SQL_RULE_STATISTICS},
+	{"pg_stat_get_xact_blocks_hit", SQL_RULE_STATISTICS},
 	{"pg_cancel_backend", SQL_RULE_BACKEND_SIGNAL},
 	{"pg_terminate_backend", SQL_RULE_BACKEND_SIGNAL},
 	{"pg_reload_conf", SQL_RULE_BACKEND_SIGNAL},
@@ -86,6 +111,7 @@ static const struct guarded pg_functions[] = {
 	{"pg_try_advisory_xact_lock", SQL_RULE_ADVISORY_LOCK},
 	{"pg_try_advisory_xact_lock_shared", SQL_RULE_ADVISORY_LOCK},
 	{"pg_notify", SQL_RULE_NOTIFY},
+	{"pg_logical_emit_message", SQL_RULE_NOTIFY},
 	{"pg_read_file", SQL_RULE_SERVER_FILE},
 	{"pg_read_file_old", SQL_RULE_SERVER_FILE},
 	{"pg_read_binary_file", SQL_RULE_SERVER_FILE},
@@ -141,6 +167,11 @@ static const struct guarded other_functions[] = {
 	{"lastval", SQL_RULE_SEQUENCE_STATE},
 	{"currval", SQL_RULE_SEQUENCE_STATE},
 	{"setseed", SQL_RULE_RANDOM_SEED},
+	/* Follows a row's versions past row-level security. */
+	{"currtid", SQL_RULE_STATISTICS},
+	{"currtid2", SQL_RULE_STATISTICS},
+	/* A setting: by name here for the texts that are searched, in rules.c for those parsed. */
+	{"debug_print_plan", SQL_RULE_STATISTICS},
 };
 
 /* All begin with pg_. */
@@ -161,6 +192,21 @@ static const struct guarded relations[] = {
 	{"pg_prepared_xacts", SQL_RULE_SESSION_VIEWS},
 	{"pg_cursors", SQL_RULE_SESSION_VIEWS},
 	{"pg_locks", SQL_RULE_SESSION_VIEWS},
+	{"pg_stat_all_tables", SQL_RULE_STATISTICS},
+	{"pg_stat_sys_tables", SQL_RULE_STATISTICS},
+	{"pg_stat_user_tables", SQL_RULE_STATISTICS},
+	{"pg_stat_all_indexes", SQL_RULE_STATISTICS},
+	{"pg_stat_sys_indexes", SQL_RULE_STATISTICS},
+	{"pg_stat_user_indexes", SQL_RULE_STATISTICS},
+	{"pg_stat_xact_all_tables", SQL_RULE_STATISTICS},
+	{"pg_stat_xact_sys_tables", SQL_RULE_STATISTICS},
+	{"pg_stat_xact_user_tables", SQL_RULE_STATISTICS},
+	{"pg_statio_all_tables", SQL_RULE_STATISTICS},
+	{"pg_statio_sys_tables", SQL_RULE_STATISTICS},
+	{"pg_statio_user_tables", SQL_RULE_STATISTICS},
+	{"pg_statio_all_indexes", SQL_RULE_STATISTICS},
+	{"pg_statio_sys_indexes", SQL_RULE_STATISTICS},
+	{"pg_statio_user_indexes", SQL_RULE_STATISTICS},
 	{"pg_largeobject", SQL_RULE_LARGE_OBJECT},
 	{"pg_file_settings", SQL_RULE_SERVER_FILE},
 	{"pg_hba_file_rules", SQL_RULE_SERVER_FILE},
@@ -355,6 +401,8 @@ static const struct sql_refusal *check_command(const struct sql_rules *rules, co
 		{"listen", SQL_RULE_NOTIFY, false},
 		{"notify", SQL_RULE_NOTIFY, false},
 		{"lock", SQL_RULE_LOCK_TABLE, false},
+		{"explain", SQL_RULE_STATISTICS, false},
+		{"depends", SQL_RULE_LOCK_TABLE, true},
 		{"grant", SQL_RULE_PRIVILEGES, true},
 		{"revoke", SQL_RULE_PRIVILEGES, true},
 		{"policy", SQL_RULE_PRIVILEGES, true},
@@ -449,20 +497,23 @@ uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_functio
                          const struct sql_refusal **refusal)
 {
 	char schema[64], name[64];
-	unsigned facts;
+	unsigned facts = 0;
 
-	if (rules->functions.find == NULL || f->len >= sizeof(name) ||
-	    f->schema_len >= sizeof(schema) ||
+	if (rules->functions.find == NULL ||
 	    list_has(rules->allow, f->schema, f->schema_len, f->name, f->len, false))
 		return 0;
-	snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
-	snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
-	         f->schema != NULL ? f->schema : "");
-	facts = rules->functions.find(rules->functions.snapshot, f->schema != NULL ? schema : NULL,
-	                              name);
+	/* Longer ones are cut by the server. */
+	if (f->len < sizeof(name) && f->schema_len < sizeof(schema)) {
+		snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
+		snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
+		         f->schema != NULL ? f->schema : "");
+		facts = rules->functions.find(rules->functions.snapshot,
+		                              f->schema != NULL ? schema : NULL, name);
+	}
 	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
 		*refusal = sql_rules_refuse(rules, SQL_RULE_FUNCTION_SETTINGS);
-	if ((facts & SQL_FUNCTION_KNOWN) == 0)
-		return SQL_OPAQUE;
-	return (facts & SQL_FUNCTION_USER) && (facts & SQL_FUNCTION_VOLATILE) ? SQL_OPAQUE : 0;
+	if (list_has(rules->trusted, f->schema, f->schema_len, f->name, f->len, false))
+		return 0;
+	return (facts & SQL_FUNCTION_KNOWN) == 0 || (facts & SQL_FUNCTION_OPAQUE) != 0 ? SQL_OPAQUE
+	                                                                               : 0;
 }

@@ -37,6 +37,7 @@ void sql_rules_free(struct sql_rules **rules)
 	mem_free((*rules)->names);
 	mem_free((*rules)->allow);
 	mem_free((*rules)->deny);
+	mem_free((*rules)->trusted);
 	MEM_FREE(rules);
 }
 
@@ -84,6 +85,8 @@ static const struct {
 	{"row_security", SQL_RULE_ROW_SECURITY},
 	{"session_replication_role", SQL_RULE_REPLICATION_ROLE},
 	{"seed", SQL_RULE_RANDOM_SEED},
+	/* Sends the plan with its estimates, as EXPLAIN does. */
+	{"debug_print_plan", SQL_RULE_STATISTICS},
 };
 
 static bool setting_name_is_own(const char *name)
@@ -283,11 +286,8 @@ static bool put_name(const char *name, struct buf *names)
 {
 	/* The transaction's own, and those that can only be set to what they are. */
 	static const char *const pointless[] = {
-		"transaction_isolation",
-		"transaction_read_only",
-		"transaction_deferrable",
-		"is_superuser",
-		"standard_conforming_strings",
+		"transaction_isolation", "transaction_read_only",       "transaction_deferrable",
+		"is_superuser",          "standard_conforming_strings",
 	};
 	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
 	 * where a temporary table was used before; another role may be allowed less than setting

@@ -195,7 +195,7 @@ const char *sql_call_args(const char *call);
 struct sql_rules {
 	char **names; /* NULL-terminated; lower case, for the search in texts */
 	enum sql_guard_mode mode;
-	char *allow, *deny; /* NULL: none */
+	char *allow, *deny, *trusted; /* NULL: none */
 	struct sql_functions functions;
 };
 
@@ -272,6 +272,7 @@ struct sql_walk {
 	const char *judged_name_end;
 	const char *dropped_temp_end;
 	const char *view_end;
+	bool is_explain;
 	size_t budget_bytes; /* what handlers may still read of the tree */
 };
 

@@ -381,6 +381,30 @@ static void on_lock(struct sql_walk *walk, const char *lock)
 		refuse_rule(walk, SQL_RULE_LOCK_TABLE);
 }
 
+/* Both wait for an ACCESS EXCLUSIVE lock before they look whose the table is: VACUUM FULL of a
+ * partitioned table on each partition. Whoever comes behind waits with them. */
+static void on_vacuum(struct sql_walk *walk, const char *vacuum)
+{
+	const char *option = sql_json_first(sql_json_get(vacuum, "options"));
+
+	for (; option != NULL; option = sql_json_next(option))
+		if (sql_json_is(sql_json_get(sql_json_get(option, "DefElem"), "defname"), "full"))
+			refuse_rule(walk, SQL_RULE_LOCK_TABLE);
+}
+
+static void on_depends(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	refuse_rule(walk, SQL_RULE_LOCK_TABLE);
+}
+
+/* The planner estimates from, and ANALYZE counts, the rows of all tenants. */
+static void on_explain(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	walk->is_explain = true;
+}
+
 static void on_object_type(struct sql_walk *walk, const char *value)
 {
 	if (sql_json_is(value, "OBJECT_LARGEOBJECT"))
@@ -453,6 +477,9 @@ static const struct key statement_keys[] = {
 	{KEY("TransactionStmt"), on_transaction},
 	{KEY("CopyStmt"), on_copy},
 	{KEY("LockStmt"), on_lock},
+	{KEY("VacuumStmt"), on_vacuum},
+	{KEY("AlterObjectDependsStmt"), on_depends},
+	{KEY("ExplainStmt"), on_explain},
 	{KEY("GrantStmt"), on_privileges},
 	{KEY("AlterDefaultPrivilegesStmt"), on_privileges},
 	{KEY("AlterOwnerStmt"), on_privileges},
@@ -518,4 +545,7 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 			visit_key(walk, statement_keys, COUNT_OF(statement_keys), &key, value);
 		else
 			visit_key(walk, keys, COUNT_OF(keys), &key, value);
+	/* What it explains may be refused for more. */
+	if (walk->is_explain)
+		refuse_rule(walk, SQL_RULE_STATISTICS);
 }

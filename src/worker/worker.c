@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "sql_catalog.h"
 #include "worker/worker_int.h"
 
 #define WORKER_MAGIC 0x304be401
@@ -48,6 +49,7 @@ struct worker {
 	uint8_t server_in[READ_BUFFER_BYTES], client_in[READ_BUFFER_BYTES];
 	struct timer sweep;
 	struct forwarder forwarder;
+	bool is_catalog_void; /* the databases are not those that the probe reads */
 	/* Shutting down. */
 	struct timer drain;
 	int64_t drain_until_us;
@@ -181,6 +183,33 @@ void worker_set_directory(struct worker *w, struct auth_directory *directory)
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
+struct catalog_letter {
+	struct mail mail;
+	struct sql_catalog *catalog;
+};
+
+static void on_catalog(struct mail *mail, void *owner)
+{
+	struct catalog_letter *letter = CONTAINER_OF(mail, struct catalog_letter, mail);
+	struct worker *w = owner;
+
+	if (w->is_catalog_void)
+		sql_catalog_put(&letter->catalog);
+	else
+		session_set_catalog(&w->session, letter->catalog);
+	mem_free(letter);
+}
+
+void worker_set_catalog(struct worker *w, struct sql_catalog *catalog)
+{
+	struct catalog_letter *letter = mem_zalloc(sizeof(*letter));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	letter->mail.deliver = on_catalog;
+	letter->catalog = sql_catalog_get(catalog);
+	mailbox_post(w->mailbox, &letter->mail);
+}
+
 static void on_keys_done(struct mail *mail, void *owner)
 {
 	struct keys_order *order = CONTAINER_OF(mail, struct keys_order, mail);
@@ -264,11 +293,17 @@ static void on_conf(struct mail *mail, void *owner)
 	w->backend.max_prepared_statements = (uint32_t)w->conf->pgusher.max_prepared_statements;
 	w->backend.setting = w->conf->context.setting;
 	w->backend.proof_setting = w->conf->context.proof_setting;
+	w->backend.reports = audit_wants(w->session.audit, AUDIT_STATEMENTS);
 	w->forwarder.conf = w->conf;
 	w->session.client_room = letter->client_room;
 	pools_set_conf(w->session.pools, w->conf);
 	session_set_conf(&w->session, w->conf);
 	session_set_guard(&w->session);
+	/* The catalogue is of the old databases, now and whenever the probe has a newer one. */
+	if (!conf_has_same_places(old, w->conf)) {
+		session_set_catalog(&w->session, NULL);
+		w->is_catalog_void = true;
+	}
 	conf_put(&old);
 	mem_free(letter);
 }
@@ -447,6 +482,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.n_workers = w->shared->n_workers,
 	};
 	session_set_guard(&w->session);
+	session_set_catalog(&w->session, NULL);
 	session_env_init(&w->session);
 }
 

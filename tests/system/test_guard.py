@@ -24,6 +24,9 @@ STRICT = [
     (8, "session_views", "SELECT * FROM pg_stat_get_activity(NULL)"),
     (8, "session_views", "SELECT statement FROM pg_prepared_statements"),
     (8, "session_views", "SELECT table_to_xml('pg_stat_activity', true, true, '')"),
+    (8, "statistics", "EXPLAIN SELECT * FROM item WHERE n < 7"),
+    (8, "statistics", "SELECT * FROM pg_stat_xact_user_tables"),
+    (8, "statistics", "SET debug_print_plan = on"),
     (9, "backend_signal", "SELECT pg_cancel_backend(pg_backend_pid())"),
     (10, "advisory_lock", "SELECT pg_try_advisory_xact_lock(1)"),
     (11, "notify", "LISTEN jobs"),
@@ -35,6 +38,8 @@ STRICT = [
     (6, "sequence_state", "SELECT lastval()"),
     (6, "random_seed", "SELECT setseed(0.5)"),
     (24, "lock_table", "LOCK TABLE item IN EXCLUSIVE MODE"),
+    (24, "lock_table", "VACUUM FULL item"),
+    (24, "lock_table", "ALTER INDEX item_pkey DEPENDS ON EXTENSION plpgsql"),
     (5, "privileges", "GRANT SELECT ON item TO PUBLIC"),
     (14, "shared_code", "CREATE VIEW mine AS SELECT 1"),
 ]

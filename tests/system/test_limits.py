@@ -1,9 +1,11 @@
 """Limits on clients: of a tenant, a database, a role; each refuses its own and nobody else's."""
 
 import contextlib
+import socket
 
 import pytest
 
+import pgproto as p
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 from pgproto import LoginError
@@ -30,11 +32,32 @@ def test_a_tenant_fills_its_own_places_only(make_proxy, section):
         wait_until(lambda: can_log_in(proxy, TENANT_A), "the place is free again")
 
 
+def can_stay(stack, proxy, tenant):
+    with contextlib.suppress(LoginError):
+        return stack.enter_context(proxy.raw(tenant))
+    return None
+
+
 def can_log_in(proxy, tenant):
     with contextlib.suppress(LoginError):
         proxy.raw(tenant).terminate()
         return True
     return False
+
+
+@pytest.mark.parametrize("first", [b"", p.startup({"user": "app", "database": "eav"})])
+@pytest.mark.parametrize("more", [0, 200])
+def test_who_does_not_log_in_keeps_nobody_out(make_proxy, first, more):
+    proxy = make_proxy({"pgusher": {"workers": 2, "max_client_conn": 20}})
+    with contextlib.ExitStack() as stack:
+        known = fill(stack, proxy, TENANT_A, 5)
+        for _ in range(15 + more):
+            stranger = stack.enter_context(socket.create_connection(proxy.address))
+            stranger.sendall(first)
+        for _ in range(15):  # a worker makes places of its own strangers' only
+            wait_until(lambda: can_stay(stack, proxy, TENANT_B), "a place is made")
+        assert [c.scalar("SELECT 1") for c in known] == ["1"] * 5
+        refused(proxy, TENANT_B, "max_client_conn")
 
 
 def test_a_tenants_own_section_counts(make_proxy):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import pgproto as p
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 from pgproto import LoginError, PgError, message, rows_of, tags_of
@@ -49,6 +50,18 @@ def end_of(conn):
 
 
 # ---- options ----------------------------------------------------------------------------------
+
+
+def test_the_guard_holds_for_what_is_prepared_already(own):
+    proxy, console = own()
+    sql = "SELECT pg_try_advisory_xact_lock(3)"
+    with proxy.raw(TENANT_A) as conn:
+        conn.run(p.parse("", sql) + p.parse("locks", sql) + p.parse("one", "SELECT 1") + p.sync())
+        for mode, codes in (("standard", []), ("strict", ["42501"]), ("standard", [])):
+            change(proxy, console, {"guard": {"mode": mode}})
+            for name in ("", "locks"):
+                assert p.codes_of(conn.run(p.bind("", name) + p.execute() + p.sync())) == codes
+            assert p.codes_of(conn.run(p.bind("", "one") + p.execute() + p.sync())) == []
 
 
 def test_limits_are_taken(own):
@@ -258,11 +271,11 @@ def test_an_issuer_comes_and_goes(own, keys, tmp_path):
 
 
 def test_many_changes_under_load(own, cluster):
-    """20 RELOADs beside pgbench, each another limit, a database that comes and goes. There are
-    servers for all: a pool whose clients always wait lets no other one have any."""
-    proxy, console = own({"pgusher": {"max_server_conn": 8}})
+    """20 RELOADs beside pgbench, each with other limits (of the node, the pool and the tenant) and
+    a database that comes and goes, whose client finds all servers in use."""
+    proxy, console = own({"pgusher": {"max_server_conn": 4}})
     bench = subprocess.Popen(
-        [os.path.join(cluster.bin, "pgbench"), "-n", "-c", "4", "-j", "2", "-T", "600",
+        [os.path.join(cluster.bin, "pgbench"), "-n", "-c", "16", "-j", "2", "-T", "600",
          "-f", str(script(proxy))], env=proxy.psql_env(TENANT_A), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -270,8 +283,10 @@ def test_many_changes_under_load(own, cluster):
         for i in range(20):
             database = {"dbname": "eav", "nodes": "primary"} if i % 2 == 0 else None
             change(proxy, console, {
-                "pgusher": {"max_server_conn": 6 + i % 4, "query_timeout": f"{60 + i}s"},
-                "database other": database, "database eav": {"max_client_conn": 100 + i}})
+                "pgusher": {"max_server_conn": 2 + i % 4, "query_timeout": f"{60 + i}s"},
+                "tenants": {"max_server_conn": i % 3, "weight": 1 + i % 5},
+                "database other": database,
+                "database eav": {"max_client_conn": 100 + i, "pool_size": 2 + i % 5 % 3}})
             if database:
                 proxy.raw(TENANT_B, "other").scalar("SELECT 1")
             done = served(console) + 20

@@ -266,3 +266,29 @@ def test_a_pin_lasts_while_something_is_left(watched):
         one.simple("UNLISTEN *")
         one.simple("SELECT 1")  # waits for what the server says of the pin
         assert pinned(watched, TENANT_A) == [""]
+
+
+def together(*statements):
+    """One batch of the extended protocol."""
+    return b"".join(p.one_shot(sql, [])[:-len(p.sync())] for sql in statements) + p.sync()
+
+
+@pytest.mark.parametrize("reset", ["RESET ALL", "DISCARD ALL"])
+def test_what_is_set_behind_a_reset_reaches_nobody_else(pair, direct, reset):
+    one, two = pair
+    for name, value in (("default_transaction_read_only", "on"), ("statement_timeout", "5ms"),
+                        ("search_path", "pg_catalog"), ("work_mem", "7MB")):
+        assert p.codes_of(one.run(together(reset, f"SET {name} = '{value}'"))) == []
+        assert shown(two, name) == shown(direct, name)
+        assert shown(one, name) == value
+        assert p.codes_of(one.simple(reset)) == []
+
+
+def test_state_made_behind_discard_all_pins(watched):
+    with watched.raw(TENANT_A) as one, watched.raw(TENANT_B) as two:
+        assert p.codes_of(one.run(together("DISCARD ALL", "CREATE TEMP TABLE t (a int)"))) == []
+        two.send(p.query("SELECT to_regclass('t')"))
+        assert p.codes_of(one.simple("TABLE t")) == []
+        assert pinned(watched, TENANT_A) == ["temp table"]
+        assert p.codes_of(one.simple("DROP TABLE t")) == []
+        assert p.rows_of(two.read_until_ready()) == [(None,)]

@@ -89,3 +89,44 @@ def test_a_copy_for_another_tenant_is_refused(proxy, keys, empty, cluster):
                 copy.write_row((1, 123, ATTRIBUTE, 1))
                 copy.write_row((2, 456, ATTRIBUTE, 2))
     assert cluster.sql("SELECT count(*) FROM entity_values_ingest", dbname="eav") == [(0,)]
+
+
+def test_one_tenants_open_transaction_stops_nobody_elses_values(proxy, keys, cluster, empty):
+    """Tenant 123 stages a value and puts the same one beside it, in a transaction left open."""
+    key = f"(7, 123, {ATTRIBUTE}, 1, date_trunc('hour', now()))"
+    columns = "(entity_id, tenant_id, attribute_id, value_int, ingested_at)"
+    with proxy.raw(123) as staging, proxy.raw(123) as holding, proxy.raw(456) as other:
+        staging.simple(f"INSERT INTO entity_values_ingest {columns} VALUES {key}")
+        other.simple(f"INSERT INTO entity_values_ingest {columns[:-14]}) VALUES"
+                     f" (8, 456, {ATTRIBUTE}, 2)")
+        holding.simple("BEGIN")
+        holding.simple(f"INSERT INTO entity_values_ts {columns} VALUES {key}")
+        with psycopg.connect(host=cluster.socket_dir, port=cluster.ports["primary"],
+                             user="postgres", dbname="eav", autocommit=True) as conn:
+            conn.execute("SET SESSION AUTHORIZATION service; SET statement_timeout = '30s'")
+            assert conn.execute("SELECT stage_flush()").fetchone() == (1,)
+            found = f"SELECT value_int FROM entity_values_ts WHERE attribute_id = {ATTRIBUTE}"
+            assert other.rows(found) == [("2",)]
+            holding.simple("ROLLBACK")
+            assert conn.execute("SELECT stage_flush()").fetchone() == (1,)
+        assert staging.rows(found) == [("1",)]
+
+
+def test_new_partitions_do_not_stop_readers_behind_an_open_transaction(proxy, cluster):
+    """The job gives up while a tenant's transaction is open, and others go on."""
+    newest = cluster.sql(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhrelid::regclass::text"
+        " ~ '_p\\d' AND inhparent = 'entity_values_ts'::regclass", dbname="eav")[0][0]
+    cluster.sql(f"DROP TABLE {newest}", dbname="eav")
+    with proxy.raw(123) as holding, proxy.raw(456) as other:
+        holding.simple("BEGIN")
+        holding.scalar("SELECT count(*) FROM entity_values_ts")
+        with psycopg.connect(host=cluster.socket_dir, port=cluster.ports["primary"],
+                             user="postgres", dbname="eav", autocommit=True) as conn:
+            conn.execute("SET SESSION AUTHORIZATION service; SET statement_timeout = '30s'")
+            with pytest.raises(psycopg.Error, match="lock timeout"):
+                conn.execute("SELECT entity_values_maintain()")
+            other.scalar("SELECT count(*) FROM entity_values_ts")
+            holding.simple("ROLLBACK")
+            conn.execute("SELECT entity_values_maintain()")
+    assert cluster.sql("SELECT to_regclass(%s) IS NOT NULL", (newest,), dbname="eav") == [(True,)]

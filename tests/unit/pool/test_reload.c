@@ -213,6 +213,157 @@ static void test_server_limit(void **state)
 	kit_close(&k);
 }
 
+/* ---- limits that are lifted while clients wait ------------------------------------------- */
+
+static void take_all(struct kit *k, struct seat *seats, int n, unsigned n_workers)
+{
+	for (int i = 0; i < n; i++) {
+		seat_init(&seats[i], k, "a");
+		(void)seat_take(&seats[i], kit_pool(k, (unsigned)i % n_workers, 0));
+		kit_mail(k);
+	}
+	while (k->n_dials > 0)
+		kit_connect(k);
+}
+
+static void set_conf(struct kit *k, struct next *n)
+{
+	for (unsigned w = 0; w < k->n_workers; w++)
+		pools_set_conf(k->workers[w].pools, &n->conf);
+	kit_pass(k, 0);
+	kit_mail(k);
+	while (k->n_dials > 0)
+		kit_connect(k);
+}
+
+static int n_served(const struct seat *seats, int n)
+{
+	int served = 0;
+
+	for (int i = 0; i < n; i++)
+		served += seats[i].server != NULL;
+	return served;
+}
+
+static void end_all(struct kit *k, struct seat *seats, int n)
+{
+	for (int i = 0; i < n; i++)
+		pool_wait_end(&seats[i].waiter);
+	for (int i = 0; i < n; i++) {
+		if (seats[i].server != NULL)
+			seat_give(&seats[i]);
+	}
+	kit_mail(k);
+	assert_int_equal(atomic_load(&k->shared->nodes[0]->n_starving), 0);
+	assert_int_equal(atomic_load(&kit_pool(k, 0, 0)->shared->n_full), 0);
+	kit_close(k);
+}
+
+enum limit { LIMIT_OF_NODE, LIMIT_OF_POOL, LIMIT_OF_TENANT, LIMITS };
+
+static void set_limit(struct conf *conf, struct conf_database *db, enum limit limit, int max)
+{
+	if (limit == LIMIT_OF_NODE)
+		conf->pgusher.max_server_conn = max;
+	else if (limit == LIMIT_OF_POOL)
+		db->pool_size = max;
+	else
+		conf->tenants.max_server_conn = max;
+}
+
+/* On every worker, at once; the clock stands still. */
+static void test_lifted_limit(void **state)
+{
+	struct seat seats[8];
+	struct next n;
+	struct kit k;
+
+	(void)state;
+	for (enum limit limit = 0; limit < LIMITS; limit++) {
+		kit_open_real(&k, 2, 6);
+		set_limit(&k.conf, &k.databases[0], limit, 1);
+		next_init(&n, &k.conf);
+		take_all(&k, seats, 8, 2);
+		assert_int_equal(n_served(seats, 8), 1);
+		set_limit(&n.conf, &n.databases[0], limit, 4);
+		set_conf(&k, &n);
+		assert_int_equal(n_served(seats, 8), 4);
+		end_all(&k, seats, 8);
+	}
+}
+
+/* The limit goes altogether. */
+static void test_no_limit_any_more(void **state)
+{
+	struct seat seats[6];
+	struct next n;
+	struct kit k;
+
+	(void)state;
+	kit_open_real(&k, 2, 6);
+	k.conf.tenants.max_server_conn = 2;
+	next_init(&n, &k.conf);
+	take_all(&k, seats, 6, 2);
+	assert_int_equal(n_served(seats, 6), 2);
+	n.conf.tenants.max_server_conn = 0;
+	set_conf(&k, &n);
+	assert_int_equal(n_served(seats, 6), 6);
+	end_all(&k, seats, 6);
+}
+
+/* A smaller pool closes what is too much: idle ones at once, the others when they are free. */
+static void test_smaller_pool(void **state)
+{
+	struct seat seats[5];
+	struct next n;
+	struct kit k;
+
+	(void)state;
+	kit_open(&k, 1, 6);
+	next_init(&n, &k.conf);
+	take_all(&k, seats, 5, 1);
+	seat_give(&seats[0]);
+	n.databases[0].pool_size = 2;
+	set_conf(&k, &n);
+	assert_int_equal(kit_servers(&k, 0), 4);
+	seat_give(&seats[1]);
+	seat_give(&seats[2]);
+	assert_int_equal(kit_servers(&k, 0), 2);
+	seat_give(&seats[3]);
+	assert_int_equal(kit_servers(&k, 0), 2);
+	end_all(&k, seats, 5);
+}
+
+/* The database goes while its tenant is at its limit: who waits elsewhere for that is woken. */
+static void test_removed_while_blocked(void **state)
+{
+	struct seat here, there, waits;
+	struct next n;
+	struct kit k;
+
+	(void)state;
+	kit_open_real(&k, 2, 6);
+	k.conf.tenants.max_server_conn = 1;
+	next_init(&n, &k.conf);
+	seat_connected(&here, &k, "a", kit_pool(&k, 0, 0));
+	seat_init(&there, &k, "a");
+	assert_false(seat_take(&there, kit_pool(&k, 0, 0)));
+	seat_init(&waits, &k, "a");
+	assert_false(seat_take(&waits, kit_pool(&k, 1, 1)));
+	n.databases[0].name = "renamed";
+	set_conf(&k, &n);
+	assert_null(there.server);
+	pool_wait_end(&there.waiter);
+	seat_give(&here);
+	kit_mail(&k);
+	kit_connect(&k);
+	assert_non_null(waits.server);
+	seat_give(&waits);
+	assert_int_equal(k.workers[0].pools->n_blocked, 0);
+	assert_int_equal(k.workers[1].pools->n_blocked, 0);
+	kit_close(&k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +374,10 @@ int main(void)
 		cmocka_unit_test(test_lent_across_the_change),
 		cmocka_unit_test(test_gone_and_back),
 		cmocka_unit_test(test_server_limit),
+		cmocka_unit_test(test_lifted_limit),
+		cmocka_unit_test(test_no_limit_any_more),
+		cmocka_unit_test(test_smaller_pool),
+		cmocka_unit_test(test_removed_while_blocked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

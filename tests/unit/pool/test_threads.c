@@ -2,7 +2,7 @@
  * servers, close each other's idle ones and wake each other's tenants (run it under
  * -fsanitize=thread as well). Each worker has clients that take a server, keep
  * it for a turn of the loop and give it back, from one of two pools; all of them must be served to
- * the end. */
+ * the end, also while each worker takes one configuration after the other, with other limits. */
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,6 +22,8 @@
 #define SERVERS 4
 #define TENANT_SERVERS 2
 #define POOL_SIZE 3 /* of the first database */
+#define CONFS 20
+#define CONF_ROUNDS (ROUNDS / CONFS) /* of a worker's first client */
 #define TIME_LIMIT_S 90
 
 struct party;
@@ -52,8 +54,16 @@ struct worker {
 	struct mail end;
 };
 
+/* One after the other, each with its own limits. */
+struct variant {
+	struct conf conf;
+	struct conf_database databases[2];
+};
+
 struct party {
 	struct conf conf;
+	struct variant variants[CONFS];
+	bool is_changing;
 	struct conf_node node;
 	const struct conf_node *nodes[1];
 	struct conf_database databases[2];
@@ -203,6 +213,15 @@ static void worker_done(struct worker *w)
 		mailbox_post(p->workers[i].mailbox, &p->workers[i].end);
 }
 
+/* The limits go up and down, so that some wait for what only another configuration allows. */
+static void change_conf(struct worker *w, int n_served)
+{
+	int i = n_served / CONF_ROUNDS;
+
+	if (n_served % CONF_ROUNDS == 0 && i < CONFS)
+		pools_set_conf(w->pools, &w->party->variants[i].conf);
+}
+
 static void on_turn(struct mail *mail, void *owner)
 {
 	struct client *c = CONTAINER_OF(mail, struct client, mail);
@@ -215,6 +234,8 @@ static void on_turn(struct mail *mail, void *owner)
 		w->party->n_of_tenant[tenant_index(c)]--;
 		pool_release(server);
 		c->n_served++;
+		if (w->party->is_changing && c == &w->clients[0])
+			change_conf(w, c->n_served);
 	}
 	if (c->n_served < ROUNDS)
 		client_take(c);
@@ -286,6 +307,23 @@ static void open_worker(struct party *p, unsigned index)
 	}
 }
 
+static void make_variants(struct party *p)
+{
+	for (int i = 0; i < CONFS; i++) {
+		struct variant *v = &p->variants[i];
+
+		v->conf = p->conf;
+		v->conf.generation = (uint64_t)i + 1;
+		atomic_init(&v->conf.refs, 1);
+		memcpy(v->databases, p->databases, sizeof(v->databases));
+		v->conf.databases = v->databases;
+		v->databases[0].pool_size = 1 + i % POOL_SIZE;
+		v->conf.pgusher.max_server_conn = 2 + i % (SERVERS - 1);
+		v->conf.tenants.max_server_conn = 1 + i % TENANT_SERVERS;
+		v->conf.tenants.weight = 1 + i % 5;
+	}
+}
+
 static void open_party(struct party *p)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -323,6 +361,7 @@ static void open_party(struct party *p)
 	p->conf.pgusher.max_server_conn = SERVERS;
 	p->conf.pgusher.server_login_retry = US_PER_S;
 	p->conf.pgusher.server_lifetime = 3600 * US_PER_S;
+	make_variants(p);
 	p->shared = pools_shared_new(WORKERS);
 	for (unsigned i = 0; i < WORKERS; i++)
 		open_worker(p, i);
@@ -353,13 +392,13 @@ static void close_party(struct party *p)
 	rmdir(p->dir);
 }
 
-static void test_all_are_served(void **state)
+static void run_party(bool is_changing)
 {
 	static struct party p;
 
-	(void)state;
 	log_set_level(LOG_LEVEL_ERROR);
 	open_party(&p);
+	p.is_changing = is_changing;
 	for (int i = 0; i < WORKERS; i++)
 		assert_int_equal(
 			pthread_create(&p.workers[i].thread, NULL, worker_main, &p.workers[i]), 0);
@@ -376,9 +415,24 @@ static void test_all_are_served(void **state)
 	close_party(&p);
 }
 
+static void test_all_are_served(void **state)
+{
+	(void)state;
+	run_party(false);
+}
+
+static void test_while_limits_change(void **state)
+{
+	(void)state;
+	run_party(true);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_are_served)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_are_served),
+		cmocka_unit_test(test_while_limits_change),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static struct sql_cache *new_cache(enum sql_guard_mode mode, const char *allow, 
 {
 	struct sql_cache *cache = sql_cache_new(protected_names, 5000);
 
-	sql_cache_set_guard(cache, &(struct sql_guard){mode, allow, deny});
+	sql_cache_set_guard(cache, &(struct sql_guard){mode, allow, deny, NULL});
 	return cache;
 }
 
@@ -236,10 +236,10 @@ static void test_lists(void **state)
 	expect_rule(cache, "DO $$BEGIN PERFORM G(1); END$$", "deny_functions");
 	expect_rule(cache, "DO $$BEGIN PERFORM lastval(); END$$", "none");
 	/* A change forgets what is remembered. */
-	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_STRICT, NULL, NULL});
+	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_STRICT, NULL, NULL, NULL});
 	expect_rule(cache, "SELECT lastval()", "sequence_state");
 	expect_rule(cache, "SELECT f(1)", "none");
-	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_OFF, NULL, "f"});
+	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_OFF, NULL, "f", NULL});
 	expect_rule(cache, "SELECT lastval()", "none");
 	expect_rule(cache, "SELECT f(1)", "none");
 	sql_cache_free(&cache);
@@ -271,7 +271,7 @@ static unsigned find(const void *snapshot, const char *schema, const char *name)
 		{"pg_catalog", "lower", SQL_FUNCTION_KNOWN},
 		{"pg_catalog", "random", SQL_FUNCTION_KNOWN},
 		{"public", "pure", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER},
-		{"public", "noisy", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
+		{"public", "noisy", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_OPAQUE},
 		{"public", "as_other",
 	         SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_SETS_CONTEXT},
 	};
@@ -306,8 +306,13 @@ static void test_catalogue(void **state)
 	assert_false(is_opaque(cache, "SELECT pure(), lower('x'), pg_catalog.random()"));
 	expect_rule(cache, "SELECT as_other()", "function_settings");
 	expect_rule(cache, "CALL public.as_other()", "function_settings");
+	/* Trusted: it leaves nothing, but its SET clause counts. */
+	sql_cache_set_guard(cache, &(struct sql_guard){.mode = SQL_GUARD_STANDARD,
+	                                               .trusted_functions = "noisy, as_other"});
+	assert_false(is_opaque(cache, "SELECT noisy()"));
+	expect_rule(cache, "SELECT as_other()", "function_settings");
 	/* Allowed by name: the operator has looked at it. */
-	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_STANDARD, "noisy", NULL});
+	sql_cache_set_guard(cache, &(struct sql_guard){SQL_GUARD_STANDARD, "noisy", NULL, NULL});
 	assert_false(is_opaque(cache, "SELECT noisy()"));
 	sql_cache_set_functions(cache, NULL);
 	assert_false(is_opaque(cache, "SELECT unheard_of()"));

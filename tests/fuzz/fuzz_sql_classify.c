@@ -1,43 +1,14 @@
-/* libFuzzer: any bytes as SQL text.
- *
- *   clang -fsanitize=fuzzer,address,undefined -Iinclude -Isrc ... tests/fuzz/fuzz_sql.c
- *
- * What must hold, beyond not crashing:
+/* libFuzzer: any bytes as SQL text for the classifier and its cache. What must hold, beyond not
+ * crashing:
  * - the class from the cache, whatever was there before, is the class of the text parsed alone
  *   and as it is: normalising never merges two texts whose classes differ;
  * - a second look gives the same answer;
- * - statements lie in the text, in order;
- * - our lexer starts its tokens where libpg_query's scanner does. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "../unit/sql/scan_reference.h"
-#include "sql/sql_int.h"
-
-#define FUZZ_TEXT_MAX 7900u /* below the depth at which texts are not parsed */
-
-static const char *const names[] = {"app.current_tenant_id", "app.tenant_proof", NULL};
+ * - statements lie in the text, in order. */
+#include "sql_input.h"
 
 static struct sql_cache *cache;
 static struct sql_rules *rules;
 static struct sql_class alone;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void die(const char *what, const char *text)
-{
-	fprintf(stderr, "%s: %s\n", what, text);
-	abort();
-}
-
-/* The server goes on with a string behind white space with -- comments and a newline in it;
- * libpg_query does not, and finds a syntax error. */
-static bool may_continue_past_comment(const char *text)
-{
-	return strstr(text, "--") != NULL && strchr(text, '\'') != NULL;
-}
 
 static bool classes_equal(const struct sql_info *info)
 {
@@ -62,7 +33,7 @@ static void check_places(const struct sql_info *info, const char *text, size_t s
 
 		if (stmt->start_bytes < at || stmt->start_bytes + stmt->len_bytes > size ||
 		    stmt->len_bytes == 0)
-			die("place", text);
+			fuzz_die("place", text);
 		at = stmt->start_bytes + stmt->len_bytes;
 	}
 }
@@ -76,29 +47,8 @@ static void check_class(const char *text, size_t size)
 		if (alone.is_parse_error && may_continue_past_comment(text))
 			continue;
 		if (!classes_equal(info))
-			die(i == 0 ? "class" : "class again", text);
+			fuzz_die(i == 0 ? "class" : "class again", text);
 	}
-}
-
-static void check_tokens(const char *text, size_t size)
-{
-	struct reference reference;
-	struct sql_lexer lexer;
-	struct sql_token token;
-
-	if (memchr(text, 0, size) != NULL || may_continue_past_comment(text))
-		return;
-	reference_scan(text, &reference);
-	sql_lexer_init(&lexer, text, size);
-	sql_lexer_next(&lexer, &token);
-	for (size_t i = 0; i < reference.n && token.kind != TOKEN_BAD; i++) {
-		if (token.kind == TOKEN_END || token.start != reference.tokens[i].start)
-			die("token", text);
-		sql_lexer_next(&lexer, &token);
-	}
-	if (!reference.has_error && token.kind != TOKEN_BAD && token.kind != TOKEN_END)
-		die("a token too many", text);
-	reference_free(&reference);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -109,15 +59,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (cache == NULL) {
 		/* Strict has all the rules; a refusal is the first one that is found. */
-		cache = sql_cache_new(names, 2000);
+		cache = sql_cache_new(fuzz_names, 2000);
 		sql_cache_set_guard(cache, &(struct sql_guard){.mode = SQL_GUARD_STRICT});
-		rules = sql_rules_new(names);
+		rules = sql_rules_new(fuzz_names);
 		rules->mode = SQL_GUARD_STRICT;
 	}
 	text = mem_strndup((const char *)data, size);
 	sql_class_read(&alone, rules, text, size);
 	check_class(text, size);
-	check_tokens(text, size);
 	mem_free(text);
 	return 0;
 }

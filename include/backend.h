@@ -224,9 +224,10 @@ void server_put_close_portal(struct server *s);
  * connection is given up, for nobody's statements may run under another's settings. */
 void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial);
 /* Asks for the value of a setting, cut behind one more than SERVER_VALUE_MAX characters (FATE_ASK).
- * NULL: there is no such setting. */
+ * NULL: there is no such setting; only_if_set: or nobody has set it in the session, which takes the
+ * server a look at all settings. */
 #define SERVER_VALUE_MAX 4096
-void server_put_ask(struct server *s, const char *name);
+void server_put_ask(struct server *s, const char *name, bool only_if_set);
 /* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
 void server_put_ask_state(struct server *s);
 /* It has these settings now: its client set them. */

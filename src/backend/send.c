@@ -198,15 +198,20 @@ void server_note_settings(struct server *s, const char *settings, size_t len)
 	s->settings_len = len;
 }
 
-void server_put_ask(struct server *s, const char *name)
+void server_put_ask(struct server *s, const char *name, bool only_if_set)
 {
-	char text[96] = "";
+	static const char from_session[] =
+		" FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=)"
+		" pg_catalog.lower($1) AND source OPERATOR(pg_catalog.=) 'session')";
+	enum fixed_stmt fixed = only_if_set ? FIXED_ASK_SET : FIXED_ASK;
+	char text[256] = "";
 
-	if (!s->fixed_ready[FIXED_ASK])
+	if (!s->fixed_ready[fixed])
 		snprintf(text, sizeof(text),
-		         "SELECT pg_catalog.left(pg_catalog.current_setting($1,true),%d)",
-		         SERVER_VALUE_MAX + 1);
-	put_fixed(s, FIXED_ASK, text, &name, 1, FATE_ASK);
+		         "SELECT %spg_catalog.left(pg_catalog.current_setting($1,true),%d)%s",
+		         only_if_set ? "(SELECT " : "", SERVER_VALUE_MAX + 1,
+		         only_if_set ? from_session : "");
+	put_fixed(s, fixed, text, &name, 1, FATE_ASK);
 }
 
 void server_forget_settings(struct server *s)

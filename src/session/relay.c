@@ -173,6 +173,8 @@ static bool on_ready(void *owner, char status)
 	struct client *c = owner;
 
 	txn_ready(&c->txn, status);
+	if (c->batch_failed)
+		settings_error(c);
 	if (c->txn.state == TXN_NONE) {
 		/* What SET LOCAL changed is as it was. */
 		c->alterations += c->alterations > 0;

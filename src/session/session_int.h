@@ -345,6 +345,8 @@ void settings_ready(struct client *c);
 bool settings_are_asked(struct client *c);
 void settings_value(struct client *c, const char *p, size_t len);
 void settings_failed(struct client *c);
+/* A batch has failed. */
+void settings_error(struct client *c);
 /* They could not be read, so the server is pinned. */
 bool settings_are_stuck(const struct client *c);
 

@@ -8,8 +8,9 @@
  * What a SET has come to is not worked out but asked: the names are read from the text, the values
  * (current_setting) from the server, behind the transaction and before the server can go to anyone
  * else. So ROLLBACK, savepoints, SET LOCAL over SET, values by parameter, and values that mean
- * something else each time (SET DateStyle, TIME ZONE INTERVAL) need no rules of ours; naming one
- * setting too many does no harm. It costs such a transaction one exchange more, of which the
+ * something else each time (SET DateStyle, TIME ZONE INTERVAL) need no rules of ours. Where anything
+ * failed, only what is set in the session counts: a setting that the client may not make would end it
+ * when it is replayed. It costs such a transaction one exchange more, of which the
  * client sees nothing unless it is faster than that. Where it fails, or the values cannot be kept,
  * the settings are stuck: the server stays with the client, as with any other state.
  *
@@ -30,6 +31,7 @@ struct touched {
 	unsigned n_names, n_values;
 	bool resets_all; /* RESET ALL goes before all of the names, and takes hold with its batch */
 	bool was_reset;  /* RESET ALL ran, and nobody knows yet whether that lasts */
+	bool has_error;  /* something in the transaction failed, maybe a SET that is not allowed */
 	bool is_asked, has_failed;
 	bool is_stuck;
 };
@@ -294,6 +296,12 @@ void settings_were_reset(struct client *c)
 	c->is_fresh = true;
 }
 
+void settings_error(struct client *c)
+{
+	if (c->touched != NULL)
+		c->touched->has_error = true;
+}
+
 static void know_all(struct client *c)
 {
 	forget_touched(c);
@@ -462,7 +470,7 @@ static void ask(struct client *c)
 	t->is_asked = true;
 	(void)server_begin(c->server);
 	for (; at < end; at += strlen(at) + 1)
-		server_put_ask(c->server, at);
+		server_put_ask(c->server, at, t->has_error);
 	server_put_sync(c->server, FATE_OURS);
 	(void)server_end(c->server);
 }

@@ -291,9 +291,10 @@ static bool put_name(const char *name, struct buf *names)
 	};
 	/* SET seed is a command, and its value is not shown; temp_buffers cannot be set any more
 	 * where a temporary table was used before; another role may be allowed less than setting
-	 * the rest takes. */
-	static const char *const stuck[] = {"seed", "temp_buffers", "role",
-	                                    "session_authorization"};
+	 * the rest takes; and a role that may not set session_replication_role may not set it to
+	 * what it is either, so that carrying it over would fail. */
+	static const char *const stuck[] = {"seed", "temp_buffers", "role", "session_authorization",
+	                                    "session_replication_role"};
 
 	if (is_among(name, stuck, COUNT_OF(stuck)))
 		return false;

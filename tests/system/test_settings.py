@@ -150,6 +150,21 @@ def test_with_the_guard_off_they_still_stay_with_their_client(make_proxy, settin
         assert shown(conn, "role") == "none"
 
 
+def test_a_refused_setting_ends_nobody(tiny_proxy):
+    """What a client may not set is not replayed: that would be refused again."""
+    refused = "SET log_statement = 'all'"
+    with tiny_proxy.raw(TENANT_A) as conn, tiny_proxy.raw(TENANT_B) as other:
+        assert p.codes_of(conn.simple(refused)) == ["42501"]
+        assert p.codes_of(conn.run(p.one_shot(refused))) == ["42501"]
+        for sql in ("BEGIN", "SET my.thing = 'kept'", "SAVEPOINT s", refused, "ROLLBACK TO s",
+                    "COMMIT"):
+            conn.simple(sql)
+        for _ in range(2):
+            assert other.rows("SELECT 1") == [("1",)]
+            assert shown(conn, "my.thing") == "kept"
+            assert shown(conn, "log_statement") == "none"
+
+
 def test_many_clients_that_set_share_few_servers(make_proxy):
     """What drivers send when they connect holds no server any more."""
     proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1, **CONSOLE}})

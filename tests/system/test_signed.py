@@ -5,8 +5,6 @@ The guard is not what is tested: the attacks go to PostgreSQL directly as role a
 functions that the superuser has planted, which set the tenant where the guard does not see it.
 """
 
-import hashlib
-import hmac
 import os
 import secrets
 import signal
@@ -19,9 +17,9 @@ import pgproto as p
 from cluster import REPO, SETTING, wait_until
 from conftest import TENANT_A, TENANT_B
 from proxy import run_binary
+from signing import PROOF, Signed, proof_of
 
 DB = "signed"
-PROOF = "app.tenant_proof"
 PLANTED = """
 ALTER POLICY item_tenant ON item RENAME TO tenant_isolation;
 CREATE FUNCTION flip(p_tenant text) RETURNS bool LANGUAGE plpgsql VOLATILE AS $$
@@ -85,62 +83,18 @@ WRITES = [
 ]
 
 
-def proof_of(key, pid, tenant, role="app"):
-    text = f"pgusher proof 1|{role}|{pid}|{tenant}"
-    return hmac.digest(bytes.fromhex(key), text.encode(), hashlib.sha256).hex()
-
-
-class Signed:
-    """The database, its key, and connections to it that go past PgUsher."""
-
-    def __init__(self, cluster, folder):
-        self.cluster = cluster
-        self.key_file = os.path.join(folder, "proof.key")
-        self.opened = []
-        self.key = self.new_key()
-
-    def new_key(self):
-        key = secrets.token_hex(32)
-        with open(self.key_file, "w", encoding="utf-8",
-                  opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(key + "\n")
-        return key
-
-    def psql(self, *args):
-        return subprocess.run(
-            [os.path.join(self.cluster.bin, "psql"), "-X", "-q", "-h", self.cluster.socket_dir,
-             "-p", str(self.cluster.ports["primary"]), "-U", "postgres", "-d", DB, *args],
-            capture_output=True, text=True, timeout=60, check=False)
-
-    def run(self, name, *args):
-        done = self.psql(*args, "-f", os.path.join(REPO, "sql", name))
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def set_key(self, *args):
-        return self.run("signed_key.sql", "-v", f"key_file={self.key_file}", *args)
-
-    def direct(self, tenant=None, key=None, pid=None, proven=None):
-        """Role app with the context set for the session; proven: whom the proof is for."""
-        conn = self.cluster.app(DB, tenant)
-        self.opened.append(conn)
-        if proven is not None:
-            proof = proof_of(key or self.key, pid or conn.info.backend_pid, proven)
-            conn.execute("SELECT set_config(%s, %s, false)", (PROOF, proof))
-        return conn
-
-    def others(self):
-        """All that is not tenant A's, for comparison before and after."""
-        sql = "SELECT * FROM {} WHERE tenant_id <> %s ORDER BY 1, 2"
-        return [self.cluster.sql(sql.format(table), (TENANT_A,), dbname=DB)
-                for table in ("item", "entities", "entity_jsonb", "staged")]
+def others(signed):
+    """All that is not tenant A's, for comparison before and after."""
+    sql = "SELECT * FROM {} WHERE tenant_id <> %s ORDER BY 1, 2"
+    return [signed.cluster.sql(sql.format(table), (TENANT_A,), dbname=DB)
+            for table in ("item", "entities", "entity_jsonb", "staged")]
 
 
 @pytest.fixture(scope="module")
 def database(cluster, tmp_path_factory):
     cluster.deploy(DB, template="pristine")
     cluster.sql(PLANTED, dbname=DB)
-    made = Signed(cluster, tmp_path_factory.mktemp("signed"))
+    made = Signed(cluster, tmp_path_factory.mktemp("signed"), DB)
     made.run("signed.sql", "-1")
     made.run("signed.sql", "-1")  # safe to repeat
     made.set_key()
@@ -230,7 +184,7 @@ def test_no_proof_no_rows_no_error(signed, proof):
         conn.execute("SELECT set_config(%s, %s, false)", (PROOF, proof))
     for table in ("item", "entities", "entity_jsonb", "tenants", "item_names"):
         assert count(conn, f"SELECT count(*) FROM {table}") == 0
-    before = signed.others()
+    before = others(signed)
     assert conn.execute("UPDATE item SET name = 'x'").rowcount == 0
     assert conn.execute("DELETE FROM item").rowcount == 0
     for write in (f"INSERT INTO item VALUES (901, {TENANT_B})",
@@ -238,7 +192,7 @@ def test_no_proof_no_rows_no_error(signed, proof):
                   f"SELECT upsert_hot_attrs({TENANT_B}, 2001, '{{}}')"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(write)
-    assert signed.others() == before
+    assert others(signed) == before
 
 
 def test_a_proof_is_for_one_tenant_one_role_and_one_server(signed):
@@ -291,10 +245,10 @@ def test_a_tenant_set_at_run_time_reads_nothing(proxy, attack, extended, plan):
 @pytest.mark.parametrize("extended", [False, True])
 @pytest.mark.parametrize("attack", WRITES)
 def test_a_tenant_set_at_run_time_writes_nothing(proxy, signed, attack, extended):
-    before = signed.others()
+    before = others(signed)
     with proxy.raw(TENANT_A, DB) as conn:
         conn.run(p.one_shot(attack)) if extended else conn.simple(attack)
-    assert signed.others() == before
+    assert others(signed) == before
 
 
 def test_run_time_sql_in_the_same_transaction(proxy):
@@ -455,7 +409,7 @@ def test_a_bad_key_file_changes_nothing(signed, start):
 
 def test_unsigned_takes_it_back(cluster, tmp_path):
     cluster.deploy("unsigned", template="pristine")
-    made = Signed(cluster, tmp_path)
+    made = Signed(cluster, tmp_path, "unsigned")
     files = [os.path.join(REPO, "sql", name) for name in ("signed.sql", "unsigned.sql")]
     for file, want in zip(files, (0, 5)):
         done = subprocess.run(

@@ -518,7 +518,7 @@ static const struct line lines[] = {
 	{"SELECT set_config('row_security', 'off', true)", SQL_DATA, 0, R_ROWS},
 	{"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET row_security = off AS 'SELECT 1'",
          SQL_DATA, 0, R_ROWS},
-	{"SET session_replication_role = replica", SQL_DATA, SETS, R_REPL},
+	{"SET session_replication_role = replica", SQL_DATA, SETS | STATE, R_REPL},
 	{"SET standard_conforming_strings = off", SQL_DATA, SETS, R_SCS},
 	{"SET standard_conforming_strings TO 'o'", SQL_DATA, SETS, R_SCS},
 	{"SET standard_conforming_strings = 0", SQL_DATA, SETS, R_SCS},

@@ -31,7 +31,7 @@ static int usage(FILE *out, int status)
 
 static const char *const kind_words[] = {
 	[SQL_EMPTY] = "nothing: only white space or comments",
-	[SQL_DATA] = "data: may read or write rows, runs with the tenant context",
+	[SQL_DATA] = "data: may read or write rows; a tenant's runs with its context",
 	[SQL_BEGIN] = "begins a transaction",
 	[SQL_COMMIT] = "commits",
 	[SQL_ROLLBACK] = "rolls back",

@@ -15,7 +15,7 @@
 #define TTL_MAX_S (INT64_C(100) * 366 * 24 * 3600)
 
 static const char help[] =
-	"usage: pgusher token --key FILE --tenant ID [--role R]... [options]\n"
+	"usage: pgusher token --key FILE {--tenant ID | --no-tenant} [--role R]... [options]\n"
 	"       pgusher token --key FILE --public [--kid K]\n"
 	"       pgusher token --new-key ALG [--kid K]\n"
 	"\n"

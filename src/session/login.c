@@ -437,7 +437,7 @@ static enum step admit(struct client *c)
 	refusal = client_limit_enter(c);
 	if (refusal != NULL)
 		return refuse(c, CLOSE_CLIENT_LIMIT, SQLSTATE_TOO_MANY_CONNECTIONS, refusal,
-		              "The limit is max_client_conn of its section.");
+		              "The limit is max_client_conn of its section, or of [tenants].");
 	if (conf->pgusher.log_connections)
 		log_info("client %s logged in: user=%s database=%s tenant=%s%s", c->peer.text,
 		         LOG_QUOTE(c->user), LOG_QUOTE(c->database), c->ticket->tenant,

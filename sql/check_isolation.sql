@@ -228,6 +228,15 @@ finding (rule, object, what, fix) AS (
                           AND p.polcmd = '*' AND p.qual ~ s.re
                           AND p.qual ~ ' IS TRUE|NULLIF\(\(.* = .*, false\) IS NOT NULL')
     UNION ALL
+    SELECT 2, 'table ' || name, 'is not signed: the setting alone lets rows through',
+           'sql/signed.sql again, with a policy tenant_isolation on the table'
+      FROM rel
+     WHERE relkind IN ('r', 'p') AND by_tenant AND relrowsecurity AND (reads OR changes)
+       AND to_regprocedure('pgusher.proven_tenant_id()') IS NOT NULL
+       AND NOT EXISTS (SELECT FROM policy p
+                        WHERE p.polrelid = rel.oid AND NOT p.polpermissive AND p.for_app
+                          AND p.qual ~ 'proven_tenant_id')
+    UNION ALL
     SELECT 18, 'view ' || name, 'a comparison of the query''s own can stand in for the view''s',
            format('AND (%I = ...) IS TRUE in its WHERE', :'tenant_column')
       FROM rel, names_setting s

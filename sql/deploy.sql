@@ -43,8 +43,6 @@ SELECT pg_advisory_xact_lock(hashtext('pgusher deploy')) \g /dev/null
 \ir mv_entity_attribute_stats.sql
 
 -- Behind all tables.
-\set policy tenant_row
-\set tenant 'NULLIF(current_setting(''app.current_tenant_id'', true), '''')::bigint'
 \ir restrict.sql
 -- What is signed stays so: the tables' files have just made its view plain again.
 SELECT to_regnamespace('pgusher') IS NOT NULL AS was_signed \gset

@@ -62,20 +62,26 @@ REVOKE ALL ON pg_largeobject, pg_largeobject_metadata FROM PUBLIC;
 
 -- DO blocks, and functions of the tenants' own. Running the functions that are there needs none
 -- of it.
-SELECT format('REVOKE USAGE ON LANGUAGE %I FROM PUBLIC', lanname),
-       format('GRANT USAGE ON LANGUAGE %I TO eav_owner', lanname)
+SELECT format('REVOKE USAGE ON LANGUAGE %I FROM PUBLIC', lanname)
   FROM pg_language WHERE lanpltrusted \gexec
+-- The roles of sql/ are looked for: on a schema of one's own there may be others.
+SELECT format('GRANT USAGE ON LANGUAGE %I TO eav_owner', lanname)
+  FROM pg_language, pg_roles WHERE lanpltrusted AND rolname = 'eav_owner' \gexec
+-- PgUsher's probe asks a standby which history it follows.
+SELECT 'GRANT EXECUTE ON FUNCTION pg_stat_get_wal_receiver() TO probe'
+  FROM pg_roles WHERE rolname = 'probe' \gexec
 
 -- Temporary tables stand before real ones of the same name (row 6).
-SELECT format('REVOKE TEMP, CREATE ON DATABASE %I FROM PUBLIC', current_database()),
-       format('REVOKE ALL ON DATABASE %I FROM app, service, probe', current_database()),
-       format('GRANT CONNECT ON DATABASE %I TO app, service, probe', current_database()) \gexec
+SELECT format('REVOKE TEMP, CREATE ON DATABASE %I FROM PUBLIC', current_database()) \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), rolname),
+       format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), rolname)
+  FROM pg_roles WHERE rolname IN ('app', 'service', 'probe') \gexec
 
 -- Schemas where everybody may create (row 5), and functions that are made from now on.
 SELECT format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', nspname)
   FROM pg_namespace n, aclexplode(nspacl) a
  WHERE a.grantee = 0 AND a.privilege_type = 'CREATE' \gexec
-ALTER DEFAULT PRIVILEGES FOR ROLE eav_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
-ALTER DEFAULT PRIVILEGES FOR ROLE eav_batch REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC', rolname)
+  FROM pg_roles WHERE rolname IN ('eav_owner', 'eav_batch') \gexec
 
 COMMIT;

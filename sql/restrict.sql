@@ -1,4 +1,4 @@
--- Included with :policy (a name) and :tenant (an expression): every table that has a policy
+-- With :policy (a name) and :tenant (an expression), or as below: every table that has a policy
 -- tenant_isolation also gets this restrictive one, which compares tenant_id with the expression.
 --
 -- Why a second comparison: the planner merges tenant_isolation's with those of the query. From
@@ -14,6 +14,15 @@
 -- seem 100 times smaller than they are: query 1 took 72 ms instead of 18 (docs/schema.md).
 --
 -- Roles that have a policy of their own on the table (batch work of all tenants) are not meant.
+
+\if :{?policy}
+\else
+    \set policy tenant_row
+\endif
+\if :{?tenant}
+\else
+    \set tenant 'NULLIF(current_setting(''app.current_tenant_id'', true), '''')::bigint'
+\endif
 
 SELECT format($sql$
     DROP POLICY IF EXISTS %2$I ON %1$s;

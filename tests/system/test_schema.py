@@ -70,6 +70,9 @@ BREAKS = [
     ("GRANT SELECT ON mv_entity_attribute_stats TO app",
      "15|materialized view mv_entity_attribute_stats"),
     ("DROP POLICY tenant_row ON entities", "18|table entities"),
+    ("\\i sql/signed.sql\nDROP POLICY tenant_proof ON public.entities", "2|table public.entities|is not signed"),
+    ("\\i sql/signed.sql\nALTER POLICY tenant_isolation ON public.tenants RENAME TO mine;\n"
+     "DROP POLICY tenant_proof ON public.tenants;\n\\i sql/signed.sql", "2|table public.tenants|is not signed"),
     ("ALTER FUNCTION jsonb_contains(jsonb, jsonb) LEAKPROOF", "15|function jsonb_contains"),
     ("CREATE VIEW v WITH (security_barrier) AS SELECT * FROM mv_entity_attribute_stats WHERE"
      " tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint;"

@@ -5,13 +5,15 @@
 #   bench/schema.sh        needs build/pgusher and, at the default size, 10 GB under TMPDIR
 #
 # TENANTS (100), ENTITIES (1000000), VALUES (10000000), ROUNDS (11 runs a query, the median counts),
-# INGEST (500000 rows by 4 COPY streams and one flusher) make it smaller. One PostgreSQL of
+# INGEST (500000 rows by 4 COPY streams and one flusher) make it smaller; ENTITY_PARTITIONS (200) and
+# JSONB_PARTITIONS (100) are the schema's. One PostgreSQL of
 # scripts/cluster.sh (fsync off) without its replicas; all of it is gone afterwards.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 BIN=${PGUSHER_BIN:-build/pgusher}
 TENANTS=${TENANTS:-100} ENTITIES=${ENTITIES:-1000000} VALUES=${VALUES:-10000000}
+ENTITY_PARTITIONS=${ENTITY_PARTITIONS:-200} JSONB_PARTITIONS=${JSONB_PARTITIONS:-100}
 ROUNDS=${ROUNDS:-11} INGEST=${INGEST:-500000} STREAMS=4
 WORK=$(mktemp -d) PGUSHER=
 chmod 711 "$WORK"
@@ -77,22 +79,37 @@ start_pgusher() {
 	done
 }
 
-# The median of EXPLAIN ANALYZE's planning and execution times, in one session, and what psql waits.
+# Medians of EXPLAIN ANALYZE's times, in one session. $2 EXECUTE: prepared, from the 7th run on, when
+# PostgreSQL has chosen between planning each time and one plan for all.
+time_query() {
+	local run skip=0
+	[ "$2" != EXECUTE ] || skip=6
+	awk -v n="$1" '/^\\echo/ { on = $2 == n "."; next } on' sql/queries.sql >"$WORK/q.sql"
+	run=$(cat "$WORK/q.sql")
+	{
+		[ "$skip" = 0 ] || { echo "PREPARE q AS $run" && run="EXECUTE q;"; }
+		for _ in $(seq $((skip + ROUNDS))); do echo "EXPLAIN (ANALYZE, BUFFERS, SUMMARY) $run"; done
+	} | tenant | awk -v n="$1" -v how="$2" -v skip=$((2 * skip)) '
+		function median(a, k,  i, j, t) {
+			for (i = 2; i <= k; i++) for (j = i; j > 1 && a[j - 1] > a[j]; j--) {
+				t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
+			return a[int((k + 1) / 2)] }
+		/^(Planning|Execution) Time/ && skip-- > 0 { next }
+		/^Planning Time/ { p[++np] = $3 + 0 }
+		/^Execution Time/ { e[++ne] = $3 + 0 }
+		# The first line of a plan that has it is the whole query, with what the cache had and not.
+		/^ *Buffers:/ && top != ne { top = ne; pages = 0
+			for (i = 3; i <= NF; i++) if (split($i, w, "=") == 2) pages += w[2] }
+		END { printf "query %s, %s: planning %.1f ms, execution %.1f ms, %d pages\n",
+			n, how == "EXECUTE" ? "prepared" : "ad hoc", median(p, np), median(e, ne), pages }'
+}
+
 time_queries() {
 	local n
-	for n in 1 2 3 4 5 6; do
-		awk -v n="$n" '/^\\echo/ { on = $2 == n "."; next } on' sql/queries.sql >"$WORK/q.sql"
-		{
-			for _ in $(seq "$ROUNDS"); do echo "EXPLAIN (ANALYZE, SUMMARY)" && cat "$WORK/q.sql"; done
-		} | tenant | awk -v n="$n" -v q="$(sed -n "s/^.echo $n. //p" sql/queries.sql)" '
-			function median(a, k,  i, j, t) {
-				for (i = 2; i <= k; i++) for (j = i; j > 1 && a[j - 1] > a[j]; j--) {
-					t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
-				return a[int((k + 1) / 2)] }
-			/^Planning Time/ { p[++np] = $3 + 0 }
-			/^Execution Time/ { e[++ne] = $3 + 0 }
-			END { printf "query %s: planning %.1f ms, execution %.1f ms  (%s)\n",
-				n, median(p, np), median(e, ne), q }'
+	echo "load $(cut -d' ' -f1 /proc/loadavg)"
+	for n in 1 2 3 3b 4 5 6; do
+		time_query "$n" ""
+		time_query "$n" EXECUTE
 	done
 }
 
@@ -151,7 +168,8 @@ show_sizes() {
 start_postgres
 super -d postgres -c "CREATE DATABASE eav"
 begun=$(now)
-super -d eav -f sql/deploy.sql >/dev/null
+super -d eav -v entity_partitions="$ENTITY_PARTITIONS" -v jsonb_partitions="$JSONB_PARTITIONS" \
+	-f sql/deploy.sql >/dev/null
 echo "deploy: $(since "$begun") s"
 begun=$(now)
 super -d eav -v tenants="$TENANTS" -v entities="$ENTITIES" -v values="$VALUES" -f bench/generate.sql

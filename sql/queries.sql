@@ -41,6 +41,20 @@ SELECT e.entity_id, j.hot_attrs ->> 'region' AS region, hot.value_decimal, hot.i
  ORDER BY hot.value_decimal DESC
  LIMIT 50;
 
+\echo 3b. the same from the values' side: a tenth of the work where few values match
+SELECT e.entity_id, j.hot_attrs ->> 'region' AS region, hot.value_decimal, hot.ingested_at
+  FROM (SELECT DISTINCT ON (v.entity_id) v.tenant_id, v.entity_id, v.value_decimal, v.ingested_at
+          FROM entity_values_ts v
+         WHERE v.attribute_id = 77
+           AND v.ingested_at > now() - interval '24 hours' AND v.value_decimal > 100
+         ORDER BY v.entity_id, v.value_decimal DESC) hot
+  JOIN entities e USING (tenant_id, entity_id)
+  JOIN entity_jsonb j USING (tenant_id, entity_id)
+ WHERE e.entity_type = 'sensor'
+   AND j.hot_attrs @> '{"region": "us-west-2"}'
+ ORDER BY hot.value_decimal DESC
+ LIMIT 50;
+
 \echo 4. cold scan: averages by category over 30 days
 SELECT j.hot_attrs ->> 'category' AS category, count(*) AS n, avg(v.value_decimal) AS average
   FROM entity_values_ts v

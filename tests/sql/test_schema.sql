@@ -194,7 +194,7 @@ BEGIN
     ASSERT (SELECT array_agg(tablename ORDER BY tablename)
               FROM pg_policies WHERE policyname = 'tenant_isolation')
         = '{entities,entity_jsonb,entity_values_ts,tenants}';
-    ASSERT (SELECT bool_and(qual LIKE '% IS TRUE%' AND with_check = qual
+    ASSERT (SELECT bool_and(qual LIKE '%NULLIF((tenant_id =%, false) IS NOT NULL%' AND with_check = qual
                             AND permissive = 'RESTRICTIVE' AND cmd = 'ALL' AND roles = '{public}')
               FROM pg_policies WHERE policyname = 'tenant_row');
     ASSERT (SELECT count(*) FROM pg_policies WHERE policyname = 'tenant_row') = 4;

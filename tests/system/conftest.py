@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 import pytest  # noqa: E402
 
 from cluster import Cluster  # noqa: E402
+from console import CONSOLE, Console  # noqa: E402
 from pgproto import Connection  # noqa: E402
 from proxy import BINARY, Keys, Proxy  # noqa: E402
 
@@ -129,6 +130,15 @@ def make_proxy(cluster, keys, tmp_path):
 def tiny_proxy(make_proxy):
     """One worker and one server connection: who is served when, and by which, is certain."""
     return make_proxy({"pgusher": {"workers": 1, "max_server_conn": 1}})
+
+
+@pytest.fixture
+def own(make_proxy):
+    """A proxy of the test's own, and its console."""
+    def make(**more):
+        proxy = make_proxy({"pgusher": {**CONSOLE, **more}})
+        return proxy, Console(proxy)
+    return make
 
 
 @pytest.fixture

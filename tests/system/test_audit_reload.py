@@ -10,7 +10,7 @@ from conftest import TENANT_A
 from pgproto import codes_of
 from proxy import Proxy, run_binary
 from test_audit import Log, log, small_disk, verify  # noqa: F401
-from test_console import Console
+from console import Console
 
 
 def change(log, **audit):

@@ -9,7 +9,7 @@ from cluster import wait_until
 from conftest import TENANT_A as NUMBER_A
 from conftest import TENANT_B as NUMBER_B
 from pgproto import LoginError, codes_of, errors_of
-from test_console import CONSOLE, Console, error_of
+from console import CONSOLE, Console, error_of
 
 TENANT_A, TENANT_B = str(NUMBER_A), str(NUMBER_B)
 

@@ -14,7 +14,7 @@ import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from pgproto import Connection
 from proxy import BINARY, Proxy, run_binary
-from test_console import CONSOLE, Console
+from console import CONSOLE, Console
 
 pytestmark = pytest.mark.usefixtures("items")
 

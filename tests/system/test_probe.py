@@ -9,6 +9,7 @@ from pgproto import Connection, LoginError, PgError, rows_of
 from proxy import Proxy, run_binary
 
 TABLE = "public.replication_heartbeat"
+WRITES = 'writes the heartbeats of database "lagged"'
 INTERVAL_MS = 50
 PROBE_PASSWORD = "probe-secret-4711"
 
@@ -124,14 +125,14 @@ def test_the_bound_is_never_below_the_truth(cluster, probe_role, make_proxy):
 
 def test_a_writer_that_dies_is_followed(cluster, probe_role, make_proxy, keys, tmp_path):
     first = make_proxy(probing(probe_role))
-    wait_until(lambda: "writes the heartbeats" in first.log(), "the first one writes")
+    wait_until(lambda: WRITES in first.log(), "the first one writes")
     second = make_proxy(probing(probe_role))
     wait_measured(second, "replica1")
-    assert "writes the heartbeats" not in second.log()
+    assert WRITES not in second.log()
     first.process.kill()
     first.process.wait()
     first.process = None
-    wait_until(lambda: "writes the heartbeats" in second.log(), "the second one writes")
+    wait_until(lambda: WRITES in second.log(), "the second one writes")
     wait_measured(second, "replica1")
 
 
@@ -143,7 +144,7 @@ def test_a_writer_that_hangs_is_followed(cluster, probe_role, make_proxy):
     try:
         proxy = make_proxy(probing(probe_role))
         wait_measured(proxy, "replica1")
-        assert "writes the heartbeats" not in proxy.log()
+        assert WRITES not in proxy.log()
     finally:
         holder.execute("SELECT pg_advisory_unlock_all()")
 

@@ -12,7 +12,7 @@ import pgproto as p
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 from pgproto import LoginError, PgError, message, rows_of, tags_of
-from test_console import CONSOLE, Console, error_of
+from console import CONSOLE, Console, error_of
 
 REMOVED = "terminating connection: its {} was removed from PgUsher's configuration"
 

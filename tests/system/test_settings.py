@@ -7,7 +7,7 @@ import pytest
 
 import pgproto as p
 from conftest import TENANT_A, TENANT_B
-from test_console import CONSOLE, Console
+from console import CONSOLE, Console
 
 pytestmark = pytest.mark.usefixtures("items")
 

@@ -2,7 +2,7 @@
  * servers, close each other's idle ones and wake each other's tenants (run it under
  * -fsanitize=thread as well). Each worker has clients that take a server, keep
  * it for a turn of the loop and give it back, from one of two pools; all of them must be served to
- * the end, also while each worker takes one configuration after the other, with other limits. */
+ * the end, also while all workers take one configuration after the other, with other limits. */
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@
 #define TENANT_SERVERS 2
 #define POOL_SIZE 3 /* of the first database */
 #define CONFS 20
-#define CONF_ROUNDS (ROUNDS / CONFS) /* of a worker's first client */
+#define CONF_ROUNDS (ROUNDS / CONFS) /* of the first client */
 #define TIME_LIMIT_S 90
 
 struct party;
@@ -58,6 +58,7 @@ struct worker {
 struct variant {
 	struct conf conf;
 	struct conf_database databases[2];
+	struct mail mail[WORKERS];
 };
 
 struct party {
@@ -213,13 +214,27 @@ static void worker_done(struct worker *w)
 		mailbox_post(p->workers[i].mailbox, &p->workers[i].end);
 }
 
-/* The limits go up and down, so that some wait for what only another configuration allows. */
-static void change_conf(struct worker *w, int n_served)
+static void on_conf(struct mail *mail, void *owner)
 {
-	int i = n_served / CONF_ROUNDS;
+	struct worker *w = owner;
+	struct variant *v = CONTAINER_OF(mail - (w - w->party->workers), struct variant, mail);
 
-	if (n_served % CONF_ROUNDS == 0 && i < CONFS)
-		pools_set_conf(w->pools, &w->party->variants[i].conf);
+	pools_set_conf(w->pools, &v->conf);
+}
+
+/* The limits go up and down, so that some wait for what only another configuration allows. To all
+ * workers by mail, as RELOAD does: while two work by different limits, one opens what the other
+ * closes. */
+static void change_conf(struct party *p, int n_served)
+{
+	int v = n_served / CONF_ROUNDS;
+
+	if (n_served % CONF_ROUNDS != 0 || v >= CONFS)
+		return;
+	for (int i = 0; i < WORKERS; i++) {
+		p->variants[v].mail[i].deliver = on_conf;
+		mailbox_post(p->workers[i].mailbox, &p->variants[v].mail[i]);
+	}
 }
 
 static void on_turn(struct mail *mail, void *owner)
@@ -234,8 +249,8 @@ static void on_turn(struct mail *mail, void *owner)
 		w->party->n_of_tenant[tenant_index(c)]--;
 		pool_release(server);
 		c->n_served++;
-		if (w->party->is_changing && c == &w->clients[0])
-			change_conf(w, c->n_served);
+		if (w->party->is_changing && c == &w->party->workers[0].clients[0])
+			change_conf(w->party, c->n_served);
 	}
 	if (c->n_served < ROUNDS)
 		client_take(c);

@@ -200,17 +200,19 @@ void server_note_settings(struct server *s, const char *settings, size_t len)
 
 void server_put_ask(struct server *s, const char *name, bool only_if_set)
 {
-	static const char from_session[] =
-		" FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=)"
-		" pg_catalog.lower($1) AND source OPERATOR(pg_catalog.=) 'session')";
+	/* The view does not show the application's own settings: what has no row is asked for. */
+	static const char elsewhere[] =
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE"
+		" pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)"
+		" AND source OPERATOR(pg_catalog.<>) 'session'))";
 	enum fixed_stmt fixed = only_if_set ? FIXED_ASK_SET : FIXED_ASK;
-	char text[256] = "";
+	char text[320] = "";
 
 	if (!s->fixed_ready[fixed])
 		snprintf(text, sizeof(text),
 		         "SELECT %spg_catalog.left(pg_catalog.current_setting($1,true),%d)%s",
 		         only_if_set ? "(SELECT " : "", SERVER_VALUE_MAX + 1,
-		         only_if_set ? from_session : "");
+		         only_if_set ? elsewhere : "");
 	put_fixed(s, fixed, text, &name, 1, FATE_ASK);
 }
 

@@ -146,9 +146,9 @@ static void settings_outlive_reset_all(struct replay *t)
 /* Where something failed: only what is set in the session counts. */
 #define PARSE_ASK_SET                                                                              \
 	PARSE(OURS(5), "SELECT (SELECT pg_catalog.left(pg_catalog.current_setting($1,true),4097)"  \
-	               " FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name)"                 \
-	               " OPERATOR(pg_catalog.=) pg_catalog.lower($1) AND source"                   \
-	               " OPERATOR(pg_catalog.=) 'session')")
+	               " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE"               \
+	               " pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)"       \
+	               " AND source OPERATOR(pg_catalog.<>) 'session'))")
 #define ASK_SET(name) BIND("", OURS(5), name), EXECUTE("")
 #define ASKED(value) BIND_COMPLETE, ROW(value), COMPLETE("SELECT 1")
 /* set_config(name, NULL, false), as bytes. */

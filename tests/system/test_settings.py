@@ -165,6 +165,34 @@ def test_a_refused_setting_ends_nobody(tiny_proxy):
             assert shown(conn, "log_statement") == "none"
 
 
+# pg_settings does not show them: what became of one is not told there.
+FAILED_BEFORE = {
+    "savepoint": ("BEGIN", "SET my.own = 'new'", "SAVEPOINT s", "SELECT 1/0", "ROLLBACK TO s",
+                  "COMMIT"),
+    "string": ("SET my.own = 'new'; COMMIT; SELECT 1/0",),
+}
+
+
+@pytest.mark.parametrize("script", FAILED_BEFORE.values(), ids=FAILED_BEFORE)
+def test_the_applications_settings_of_a_transaction_with_errors(pair, script):
+    """They hold for who made them, and stay on the server for nobody else."""
+    one, two = pair
+    for sql in script:
+        one.simple(sql)
+    for _ in range(2):
+        assert two.scalar("SELECT coalesce(current_setting('my.own', true), '')") == ""
+        assert one.scalar("SELECT current_setting('my.own', true)") == "new"
+
+
+def test_a_failed_transaction_takes_no_setting_of_the_applications(pair):
+    one, two = pair
+    one.simple("SET my.own = 'old'")
+    for sql in ("BEGIN", "SET my.own = 'new'", "SELECT 1/0", "ROLLBACK"):
+        one.simple(sql)
+    assert two.scalar("SELECT coalesce(current_setting('my.own', true), '')") == ""
+    assert one.scalar("SELECT current_setting('my.own', true)") == "old"
+
+
 def test_many_clients_that_set_share_few_servers(make_proxy):
     """What drivers send when they connect holds no server any more."""
     proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1, **CONSOLE}})

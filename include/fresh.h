@@ -85,6 +85,14 @@ void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view)
 #define FRESH_CONTEST_US (5 * INT64_C(1000000))
 int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
 
+/* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
+ * session's settings, then the statement's comment. */
+struct fresh_wish {
+	enum conf_consistency consistency;
+	int64_t max_lag_us; /* the budget of CONF_CONSISTENCY_BOUNDED */
+	enum conf_read_your_writes read_your_writes;
+};
+
 /* ---- the writer ------------------------------------------------------------------------------ */
 
 void fresh_set(struct fresh *fresh, size_t path, const struct fresh_view *view);

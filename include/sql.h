@@ -48,6 +48,9 @@ enum sql_bits {
 	SQL_START_WORD = 1u << 8,     /* spelled START TRANSACTION (its command tag differs) */
 	SQL_ALTERS = 1u << 9,         /* what statements behind it in the session mean, or how they
 	                                 are planned, may change: SET [LOCAL], a temporary table */
+	SQL_READ_ONLY = 1u << 10, /* reads and does nothing else: a standby can run it, and nothing
+	                                 of it is missed on the primary */
+	SQL_BEGINS_READ_ONLY = 1u << 11, /* SQL_BEGIN with READ ONLY, and not SERIALIZABLE */
 	/* With SQL_MAKES_STATE: what. */
 	SQL_STATE_TEMP = 1u << 24,
 	SQL_STATE_LISTEN = 1u << 25,

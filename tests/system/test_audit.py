@@ -411,7 +411,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk(make_proxy, small_disk, tmp_path):
+def test_a_full_disk(make_proxy, small_disk):
     log = Log(make_proxy, small_disk / "audit.jsonl", workers=1)
     conn = log.proxy.raw(TENANT_A)
     for _ in range(60):  # nobody waits for the disk; the queue holds 3072 statements
@@ -419,12 +419,13 @@ def test_a_full_disk(make_proxy, small_disk, tmp_path):
     log.proxy.wait_log("No space left on device")
     done = verify(log.path)
     assert done.returncode == 0 or ": torn" in done.stderr
-    # The operator moves the file away and makes room: all goes on behind the last whole line.
-    old = tmp_path / "moved.jsonl"
-    old.write_text(log.text())
-    os.unlink(log.path)
+    # The operator moves the file away and makes room: all goes on behind the last whole line,
+    # the first of it perhaps in the old file.
+    old = small_disk / "moved.jsonl"
+    os.rename(log.path, old)
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     log.proxy.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: os.path.exists(log.path), "the new file")
     log.proxy.wait_log("is written again")
     # A writer that had no processor for a while has dropped some before the disk was full.
     files = (old, log.path)

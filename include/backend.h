@@ -85,7 +85,7 @@ struct sink_ops {
 	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
 	 * that has more rows. */
 	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
-	/* env.reports: an error came, of the statements of the owner's; on_reply follows. NULL: not
+	/* env.reports or note.tells_errors: an error came, of the statements of the owner's; on_reply follows. NULL: not
 	 * wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
 	/* CopyInResponse was passed on. */
@@ -156,6 +156,8 @@ uint32_t server_owed(const struct server *s);
 /* A message has been passed on in part. */
 bool server_is_mid_message(const struct server *s);
 bool server_is_standby(const struct server *s);
+/* It has said that it is not, after it was. */
+bool server_was_promoted(const struct server *s);
 size_t server_backlog_bytes(const struct server *s);
 /* The parameter's last reported value, NULL when unknown; until the next message. */
 const char *server_parameter(const struct server *s, const char *name);
@@ -183,6 +185,7 @@ struct server_note {
 	bool is_contended;  /* the pool's: other pools wanted its place, too */
 	uint8_t taint;      /* enum server_taint */
 	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
+	bool tells_errors;  /* as env.reports, for this lease */
 	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {

@@ -100,6 +100,10 @@ void sql_cache_free(struct sql_cache **cache);
  * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
 const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
 
+/* For people. Of the lowest of the bits; NULL: nothing that they need to know. */
+const char *sql_kind_words(enum sql_kind kind);
+const char *sql_bit_words(uint32_t bits);
+
 /* What texts that differ in their literals have in common, with a NUL, appended to out: ? stands
  * for a literal, white space and comments are one blank. Statements whose literals matter (SET,
  * DO, CREATE ...) keep them: for who sent it, not for logs. */

@@ -544,3 +544,34 @@ const char *conf_read_your_writes_name(enum conf_read_your_writes mode)
 {
 	return word_of(read_your_writes_words, (int)mode);
 }
+
+static bool word_read(const struct conf_word *words, const char *text, int *value)
+{
+	for (; words->word; words++) {
+		if (strcasecmp(words->word, text) != 0)
+			continue;
+		*value = words->value;
+		return true;
+	}
+	return false;
+}
+
+bool conf_consistency_read(const char *text, enum conf_consistency *consistency)
+{
+	int value;
+
+	if (!word_read(consistency_words, text, &value))
+		return false;
+	*consistency = (enum conf_consistency)value;
+	return true;
+}
+
+bool conf_read_your_writes_read(const char *text, enum conf_read_your_writes *mode)
+{
+	int value;
+
+	if (!word_read(read_your_writes_words, text, &value))
+		return false;
+	*mode = (enum conf_read_your_writes)value;
+	return true;
+}

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fresh.h"
 #include "session.h"
 #include "txn.h"
 
@@ -111,6 +112,13 @@ enum pin_look {
 /* The transaction's end that was sent in the batch at hand. */
 enum txn_end { TXN_END_NONE, TXN_END_COMMIT, TXN_END_ROLLBACK };
 
+/* Where a statement ran, how late that was at most when it was sent, and what it asked for. */
+struct source {
+	const char *node; /* its name, for good; NULL: none was sent yet */
+	int64_t lag_us;   /* or FRESH_INFINITE */
+	enum conf_consistency consistency;
+};
+
 struct client {
 	uint32_t magic;
 	struct stream stream;
@@ -153,7 +161,10 @@ struct client {
 	 * since, made on every server (NULL: none); what is being set (NULL: nothing). */
 	struct settings *startup, *settings;
 	struct touched *touched;
-	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
+	/* wish.c: by the ini, and what wish_of puts together. */
+	struct fresh_wish wish_default, wish;
+	struct source source; /* of the last statement that was sent */
+	uint32_t pins;        /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
 	struct timer finish_timer; /* the client has said all it will say */
 
@@ -349,6 +360,14 @@ void settings_failed(struct client *c);
 void settings_error(struct client *c);
 /* They could not be read, so the server is pinned. */
 bool settings_are_stuck(const struct client *c);
+
+/* wish.c: how fresh answers must be */
+/* The ini's defaults, at login and after each change. */
+void wish_set_conf(struct client *c);
+/* What the next statement asks for by ini, claims and settings; holds until the next call. */
+const struct fresh_wish *wish_of(struct client *c);
+/* What its comments, if it begins or ends with some, ask for instead. */
+void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
 
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);

@@ -2,6 +2,7 @@
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
  * own.c        SET usher.token
+ * hint.c       what comments ask for
  * personal.c   texts that mean something else to each session
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it

@@ -156,6 +156,8 @@ uint32_t server_owed(const struct server *s);
 /* A message has been passed on in part. */
 bool server_is_mid_message(const struct server *s);
 bool server_is_standby(const struct server *s);
+/* It has said that it is not, after it was. */
+bool server_was_promoted(const struct server *s);
 size_t server_backlog_bytes(const struct server *s);
 /* The parameter's last reported value, NULL when unknown; until the next message. */
 const char *server_parameter(const struct server *s, const char *name);

@@ -48,6 +48,17 @@ struct pool;
 struct pool *pool_find(struct pools *pools, const struct conf_database *database, const char *name,
                        const struct conf_role *role);
 
+/* The same database and role, but at this node of the database only (an index in its nodes); the
+ * pool at the primary is `primary`, and stays the one that its clients count for. Its servers are
+ * standbys (or of an analytics node): one that has become a primary is closed. Made on demand; NULL
+ * when there are too many pools. It lives as long as the worker. Who waits there is refused as soon
+ * as the node cannot be logged in to, and may be sent elsewhere. */
+struct pool *pool_at(struct pool *primary, unsigned node);
+/* Leases and waiters, of all workers. */
+unsigned pool_outstanding(const struct pool *pool);
+/* Would pool_acquire refuse now? */
+bool pool_would_refuse(const struct pool *pool);
+
 /* Another configuration, of which the caller holds a reference; the old one must be there until
  * this returns. Servers whose login is another now (address, database, password) are closed when
  * they are free, those of a database or role that is gone, too. Waiters of such a pool are the

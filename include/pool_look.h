@@ -9,7 +9,8 @@
 /* ---- looking -------------------------------------------------------------------------------- */
 
 struct pool_info {
-	unsigned id;          /* the same at every worker */
+	unsigned id;      /* the same at every worker, and of all pools of a database and role */
+	const char *node; /* the only one that it has servers at; "": the primary, wherever */
 	const char *database; /* as its clients name it */
 	const char *dbname;   /* as the servers do */
 	const char *user;

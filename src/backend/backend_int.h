@@ -64,7 +64,7 @@ struct server {
 	char status;
 	bool paused;
 	enum close_reason lost; /* CLOSE_NONE: it lives */
-	bool standby;
+	bool standby, was_standby;
 	char last_error[160];
 
 	char prefix[SERVER_NAME_PREFIX_MAX]; /* of clients' statements' names; random */

@@ -50,7 +50,8 @@ static struct pool_info info_of(struct pool *pool)
 {
 	const struct pool_waiter *w = LIST_FIRST(&pool->waiters, struct pool_waiter, in_pool);
 	struct pool_info info = {
-		.id = pool->shared->id,
+		.id = pool->shared->home_id,
+		.node = pool->shared->where,
 		.database = pool_database(pool),
 		.dbname = pool->database != NULL
 	                          ? conf_database_dbname(pool->database, pool->shared->name)

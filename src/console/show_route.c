@@ -45,13 +45,46 @@ static bool put_class(struct round *r, const struct sql_info *info)
 
 	for (unsigned i = 0; i < info->n_stmts; i++) {
 		put_statement(r, &info->stmts[i], i + 1);
-		only_reads = only_reads && (info->stmts[i].bits & SQL_READ_ONLY) != 0;
+		only_reads = only_reads &&
+		             (info->stmts[i].bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY)) != 0;
 	}
 	if (info->refusal == NULL)
 		put(r, "guard", "passes", NULL);
 	else
 		put(r, "guard", info->refusal->rule, info->refusal->message);
 	return only_reads;
+}
+
+static void put_call(struct round *r, const struct sql_call *call)
+{
+	char name[sizeof(call->schema) + sizeof(call->name) + 1];
+	char detail[DETAIL_MAX];
+
+	snprintf(name, sizeof(name), "%s%s%s", call->schema, call->schema[0] != '\0' ? "." : "",
+	         call->name);
+	if ((call->facts & SQL_FUNCTION_KNOWN) == 0)
+		snprintf(detail, sizeof(detail), "not known: taken for volatile");
+	else
+		snprintf(detail, sizeof(detail), "%s%s%s",
+		         (call->facts & SQL_FUNCTION_VOLATILE) != 0 ? "volatile"
+		                                                    : "stable or immutable",
+		         (call->facts & SQL_FUNCTION_USER) != 0 ? ", not PostgreSQL's own" : "",
+		         (call->facts & SQL_FUNCTION_OPAQUE) != 0 ? ", may leave something behind"
+		                                                  : "");
+	put(r, "function", name, detail);
+}
+
+static void put_calls(struct round *r, struct sql_cache *cache, const char *text)
+{
+	struct buf calls = {0};
+	struct sql_call call;
+
+	sql_calls(cache, text, strlen(text), &calls);
+	for (size_t at = 0; at < calls.len; at += sizeof(call)) {
+		memcpy(&call, calls.data + at, sizeof(call));
+		put_call(r, &call);
+	}
+	buf_fini(&calls);
 }
 
 /* ---- where it would go ----------------------------------------------------------------------- */
@@ -134,19 +167,29 @@ static const char *why_of(const struct fresh_choice *choice, const struct fresh_
 	return fresh_verdict_words(choice->why);
 }
 
-/* A database whose paths are n from first. */
+static void why_not_read_only(struct sql_cache *cache, const char *text, char why[DETAIL_MAX])
+{
+	struct sql_why reason;
+
+	sql_why_not_read_only(cache, text, strlen(text), &reason);
+	snprintf(why, DETAIL_MAX, "the primary: it %s%s%s",
+	         reason.what != NULL ? reason.what : "does not only read",
+	         reason.name[0] != '\0' ? ": " : "", reason.name);
+}
+
+/* A database whose paths are n from first. why: it must go to the primary; NULL: it need not. */
 static void put_route(struct round *r, struct console *console, size_t first, size_t n,
-                      bool only_reads)
+                      const char *why)
 {
 	const struct fresh *fresh = console->env.fresh;
 	struct fresh_ask ask = ask_of(console->env.session->conf, fresh_database(fresh, first));
 	struct fresh_choice choice = {.path = FRESH_NO_PATH};
-	const char *why = "it does not only read";
 
+	wish_hint(r->command.statement, strlen(r->command.statement), &ask.wish);
 	put_wish(r, &ask.wish);
 	for (size_t i = 0; i < n; i++)
 		put_candidate(r, fresh, first + i, &ask);
-	if (only_reads) {
+	if (why == NULL) {
 		fresh_route(fresh, first, n, &ask, &choice);
 		why = why_of(&choice, &ask);
 	}
@@ -159,22 +202,27 @@ static bool finish_route(struct console *console, struct round *r)
 	const struct fresh *fresh = console->env.fresh;
 	const char *text = r->command.statement;
 	const struct sql_info *info;
+	char why[DETAIL_MAX];
 	struct sql_own own;
-	bool only_reads;
+	bool only_reads, is_refused;
 
 	if (sql_read_own(text, strlen(text), &own)) {
 		put(r, "statement", "1", sql_kind_words(SQL_OWN));
 		return true;
 	}
 	info = sql_classify(env->sql, text, strlen(text));
+	is_refused = info->refusal != NULL;
 	only_reads = put_class(r, info);
-	if (info->refusal != NULL) {
+	put_calls(r, env->sql, text);
+	if (is_refused) {
 		put(r, "route", NULL, "nowhere: refused");
 		return true;
 	}
+	if (!only_reads)
+		why_not_read_only(env->sql, text, why);
 	for (size_t first = 0, n; first < fresh_count(fresh); first += n) {
 		MUST(fresh_find_name(fresh, fresh_database(fresh, first)->name, &n) == (int)first);
-		put_route(r, console, first, n, only_reads);
+		put_route(r, console, first, n, only_reads ? NULL : why);
 	}
 	return true;
 }

@@ -38,6 +38,8 @@ static const struct {
 	{SQL_DISCARDS, "forgets prepared statements"},
 	{SQL_START_WORD, "spelled START TRANSACTION"},
 	{SQL_ALTERS, "may change what later statements mean"},
+	{SQL_READ_ONLY, "only reads: a replica may answer it"},
+	{SQL_BEGINS_READ_ONLY, "reads only: one replica may have the whole transaction"},
 };
 
 const char *sql_kind_words(enum sql_kind kind)

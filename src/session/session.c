@@ -406,6 +406,7 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 
 	OBJ_INIT(c, CLIENT_MAGIC);
 	c->env = env;
+	c->first_path = FRESH_NO_PATH;
 	c->peer = *peer;
 	c->counters = &env->nobody;
 	c->connected_s = clock_wall_s();
@@ -496,6 +497,8 @@ static void give_up_server(struct client *c)
 	c->server = NULL;
 	if (server == NULL)
 		return;
+	if (c->has_written)
+		route_wrote(c);
 	if (server_is_quiet(server) && !(c->body_left > 0 && c->body_passes)) {
 		pool_release(server);
 	} else {
@@ -535,6 +538,7 @@ void session_settle(struct client *c)
 	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
 	pool_waiter_fini(&c->waiter);
+	route_free(c);
 	timer_cancel(env->timers, &c->wait_timer);
 	timer_cancel(env->timers, &c->deadline_timer);
 	timer_cancel(env->timers, &c->finish_timer);

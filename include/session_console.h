@@ -63,10 +63,6 @@ bool session_is_of_tenant(struct session_env *env, uint32_t pid, const char *ten
 /* The process id of the client that has the server, 0: none has. */
 uint32_t session_of_server(const struct server *server);
 
-/* What a statement's comments, if it begins or ends with some, ask for instead of what is in wish. */
-struct fresh_wish;
-void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
-
 /* Ends it as session_close does. False: there is none. */
 bool session_kill(struct session_env *env, uint32_t pid, enum close_reason reason);
 

@@ -6,7 +6,6 @@
  * On the worker's thread, as all of the module. */
 #include <string.h>
 
-#include "session_console.h"
 #include "session_int.h"
 #include "sql_hint.h"
 

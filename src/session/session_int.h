@@ -394,8 +394,6 @@ bool settings_are_stuck(const struct client *c);
 void wish_set_conf(struct client *c);
 /* What the next statement asks for by ini, claims and settings; holds until the next call. */
 const struct fresh_wish *wish_of(struct client *c);
-/* What its comments, if it begins or ends with some, ask for instead. */
-void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
 
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);

@@ -282,6 +282,7 @@ struct sql_walk {
 	const struct sql_refusal *refusal; /* the first one found */
 	struct buf *settings;              /* names of settings are appended */
 	struct sql_why why;                /* what is not only reading: the first one found */
+	struct buf *calls;                 /* struct sql_call; NULL: not wanted */
 	/* Private to walk.c: ends of the stretches of tree that are already judged. */
 	const char *judged_name_end;
 	const char *dropped_temp_end;
@@ -308,6 +309,7 @@ struct sql_class {
 	struct buf syntax_message;
 	struct buf settings; /* sql_info.settings */
 	struct sql_why why;  /* of the first statement that does not only read */
+	struct buf *calls;   /* where sql_calls wants them; NULL: nobody does */
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

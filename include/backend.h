@@ -212,6 +212,8 @@ void server_answer(struct server *s);
 
 /* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
 void server_put_begin(struct server *s);
+/* COMMIT, which ends a failed block too; its ReadyForQuery is the client's. */
+void server_put_commit(struct server *s);
 /* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
  * */
 void server_put_failure(struct server *s);

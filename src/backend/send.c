@@ -99,6 +99,12 @@ void server_put_begin(struct server *s)
 	put_fixed(s, FIXED_BEGIN, "BEGIN", NULL, 0, FATE_SWALLOW);
 }
 
+void server_put_commit(struct server *s)
+{
+	put_fixed(s, FIXED_COMMIT, "COMMIT", NULL, 0, FATE_SWALLOW);
+	server_put_sync(s, FATE_PASS);
+}
+
 bool backend_tenant_number(const char *text, size_t len, int64_t *number)
 {
 	uint64_t n = 0;

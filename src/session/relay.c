@@ -182,8 +182,7 @@ static bool on_ready(void *owner, char status)
 		portals_forget(c);
 		settings_ready(c);
 	}
-	c->script_goes_on =
-		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
+	c->script_goes_on = query_has_more(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;

@@ -70,7 +70,7 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 	if (e->fate == FATE_ASK) {
 		/* Then all that pins stays where it is. */
 		settings_failed(c);
-		c->pin_look = PIN_LOOK_NONE;
+		pin_failed(c);
 		return;
 	}
 	if (e->is_reported)
@@ -231,7 +231,8 @@ bool relay_end_batch(struct client *c)
 		return false;
 	if (c->txn.state == TXN_NONE && c->touched != NULL && settings_are_asked(c))
 		return false;
-	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && pin_is_looked_at(c))
+	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && !identity_left(c) &&
+	    pin_is_looked_at(c))
 		return false;
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)

@@ -359,6 +359,8 @@ void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);
 void pin_value(struct client *c, const char *p, size_t len);
+/* The server does not say. */
+void pin_failed(struct client *c);
 /* For people: "temp table, listen"; "" where nothing does. */
 void pin_describe(const struct client *c, char *text, size_t size);
 

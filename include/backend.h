@@ -215,6 +215,8 @@ void server_answer(struct server *s);
 
 /* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
 void server_put_begin(struct server *s);
+/* COMMIT, which ends a failed block too; its ReadyForQuery is the client's. */
+void server_put_commit(struct server *s);
 /* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
  * */
 void server_put_failure(struct server *s);
@@ -233,6 +235,8 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 void server_put_ask(struct server *s, const char *name, bool only_if_set);
 /* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
 void server_put_ask_state(struct server *s);
+/* That failed: from now on it is asked in another way. False: it was already. */
+bool server_ask_state_otherwise(struct server *s);
 /* It has these settings now: its client set them. */
 void server_note_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */

@@ -99,6 +99,7 @@ struct script {
 	size_t len;
 	struct sql_stmt *stmts;
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
+	bool has_block;         /* in a block of ours, which ends with it */
 };
 
 /* Whether what pins the server is still there (pin.c). */
@@ -403,6 +404,8 @@ void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);
 void pin_value(struct client *c, const char *p, size_t len);
+/* The server does not say. */
+void pin_failed(struct client *c);
 /* For people: "temp table, listen"; "" where nothing does. */
 void pin_describe(const struct client *c, char *text, size_t size);
 
@@ -447,6 +450,8 @@ struct wire_error guard_refuse(struct client *c, const struct sql_refusal *refus
 enum step query_take(struct client *c, const struct message *m);
 enum step query_refuse(struct client *c, const struct wire_error *e);
 enum step query_function(struct client *c, const struct message *m);
+/* At a ReadyForQuery: is there more to send of the Query that it is for? query_go_on does. */
+bool query_has_more(struct client *c);
 void query_go_on(struct client *c);
 void script_free(struct client *c);
 

@@ -30,7 +30,8 @@ enum expect_fate {
 	FATE_CONTEXT, /* as FATE_SWALLOW, and the row must be the tenant */
 	FATE_OURS,    /* sent by us for ourselves: errors are logged */
 	FATE_ASK,     /* the same: its row is handed to on_value, and its error to on_reply */
-	FATE_ANSWER,  /* not sent: answered by us with the bare message `answer` in its turn */
+	FATE_ANSWER,  /* not sent: answered by us in its turn with the message `answer`: '1'
+	                 ParseComplete, '3' CloseComplete, 'C' CommandComplete of DEALLOCATE */
 	FATE_REFUSE,  /* sent to fail: the server's error is replaced by the message in obj, a
 	                 struct buf of the caller's, which on_reply hands back */
 };

@@ -18,7 +18,6 @@
 
 /* Beyond this, blanks for the sake of error positions cost more than they are worth. */
 #define PADDING_MAX 65536
-#define NAME_MAX_BYTES 64 /* NAMEDATALEN */
 
 void script_free(struct client *c)
 {

@@ -20,6 +20,7 @@
 #define CLIENT_STMTS_MAX 65536            /* prepared statements of one client */
 #define CLIENT_STMT_BYTES_MAX (16u << 20) /* and their texts together */
 #define CLIENT_PORTALS_MAX 1024           /* named portals in one transaction */
+#define NAME_MAX_BYTES 64                 /* PostgreSQL's NAMEDATALEN */
 
 enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
 
@@ -258,7 +259,8 @@ struct client {
 	struct text *unnamed;  /* the unnamed statement */
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
-	struct text *own_portal; /* where that is a SQL_OWN statement */
+	struct text *own_portal;         /* where that is a SQL_OWN statement */
+	struct client_stmt *deallocates; /* the statement that a DEALLOCATE bound to it names */
 	/* The unnamed portal: the server said that it is there, since the last Query; and Binds of
 	 * it that it has not answered yet. */
 	bool is_portal_bound;
@@ -589,6 +591,8 @@ void stmts_forget(struct client *c);
 void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
 const struct sql_stmt *portal_find(struct client *c, const char *name);
 void portal_close(struct client *c, const char *name);
+/* The text is bound to the unnamed portal: notes which of the statements it deallocates. */
+void portal_deallocates(struct client *c, const struct text *text);
 void portal_forget_unnamed(struct client *c);
 void portals_forget(struct client *c);
 

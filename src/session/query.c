@@ -43,6 +43,7 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 		return STEP_MORE;
 	}
 	/* The server's transaction must fail too. */
+	(void)lease_begin(c);
 	(void)lease_send(c);
 	c->refusal.len = 0;
 	wire_put_error(&c->refusal, e);
@@ -309,6 +310,7 @@ static bool is_one_string(const struct message *m)
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
+	const struct wire_error *full;
 	struct sql_own own;
 	struct wire_error e;
 
@@ -338,6 +340,9 @@ enum step query_take(struct client *c, const struct message *m)
 	case LEASE_OK:
 		break;
 	}
+	full = pin_refusal(c, info->stmts, info->n_stmts);
+	if (full != NULL)
+		return query_refuse(c, full);
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)

@@ -156,6 +156,7 @@ struct client {
 	struct touched *touched;
 	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
+	bool is_pin_counted; /* for its tenant's max_pinned */
 	struct timer finish_timer; /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
@@ -354,6 +355,14 @@ bool settings_are_stuck(const struct client *c);
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);
 void pin_discarded(struct client *c, uint32_t bits);
+/* The client is among those that keep a server, from now until pin_forget; false: its tenant has
+ * too many. */
+bool pin_enter(struct client *c);
+/* The same before these statements are sent, if one of them makes state: NULL, or how they are
+ * refused. */
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n);
+/* The client has ended. */
+void pin_leave(struct client *c);
 /* Nothing does: where the server is given back. */
 void pin_forget(struct client *c);
 /* As settings_are_asked. */

@@ -57,7 +57,8 @@ OPTION(pgusher, transaction_timeout, DURATION, DEFAULT("0"), LIVE,
        "The same for a whole transaction.")
 OPTION(pgusher, idle_transaction_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle in a transaction for longer is ended with 25P03 and the transaction "
-       "rolled back; 0: no limit. Set it: such a client holds a server connection.")
+       "rolled back, also where it owes the rest of COPY FROM STDIN or of a message, or the Sync of "
+       "a batch; 0: no limit. Set it: such a client holds a server connection.")
 OPTION(pgusher, client_idle_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle outside of a transaction for longer is ended with 57P05; 0: no "
        "limit.")

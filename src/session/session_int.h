@@ -276,6 +276,7 @@ void deadline_login(struct client *c);
 bool deadline_make_place(struct session_env *env, const struct client *c);
 void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
+void deadline_replied(struct client *c);
 void deadline_ready(struct client *c);
 
 /* directory.c: the tenant directory */

@@ -18,7 +18,6 @@
 
 /* Beyond this, blanks for the sake of error positions cost more than they are worth. */
 #define PADDING_MAX 65536
-#define NAME_MAX_BYTES 64 /* NAMEDATALEN */
 
 void script_free(struct client *c)
 {
@@ -332,6 +331,8 @@ enum step query_take(struct client *c, const struct message *m)
 		return STEP_MORE;
 	if (ready_is_expired(c, info->n_stmts == 1 ? info->stmts[0].kind : SQL_DATA))
 		return STEP_DONE;
+	if (route_is_open(c))
+		route_query(c, m, info);
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;
@@ -339,6 +340,10 @@ enum step query_take(struct client *c, const struct message *m)
 		return lease_none(c, false);
 	case LEASE_OK:
 		break;
+	}
+	for (unsigned i = 0; route_is_elsewhere(c) && i < info->n_stmts; i++) {
+		if (route_forbids(c, info->stmts[i].bits))
+			return query_refuse(c, &route_no_state);
 	}
 	full = pin_refusal(c, info->stmts, info->n_stmts);
 	if (full != NULL)

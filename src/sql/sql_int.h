@@ -2,6 +2,7 @@
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
  * own.c        SET usher.token
+ * hint.c       what comments ask for
  * personal.c   texts that mean something else to each session
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
@@ -291,6 +292,7 @@ struct sql_walk {
 	const struct sql_refusal *refusal; /* the first one found */
 	struct buf *settings;              /* names of settings are appended */
 	struct sql_why why;                /* what is not only reading: the first one found */
+	struct buf *calls;                 /* struct sql_call; NULL: not wanted */
 	/* Private to walk.c: ends of the stretches of tree that are already judged. */
 	const char *judged_name_end;
 	const char *dropped_temp_end;
@@ -318,6 +320,7 @@ struct sql_class {
 	struct buf syntax_message;
 	struct buf settings; /* sql_info.settings */
 	struct sql_why why;  /* of the first statement that does not only read */
+	struct buf *calls;   /* where sql_calls wants them; NULL: nobody does */
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

@@ -108,6 +108,20 @@ static uint32_t function_state(unsigned function_bits)
 	       ((function_bits & SQL_FUNC_LOCK) != 0 ? SQL_STATE_LOCK : SQL_STATE_OTHER);
 }
 
+static void note_call(struct sql_walk *walk, const struct sql_function_name *f, unsigned facts)
+{
+	struct sql_call call = {.facts = facts};
+	struct buf *calls = walk->calls;
+
+	snprintf(call.schema, sizeof(call.schema), "%.*s", (int)f->schema_len,
+	         f->schema != NULL ? f->schema : "");
+	snprintf(call.name, sizeof(call.name), "%.*s", (int)f->len, f->name);
+	for (size_t at = 0; at < calls->len; at += sizeof(call))
+		if (memcmp(calls->data + at, &call, sizeof(call)) == 0)
+			return;
+	buf_put(calls, &call, sizeof(call));
+}
+
 /* schema: NULL where the call names none. */
 static void check_function(struct sql_walk *walk, const char *schema,
                            const struct sql_json_string *name)
@@ -124,6 +138,8 @@ static void check_function(struct sql_walk *walk, const char *schema,
 	}
 	refuse(walk, sql_guard_function(walk->rules, &f));
 	facts = sql_guard_facts(walk->rules, &f);
+	if (walk->calls != NULL)
+		note_call(walk, &f, facts);
 	walk->bits |= sql_guard_known(walk->rules, &f, facts, &refusal);
 	refuse(walk, refusal);
 	fault = sql_function_fault(&f, facts);

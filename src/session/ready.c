@@ -220,7 +220,8 @@ enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_
 	                     .body_len = f.body_len,
 	                     .start = p,
 	                     .body = p + WIRE_HEADER_BYTES,
-	                     .have = n - WIRE_HEADER_BYTES};
+	                     .have = n - WIRE_HEADER_BYTES,
+	                     .ahead = n};
 	if (type_max(m.type) == 0)
 		return refuse_type(c, &m);
 	if (r == WIRE_READ_BAD || m.body_len + 4 > type_max(m.type))

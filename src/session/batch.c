@@ -378,6 +378,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	struct text *text;
 	struct server_stmt_ref ref;
 	const struct sql_info *judged;
+	const struct wire_error *full;
 	enum step step;
 
 	if (name == NULL)
@@ -396,6 +397,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 		return refuse_unknown(c, name);
 	if (route_forbids(c, text->stmt.bits))
 		return batch_refuse(c, &route_no_state);
+	full = pin_refusal(c, &text->stmt, 1);
+	if (full != NULL)
+		return refuse(c, full, MARK_NONE);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
 		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
 		                    "too many portals: \"%s\" is not taken", portal);

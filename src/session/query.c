@@ -42,6 +42,7 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 		return STEP_MORE;
 	}
 	/* The server's transaction must fail too. */
+	(void)lease_begin(c);
 	(void)lease_send(c);
 	c->refusal.len = 0;
 	wire_put_error(&c->refusal, e);
@@ -320,6 +321,7 @@ static enum step refuse_malformed(struct client *c, const struct message *m)
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
+	const struct wire_error *full;
 	struct sql_own own;
 	struct wire_error e;
 
@@ -353,6 +355,9 @@ enum step query_take(struct client *c, const struct message *m)
 		if (route_forbids(c, info->stmts[i].bits))
 			return query_refuse(c, &route_no_state);
 	}
+	full = pin_refusal(c, info->stmts, info->n_stmts);
+	if (full != NULL)
+		return query_refuse(c, full);
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)

@@ -196,7 +196,8 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 		f->type == 'Z' || f->type == 'S' ||
 		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && (s->env->reports || s->note.tells_errors) && f->body_len <= WHOLE_MAX) ||
+		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
+	         f->body_len <= WHOLE_MAX) ||
 		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))

@@ -225,9 +225,9 @@ struct client {
 	int first_path; /* of its database; FRESH_NO_PATH: there is nothing to choose from */
 	size_t n_paths;
 	bool may_route;
-	bool has_written;    /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;     /* fresh_writer */
-	int64_t wrote_us;    /* when the answer to its last write came; FRESH_NEVER */
+	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
+	uint64_t writer;  /* fresh_writer */
+	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
 	struct route *route; /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */

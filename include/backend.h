@@ -85,7 +85,7 @@ struct sink_ops {
 	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
 	 * that has more rows. */
 	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
-	/* env.reports: an error came, of the statements of the owner's; on_reply follows. NULL: not
+	/* env.reports or note.tells_errors: an error came, of the statements of the owner's; on_reply follows. NULL: not
 	 * wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
 	/* CopyInResponse was passed on. */
@@ -185,6 +185,7 @@ struct server_note {
 	bool is_contended;  /* the pool's: other pools wanted its place, too */
 	uint8_t taint;      /* enum server_taint */
 	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
+	bool tells_errors;  /* as env.reports, for this lease */
 	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {

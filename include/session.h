@@ -7,6 +7,7 @@
 #include "auth.h"
 #include "base/counters.h"
 #include "base/map.h"
+#include "fresh.h"
 #include "pool.h"
 #include "sql.h"
 
@@ -20,6 +21,8 @@ struct session_env {
 	struct event_base *base;
 	struct timers *timers;
 	struct pools *pools;
+	struct fresh *fresh; /* NULL: nothing is measured, all goes to the primary */
+	unsigned route_turn;
 	struct backend_env *backend;
 	struct sql_cache *sql;            /* for tenants: the guard as configured */
 	struct sql_cache *sql_service;    /* for roles with tenant = none: the guard off */

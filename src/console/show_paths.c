@@ -104,7 +104,7 @@ ACTION_ROWS(SHOW_NODES, nodes, NULL, finish_nodes);
 static const struct column paths[] = {
 	{"path", COLUMN_TEXT},        {"target", COLUMN_NUMERIC}, {"max", COLUMN_NUMERIC},
 	{"measured", COLUMN_NUMERIC}, {"usable", COLUMN_TEXT},    {"fallback", COLUMN_TEXT},
-	{"reason", COLUMN_TEXT},
+	{"reason", COLUMN_TEXT},      {"reads", COLUMN_INT8},     {"fallbacks", COLUMN_INT8},
 };
 
 struct path_row {
@@ -150,6 +150,7 @@ static bool finish_paths(struct console *console, struct round *r)
 		struct path_row p = path_of(console, i);
 		struct row row = row_begin(&r->rows);
 		char name[2 * CONSOLE_ARG_MAX + 2];
+		uint64_t reads, fallbacks;
 
 		snprintf(name, sizeof(name), "%s/%s", fresh_database(fresh, i)->name,
 		         fresh_node(fresh, i)->name);
@@ -160,6 +161,9 @@ static bool finish_paths(struct console *console, struct round *r)
 		row_text(&row, p.usable);
 		row_text(&row, p.fallback);
 		row_text(&row, p.reason);
+		fresh_counts(fresh, i, &reads, &fallbacks);
+		row_int(&row, (int64_t)reads);
+		row_int(&row, (int64_t)fallbacks);
 		row_end(&row);
 	}
 	return true;

@@ -276,6 +276,8 @@ enum step query_take(struct client *c, const struct message *m)
 		return STEP_MORE;
 	if (ready_is_expired(c, info->n_stmts == 1 ? info->stmts[0].kind : SQL_DATA))
 		return STEP_DONE;
+	if (route_is_open(c))
+		route_query(c, m, info);
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;
@@ -283,6 +285,10 @@ enum step query_take(struct client *c, const struct message *m)
 		return lease_none(c, false);
 	case LEASE_OK:
 		break;
+	}
+	for (unsigned i = 0; route_is_elsewhere(c) && i < info->n_stmts; i++) {
+		if (route_forbids(c, info->stmts[i].bits))
+			return query_refuse(c, &route_no_state);
 	}
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;

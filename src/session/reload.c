@@ -25,6 +25,8 @@ static bool take_conf(struct client *c, void *arg)
 
 	(void)arg;
 	report_set_conf(c);
+	if (c->pool != NULL)
+		wish_set_conf(c);
 	if (reason == CLOSE_NONE)
 		return true;
 	c->leaving = reason;

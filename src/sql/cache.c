@@ -202,6 +202,20 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
 	return &cache->uncached;
 }
 
+void sql_why_not_read_only(struct sql_cache *cache, const char *text, size_t len,
+                           struct sql_why *why)
+{
+	struct buf copy = {0};
+
+	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
+	MUST(len <= SQL_TEXT_MAX);
+	buf_put(&copy, text, len);
+	buf_put(&copy, "", 1);
+	sql_class_read(&cache->class, cache->rules, (const char *)copy.data, len);
+	*why = cache->class.why;
+	buf_fini(&copy);
+}
+
 static void cache_forget(struct sql_cache *cache)
 {
 	while (!list_is_empty(&cache->by_use))

@@ -479,6 +479,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.base = w->base,
 		.timers = w->timers,
 		.pools = pools_new(&pools),
+		.fresh = w->shared->fresh,
 		.backend = &w->backend,
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.sql_service = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),

@@ -89,6 +89,11 @@ void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view)
  * *is_contested (unless NULL): two of them have answered within FRESH_CONTEST_US. */
 #define FRESH_CONTEST_US (5 * INT64_C(1000000))
 int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
+/* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other
+ * has not, and nothing can tell which one counts. One that falls silent still counts that long. */
+bool fresh_is_undecided(const struct fresh *fresh, size_t first);
+/* As the node last said. */
+enum fresh_role fresh_role(const struct fresh *fresh, size_t path);
 
 /* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
  * session's settings, then the statement's comment. */

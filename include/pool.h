@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "conf.h"
+#include "fresh.h"
 
 /* ---- what all workers share -------------------------------------------------------------- */
 
@@ -26,7 +27,8 @@ struct pool_dialer {
 
 struct pools_env {
 	struct pools_shared *shared;
-	struct conf *conf; /* the caller holds a reference */
+	struct conf *conf;         /* the caller holds a reference */
+	const struct fresh *fresh; /* which nodes are primaries; NULL: nothing is measured */
 	struct backend_env *backend;
 	struct mailbox *mailbox;
 	struct timers *timers;
@@ -64,6 +66,14 @@ bool pool_would_refuse(const struct pool *pool);
  * they are free, those of a database or role that is gone, too. Waiters of such a pool are the
  * caller's to end. */
 void pools_set_conf(struct pools *pools, struct conf *conf);
+/* The roles that env.fresh knows are others now: idle servers that are no longer where they belong
+ * are closed, and who waits for a primary goes on. */
+void pools_follow(struct pools *pools);
+/* env.fresh's path of a node of the database, by which it is measured, or FRESH_NO_PATH. */
+int pool_path(const struct pool *primary, unsigned node);
+/* The server was to be the primary, and its node is not (any more), or nobody can say: what is
+ * committed there may be lost. */
+bool pool_server_is_fenced(struct server *server);
 /* By RELOAD: the section is not there any more. */
 bool pool_lost_database(const struct pool *pool);
 bool pool_lost_role(const struct pool *pool);

@@ -56,7 +56,7 @@ struct path {
 #undef FIELD
 	/* Of the first one: what fresh_primary says. */
 	_Atomic int primary;
-	_Atomic bool is_contested;
+	_Atomic bool is_contested, is_undecided;
 	/* By workers. */
 	_Atomic int64_t left_out_us;
 	_Atomic uint64_t reads, fallbacks;
@@ -246,6 +246,16 @@ int fresh_primary(const struct fresh *f, size_t first, bool *is_contested)
 	return atomic_load_explicit(&p->primary, memory_order_acquire);
 }
 
+bool fresh_is_undecided(const struct fresh *f, size_t first)
+{
+	return atomic_load_explicit(&path_of(f, first)->is_undecided, memory_order_relaxed);
+}
+
+enum fresh_role fresh_role(const struct fresh *f, size_t path)
+{
+	return atomic_load_explicit(&path_of(f, path)->role, memory_order_acquire);
+}
+
 /* ---- what workers tell each other ------------------------------------------------------------ */
 
 static void raise(_Atomic int64_t *to, int64_t us)
@@ -317,15 +327,34 @@ static bool is_ahead(const struct fresh_view *a, const struct fresh_view *b)
 	return a->position > b->position;
 }
 
-static bool are_both_there(const struct fresh_view *a, const struct fresh_view *b)
+static bool have_both_answered(const struct fresh_view *a, const struct fresh_view *b)
 {
 	int64_t apart;
 
-	if (a->fault == FRESH_DOWN || b->fault == FRESH_DOWN || a->seen_us == FRESH_NEVER ||
-	    b->seen_us == FRESH_NEVER)
+	if (a->seen_us == FRESH_NEVER || b->seen_us == FRESH_NEVER)
 		return false;
 	apart = a->seen_us - b->seen_us;
 	return apart < FRESH_CONTEST_US && apart > -FRESH_CONTEST_US;
+}
+
+static bool are_both_there(const struct fresh_view *a, const struct fresh_view *b)
+{
+	return a->fault != FRESH_DOWN && b->fault != FRESH_DOWN && have_both_answered(a, b);
+}
+
+/* Of the paths before `path`, is there another of the primary's timeline? */
+static bool has_twin(const struct fresh *f, size_t first, size_t path)
+{
+	struct fresh_view mine, view;
+
+	fresh_look(f, path, &mine);
+	for (size_t i = first; i < path; i++) {
+		fresh_look(f, i, &view);
+		if (view.role == FRESH_PRIMARY && view.timeline == mine.timeline &&
+		    have_both_answered(&view, &mine))
+			return true;
+	}
+	return false;
 }
 
 static void elect(struct fresh *f, size_t first)
@@ -333,7 +362,7 @@ static void elect(struct fresh *f, size_t first)
 	struct path *head = &f->paths[first];
 	struct fresh_view best = {0}, view;
 	int primary = FRESH_NO_PATH;
-	bool is_contested = false;
+	bool is_contested = false, is_undecided = false;
 
 	for (size_t i = first; i < first + head->n; i++) {
 		fresh_look(f, i, &view);
@@ -341,12 +370,18 @@ static void elect(struct fresh *f, size_t first)
 			continue;
 		if (primary != FRESH_NO_PATH)
 			is_contested = is_contested || are_both_there(&view, &best);
+		/* A higher timeline decides what came before. */
+		if (primary == FRESH_NO_PATH || view.timeline > best.timeline)
+			is_undecided = false;
+		else if (view.timeline == best.timeline)
+			is_undecided = is_undecided || has_twin(f, first, i);
 		if (primary == FRESH_NO_PATH || is_ahead(&view, &best)) {
 			primary = (int)i;
 			best = view;
 		}
 	}
 	atomic_store_explicit(&head->is_contested, is_contested, memory_order_relaxed);
+	atomic_store_explicit(&head->is_undecided, is_undecided, memory_order_relaxed);
 	atomic_store_explicit(&head->primary, primary, memory_order_release);
 }
 

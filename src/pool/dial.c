@@ -1,12 +1,13 @@
 /* Opening connections: how many, and what to do when it fails.
  *
  * A pool dials as long as its waiters could use more servers than dials are under way, and
- * there are places for them (place.c); where.c says which node. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
- * server_login_retry (never less than the former); a login that the server itself refuses (wrong
- * password, no such database) is told to the waiting clients at once, and to those who come until
- * the next try: unless the pool still has a server, on whichever worker, to wait for. The clients of
- * a pool at one node are told of any failure so, because they have elsewhere to go. What libpq
- * says is for the log only: it names hosts and roles, and clients are tenants. */
+ * there are places for them (place.c); where.c says on which node. After a failure the pool waits,
+ * doubling from BACKOFF_MIN_US up to server_login_retry (never less than the former); a login that
+ * the server itself refuses (wrong password, no such database) is told to the waiting clients at
+ * once, and to those who come until the next try: unless the pool still has a server, on whichever
+ * worker, to wait for. The clients of a pool at one node are told of any failure in this way,
+ * because they have elsewhere to go. What libpq says is for the log only: it names hosts and
+ * roles, and clients are tenants. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,8 +28,18 @@ bool pool_is_hopeless(const struct pool *pool)
 	       atomic_load(&pool->shared->n_alive) == 0;
 }
 
+void pool_forget_failure(struct pool *pool)
+{
+	pool->backoff_us = 0;
+	pool->retry_at_us = 0;
+	pool->is_refused = false;
+	timer_cancel(pool->pools->env.timers, &pool->retry);
+}
+
 bool pool_is_failing(const struct pool *pool, struct wire_error *error)
 {
+	if (where_lacks_primary(pool, error))
+		return true;
 	if (pool->backoff_us == 0)
 		return false;
 	*error = (struct wire_error){.severity = "ERROR",
@@ -111,7 +122,7 @@ static void dial_deliver(struct mail *mail, void *owner)
 	OBJ_CHECK(pool, POOL_MAGIC);
 	pool->n_dialing--;
 	if (dial->conn != NULL)
-		objection = where_objection(pool, dial->node, dial->is_standby);
+		objection = where_objection(pool, order->node, dial->is_standby);
 	if (dial->conn != NULL && objection == NULL) {
 		on_connected(pool, order);
 		order_free(order);

@@ -387,6 +387,8 @@ static bool is_past(struct server *server, enum close_reason *why)
 bool pool_would_refuse(const struct pool *pool)
 {
 	OBJ_CHECK(pool, POOL_MAGIC);
+	if (where_is_undecided(pool))
+		return true;
 	/* At one node nobody but who tries it waits for the outcome. */
 	return pool_is_hopeless(pool) && (clock_mono_us() < pool->retry_at_us ||
 	                                  (where_is_fixed(pool) && pool->n_dialing > 0));

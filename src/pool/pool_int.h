@@ -134,6 +134,7 @@ struct pool {
 	const struct conf_database *database;
 	const struct conf_role *role;
 	const struct conf_node *where; /* of a pool at one node */
+	int path; /* in env.fresh: its node's, or the first of the database's; or FRESH_NO_PATH */
 	/* Of one at the primary: those at the database's nodes, each NULL until it is asked for. */
 	struct pool **at;
 	size_t n_at;
@@ -235,6 +236,8 @@ void pool_want(struct pool *pool);
  * no connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
 void pool_retry(struct timer *timer);
+/* What kept it from dialling is over. */
+void pool_forget_failure(struct pool *pool);
 
 /* where.c */
 static inline bool where_is_fixed(const struct pool *pool)
@@ -246,12 +249,16 @@ const struct conf_node *pool_candidate(const struct pool *pool);
 struct pool_node *pool_node(const struct pool *pool);
 /* What this pool's node is called in the configuration at hand. */
 void where_resolve(struct pool *pool);
+/* Nobody can say which node is the primary: no server is used. */
+bool where_is_undecided(const struct pool *pool);
+/* There is no primary, as far as is known; why, in error. */
+bool where_lacks_primary(const struct pool *pool, struct wire_error *error);
 /* RELOAD has taken its node out of the database: no server will come. */
 bool where_is_lost(const struct pool *pool, struct wire_error *error);
 /* There is no primary on this node. */
 void where_next(struct pool *pool, const struct conf_node *failed);
 /* Why a fresh connection is not for this pool, for the log; NULL: it is. */
-const char *where_objection(const struct pool *pool, const struct conf_node *node, bool is_standby);
+const char *where_objection(const struct pool *pool, const struct pool_node *node, bool is_standby);
 /* The server is not, or no longer, what the pool is for: closed when it is free. */
 bool where_is_wrong(struct server *server);
 
@@ -289,6 +296,7 @@ bool clean_is_at_work(const struct server *server);
 /* What of the configuration at hand the pool is for. */
 void pool_resolve(struct pool *pool);
 bool pool_is_gone(const struct pool *pool);
+bool node_is_same(const struct conf_node *a, const struct conf_node *b);
 /* Opened by a configuration with another login. */
 bool pool_is_stale(const struct pool *pool, const struct server_note *note);
 /* A limit was lowered. */

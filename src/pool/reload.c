@@ -150,13 +150,16 @@ static bool same_password(const struct conf_role *a, const struct conf_role *b)
 	return strlen(b->password) == len && CRYPTO_memcmp(a->password, b->password, len) == 0;
 }
 
+bool node_is_same(const struct conf_node *a, const struct conf_node *b)
+{
+	return a->port == b->port && a->role == b->role && strcmp(a->name, b->name) == 0 &&
+	       strcmp(a->host, b->host) == 0;
+}
+
 static bool has_node(const struct conf_database *db, const struct conf_node *node)
 {
 	for (size_t i = 0; i < db->n_nodes; i++) {
-		const struct conf_node *other = db->nodes[i];
-
-		if (other->port == node->port && other->role == node->role &&
-		    strcmp(other->name, node->name) == 0 && strcmp(other->host, node->host) == 0)
+		if (node_is_same(db->nodes[i], node))
 			return true;
 	}
 	return false;
@@ -194,10 +197,7 @@ static void invalidate(struct pool *pool)
 		;
 	pool_close_idle(pool, CLOSE_SERVER_RECONNECT);
 	/* The reason to wait may be gone. */
-	pool->backoff_us = 0;
-	pool->retry_at_us = 0;
-	pool->is_refused = false;
-	timer_cancel(pool->pools->env.timers, &pool->retry);
+	pool_forget_failure(pool);
 }
 
 /* Of those that are there; a worker that has no such pool has no such server. */

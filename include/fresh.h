@@ -92,8 +92,6 @@ int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
 /* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other
  * has not, and nothing can tell which one counts. One that falls silent still counts that long. */
 bool fresh_is_undecided(const struct fresh *fresh, size_t first);
-/* As the node last said. */
-enum fresh_role fresh_role(const struct fresh *fresh, size_t path);
 
 /* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
  * session's settings, then the statement's comment. */

@@ -112,6 +112,18 @@ struct sql_why {
 void sql_why_not_read_only(struct sql_cache *cache, const char *text, size_t len,
                            struct sql_why *why);
 
+/* A function that a text calls by its name. */
+struct sql_call {
+	char schema[64], name[64]; /* as written and folded, cut; schema: "" where there is none */
+	unsigned facts;            /* enum sql_function_facts */
+};
+/* All of them, in order, each once; appended to calls. A parse, too. */
+void sql_calls(struct sql_cache *cache, const char *text, size_t len, struct buf *calls);
+
+/* For people. Of the lowest of the bits; NULL: nothing that they need to know. */
+const char *sql_kind_words(enum sql_kind kind);
+const char *sql_bit_words(uint32_t bits);
+
 /* What texts that differ in their literals have in common, with a NUL, appended to out: ? stands
  * for a literal, white space and comments are one blank. Statements whose literals matter (SET,
  * DO, CREATE ...) keep them: for who sent it, not for logs. */

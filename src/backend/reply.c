@@ -81,13 +81,21 @@ static void pop(struct server *s, enum expect_outcome outcome)
 static void answer_due(struct server *s)
 {
 	static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4},
-			     close_complete[] = {'3', 0, 0, 0, 4};
+			     close_complete[] = {'3', 0, 0, 0, 4},
+			     deallocated[] = "C\0\0\0\017DEALLOCATE";
 
 	while (s->count > 0 && expect_head(s)->fate == FATE_ANSWER) {
-		const struct expect *e = expect_head(s);
-
-		MUST(e->answer == '1' || e->answer == '3');
-		run_add(s, e->answer == '1' ? parse_complete : close_complete, WIRE_HEADER_BYTES);
+		switch (expect_head(s)->answer) {
+		case '1':
+			run_add(s, parse_complete, sizeof(parse_complete));
+			break;
+		case '3':
+			run_add(s, close_complete, sizeof(close_complete));
+			break;
+		default:
+			MUST(expect_head(s)->answer == 'C');
+			run_add(s, deallocated, sizeof(deallocated));
+		}
 		pop(s, EXPECT_DONE);
 	}
 }

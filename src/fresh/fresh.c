@@ -251,11 +251,6 @@ bool fresh_is_undecided(const struct fresh *f, size_t first)
 	return atomic_load_explicit(&path_of(f, first)->is_undecided, memory_order_relaxed);
 }
 
-enum fresh_role fresh_role(const struct fresh *f, size_t path)
-{
-	return atomic_load_explicit(&path_of(f, path)->role, memory_order_acquire);
-}
-
 /* ---- what workers tell each other ------------------------------------------------------------ */
 
 static void raise(_Atomic int64_t *to, int64_t us)

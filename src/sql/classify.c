@@ -276,7 +276,8 @@ static void read_place(const char *raw, const char *text, size_t len, struct sql
 static void read_statement(struct sql_class *class, const struct sql_rules *rules, const char *node,
                            struct sql_stmt *stmt)
 {
-	struct sql_walk walk = {.rules = rules, .settings = &class->settings};
+	struct sql_walk walk = {
+		.rules = rules, .settings = &class->settings, .calls = class->calls};
 	struct sql_json_string name;
 	const char *body = sql_json_scan(node, sql_json_end(node), &name);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "sql_catalog.h"
 #include "sql_int.h"
 
 /* DECLARE ... WITH HOLD in DeclareCursorStmt.options (CURSOR_OPT_HOLD). */
@@ -24,6 +25,9 @@
 #define DOES_MORE                                                                                  \
 	(SQL_SETS_SESSION | SQL_MAKES_STATE | SQL_ENDS_STATE | SQL_ENDS_INSIDE | SQL_ALTERS |      \
 	 SQL_NAMES_PREPARED)
+
+/* What a name that is no relation's and no called function's may be. */
+#define NAMED_THINGS (1u << SQL_THING_FUNCTION | 1u << SQL_THING_OPERATOR | 1u << SQL_THING_TYPE)
 
 static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 {
@@ -104,6 +108,20 @@ static uint32_t function_state(unsigned function_bits)
 	       ((function_bits & SQL_FUNC_LOCK) != 0 ? SQL_STATE_LOCK : SQL_STATE_OTHER);
 }
 
+static void note_call(struct sql_walk *walk, const struct sql_function_name *f, unsigned facts)
+{
+	struct sql_call call = {.facts = facts};
+	struct buf *calls = walk->calls;
+
+	snprintf(call.schema, sizeof(call.schema), "%.*s", (int)f->schema_len,
+	         f->schema != NULL ? f->schema : "");
+	snprintf(call.name, sizeof(call.name), "%.*s", (int)f->len, f->name);
+	for (size_t at = 0; at < calls->len; at += sizeof(call))
+		if (memcmp(calls->data + at, &call, sizeof(call)) == 0)
+			return;
+	buf_put(calls, &call, sizeof(call));
+}
+
 /* schema: NULL where the call names none. */
 static void check_function(struct sql_walk *walk, const char *schema,
                            const struct sql_json_string *name)
@@ -120,6 +138,8 @@ static void check_function(struct sql_walk *walk, const char *schema,
 	}
 	refuse(walk, sql_guard_function(walk->rules, &f));
 	facts = sql_guard_facts(walk->rules, &f);
+	if (walk->calls != NULL)
+		note_call(walk, &f, facts);
 	walk->bits |= sql_guard_known(walk->rules, &f, facts, &refusal);
 	refuse(walk, refusal);
 	fault = sql_function_fault(&f, facts);
@@ -156,6 +176,24 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	walk->bits |= function_state(bits);
 }
 
+static void check_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s)
+{
+	unsigned facts = sql_behind(walk->rules, things, s->p, s->len);
+
+	if (facts == 0)
+		return;
+	if ((facts & SQL_FUNCTION_OPAQUE) != 0)
+		walk->bits |= SQL_OPAQUE;
+	if ((facts & SQL_FUNCTION_ON_WRITE) != 0)
+		walk->write_bits |= SQL_OPAQUE;
+	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
+		refuse_rule(walk, SQL_RULE_FUNCTION_SETTINGS);
+	if ((facts & SQL_FUNCTION_VOLATILE) != 0)
+		not_only_reads(walk, "has a volatile function behind", s);
+	if ((facts & SQL_FUNCTION_NOT_THERE) != 0)
+		not_only_reads(walk, "reads what a replica cannot read", s);
+}
+
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
 static void on_string(struct sql_walk *walk, const char *string)
 {
@@ -169,6 +207,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 		return;
 	refuse(walk, sql_guard_function(walk->rules,
 	                                &(struct sql_function_name){.name = s.p, .len = s.len}));
+	check_behind(walk, NAMED_THINGS, &s);
 	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
 	 * CREATE OPERATOR, AGGREGATE, CAST, TRIGGER, TYPE make calls of it that do not name it. */
 	bits = sql_function_bits(s.p, s.len);
@@ -451,6 +490,7 @@ static void on_relation_name(struct sql_walk *walk, const char *value)
 	if (!sql_json_string(value, &s))
 		return;
 	refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
+	check_behind(walk, 1u << SQL_THING_RELATION, &s);
 	fault = sql_relation_fault(s.p, s.len);
 	if (fault != NULL)
 		not_only_reads(walk, fault, &s);
@@ -579,8 +619,10 @@ static void visit_statement(struct sql_walk *walk, const struct sql_json_string 
 {
 	const char *fault = sql_statement_fault(key, value, is_top);
 
-	if (fault != NULL)
+	if (fault != NULL) {
 		not_only_reads(walk, fault, NULL);
+		walk->may_write = true;
+	}
 	visit_key(walk, statement_keys, COUNT_OF(statement_keys), key, value);
 }
 
@@ -599,6 +641,8 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 			visit_key(walk, keys, COUNT_OF(keys), &key, value);
 		is_top = false;
 	}
+	if (walk->may_write)
+		walk->bits |= walk->write_bits;
 	if (is_too_complex(walk) || (walk->bits & DOES_MORE) != 0)
 		not_only_reads(walk, "does something for the session", NULL);
 	/* What it explains may be refused for more. */

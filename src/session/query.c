@@ -306,6 +306,18 @@ static bool is_one_string(const struct message *m)
 	return m->body_len > 0 && memchr(m->body, '\0', m->body_len) == m->body + m->body_len - 1;
 }
 
+/* In PostgreSQL's words (pqformat.c). */
+static enum step refuse_malformed(struct client *c, const struct message *m)
+{
+	bool is_terminated = m->body_len > 0 && memchr(m->body, '\0', m->body_len) != NULL;
+	struct wire_error e = {.severity = "ERROR",
+	                       .sqlstate = SQLSTATE_PROTOCOL_VIOLATION,
+	                       .message = is_terminated ? "invalid message format"
+	                                                : "invalid string in message"};
+
+	return query_refuse(c, &e);
+}
+
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
@@ -313,10 +325,8 @@ enum step query_take(struct client *c, const struct message *m)
 	struct sql_own own;
 	struct wire_error e;
 
-	if (!is_one_string(m)) {
-		session_fail(c, CLOSE_CLIENT_PROTOCOL);
-		return STEP_DONE;
-	}
+	if (!is_one_string(m))
+		return refuse_malformed(c, m);
 	/* A simple query destroys the unnamed statement and portal, whatever becomes of it. */
 	text_put(c->env, &c->unnamed);
 	portal_forget_unnamed(c);

@@ -145,6 +145,12 @@ static const struct conf_word read_your_writes_words[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct conf_word analytics_fallback_words[] = {
+	{"refuse", CONF_ANALYTICS_REFUSE, NULL},
+	{"serve", CONF_ANALYTICS_SERVE, NULL},
+	{NULL, 0, NULL},
+};
+
 /* Algorithms are bits. Anything not here is refused, so a new one of RFC 7518 cannot slip in. */
 static const struct conf_word alg_words[] = {
 	{"HS256", CONF_ALG_HS256, NULL},
@@ -508,6 +514,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
 	[CONF_TYPE_GUARD_MODE] = ENUM(guard_mode_words),
 	[CONF_TYPE_READ_YOUR_WRITES] = ENUM(read_your_writes_words),
+	[CONF_TYPE_ANALYTICS_FALLBACK] = ENUM(analytics_fallback_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
                             .parse = bits_parse,

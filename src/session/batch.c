@@ -75,11 +75,15 @@ static enum step malformed(struct client *c)
 
 /* ---- what all have in common ---------------------------------------------------------------- */
 
+static const struct sql_stmt unknown_stmt = {.kind = SQL_DATA};
+
 /* A server for the message at hand. STEP_MORE: c->server is there. */
-static enum step start(struct client *c, enum sql_kind kind)
+static enum step start(struct client *c, const struct message *m, const struct sql_stmt *stmt)
 {
-	if (ready_is_expired(c, kind))
+	if (ready_is_expired(c, stmt->kind))
 		return STEP_DONE;
+	if (route_is_open(c))
+		route_batch(c, m, stmt);
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;
@@ -287,7 +291,7 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 		answer_parse(c, s);
 		return STEP_MORE;
 	}
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE) {
 		stmt_unlist(c, s);
 		return not_started(c, step);
@@ -338,7 +342,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 	stmt = single_stmt(info);
 	if (name[0] != '\0')
 		return take_named(c, m, name, text, &stmt);
-	step = start(c, stmt.kind);
+	step = start(c, m, &stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -378,17 +382,18 @@ enum step batch_bind(struct client *c, const struct message *m)
 	judged = text != NULL ? guard_judge_again(c, text) : NULL;
 	if (judged != NULL)
 		return refuse_judged(c, judged);
-	step = start(c, text != NULL ? text->stmt.kind : SQL_DATA);
+	step = start(c, m, text != NULL ? &text->stmt : &unknown_stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	if (text == NULL)
 		return refuse_unknown(c, name);
+	if (route_forbids(c, text->stmt.bits))
+		return batch_refuse(c, &route_no_state);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
 		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
 		                    "too many portals: \"%s\" is not taken", portal);
 	if (lease_before(c, &text->stmt) && portal[0] != '\0')
 		server_put_close_portal(c->server);
-	source_note(c, (const char *)text->body, strlen((const char *)text->body));
 	if (s == NULL) {
 		ensure_unnamed(c);
 		pass_whole(c, m);
@@ -404,6 +409,8 @@ enum step batch_bind(struct client *c, const struct message *m)
 	}
 	server_expect(c->server, &e);
 	portal_set(c, portal, &text->stmt);
+	if (portal[0] == '\0')
+		portal_deallocates(c, text);
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
@@ -417,15 +424,14 @@ enum step batch_bind(struct client *c, const struct message *m)
 /* What is known of the portal or statement that a Describe names. */
 static const struct sql_stmt *described(struct client *c, bool is_portal, const char *name)
 {
-	static const struct sql_stmt unknown = {.kind = SQL_DATA};
 	const struct client_stmt *s;
 
 	if (is_portal)
 		return portal_find(c, name);
 	if (name[0] == '\0')
-		return c->unnamed != NULL ? &c->unnamed->stmt : &unknown;
+		return c->unnamed != NULL ? &c->unnamed->stmt : &unknown_stmt;
 	s = stmt_find(c, name);
-	return s != NULL ? &s->text->stmt : &unknown;
+	return s != NULL ? &s->text->stmt : &unknown_stmt;
 }
 
 /* The same, of a SQL_OWN statement: its text. */
@@ -452,7 +458,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 	stmt = described(c, m->body[0] == 'P', name);
 	if (stmt->kind == SQL_OWN)
 		return own_describe(c, own_text(c, m->body[0] == 'P', name), m->body[0] == 'S');
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -476,6 +482,22 @@ enum step batch_describe(struct client *c, const struct message *m)
 	return STEP_MORE;
 }
 
+/* DEALLOCATE of a statement that was prepared by the protocol: its name means nothing to the
+ * server, which has bound and described it all the same. */
+static bool execute_deallocate(struct client *c, const char *portal)
+{
+	struct client_stmt *s = c->deallocates;
+	struct expect e = {.kind = EXPECT_CLOSE, .answer = 'C', .obj = s};
+
+	/* One that was closed since the Bind is unknown to the server too, which says so. */
+	if (portal[0] != '\0' || s == NULL || !s->is_listed || s->is_closing || c->server == NULL)
+		return false;
+	s->is_closing = true;
+	c->deallocates = NULL;
+	answer_here(c, &e);
+	return true;
+}
+
 enum step batch_execute(struct client *c, const struct message *m)
 {
 	struct wire_cursor cur = {m->body, m->body + m->body_len};
@@ -491,8 +513,10 @@ enum step batch_execute(struct client *c, const struct message *m)
 	stmt = portal_find(c, portal);
 	if (stmt->kind == SQL_OWN)
 		return own_execute(c, be32_get(cur.at));
+	if (execute_deallocate(c, portal))
+		return STEP_MORE;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -557,7 +581,7 @@ enum step batch_close(struct client *c, const struct message *m)
 		return STEP_MORE;
 	}
 	c->batch_open = true;
-	if (name[0] == '\0' && c->own_portal != NULL)
+	if (name[0] == '\0' && (c->own_portal != NULL || c->deallocates != NULL))
 		portal_forget_unnamed(c);
 	portal_close(c, name);
 	if (c->server == NULL) {

@@ -439,6 +439,7 @@ static enum step admit(struct client *c)
 		              "the database is disabled", "An operator must ENABLE it.");
 	}
 	wish_set_conf(c);
+	route_begin(c);
 	pool_count_client(c->pool, 1);
 	c->counters = pool_counters(c->pool);
 	refusal = client_limit_enter(c);

@@ -7,8 +7,8 @@
  * replica's lag swings with the heartbeat; exact, it would be a message with every statement. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "pool_look.h"
 #include "session_int.h"
 
 #define STEP_US (100 * US_PER_MS)
@@ -52,20 +52,16 @@ const char *source_indicator(int64_t lag_us)
 	return n < 10 ? "real-time" : n <= 100 ? "near-real-time" : "delayed";
 }
 
-/* The primary, where all statements go, is never late. */
-void source_note(struct client *c, const char *text, size_t len)
-{
-	struct fresh_wish wish = *wish_of(c);
-
-	wish_hint(text, len, &wish);
-	c->source =
-		(struct source){.node = pool_node_name(c->server), .consistency = wish.consistency};
-}
-
 static void put(struct client *c, const char *name, const char *value)
 {
 	wire_put_parameter(c->env->backend->scratch, name, value);
 	client_put(c, c->env->backend->scratch);
+}
+
+/* One node may be known by two copies of its name. */
+static bool is_same_node(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 void wish_report(struct client *c)
@@ -80,7 +76,7 @@ void wish_report(struct client *c)
 	if (!wish_reports(c))
 		return;
 	server_pass_on(c->server);
-	if (now->node != c->told.node)
+	if (!is_same_node(now->node, c->told.node))
 		put(c, "usher.data_source", now->node);
 	if (is_first || tenths(now->lag_us) != tenths(c->told.lag_us)) {
 		source_lag_text(now->lag_us, lag);

@@ -336,7 +336,6 @@ static void claims_are_defaults(struct replay *t)
 /* In front of ReadyForQuery, what has changed and nothing else. */
 static void told(struct replay *t)
 {
-	static const char strict[] = "/* consistency='strong' */ select 1";
 	struct actor *c, *s;
 
 	replay_warm(t, &c, &s);
@@ -348,31 +347,18 @@ static void told(struct replay *t)
 	            PARAMETER("usher.data_lag_seconds", "0"),
 	            PARAMETER("usher.consistency_level", "bounded"), READY('I'));
 	round_trip(c, s, "123");
-	client_sends(c, QUERY(strict));
-	server_gets(s, CONTEXT("123"), QUERY(strict));
+	set_level(c, s, "set usher.consistency = strong", 'I');
+	client_sends(c, QUERY("select 1"));
+	server_gets(s, CONTEXT("123"), QUERY("select 1"));
 	server_says(s, CONTEXT_DONE("123"), ROW("1"), COMPLETE("SELECT 1"), READY('I'));
 	client_gets(c, ROW("1"), COMPLETE("SELECT 1"),
 	            PARAMETER("usher.consistency_level", "strong"), READY('I'));
 	shows(c, s, "show usher.consistency_level", "usher.consistency_level", "strong", 'I');
-	level_is(c, s, "bounded", 'I');
+	client_sends(c, QUERY("reset usher.consistency"));
+	client_gets(c, COMPLETE("RESET"), READY('I'));
 	set_level(c, s, "set usher.report = off", 'I');
 	round_trip(c, s, "123");
 	shows(c, s, "show usher.consistency_level", "usher.consistency_level", "bounded", 'I');
-}
-
-/* The hint of a prepared statement is that of its text, at each Bind. */
-static void told_of_prepared(struct replay *t)
-{
-	static const char strict[] = "select 1 /*consistency='eventual'*/";
-	struct actor *c, *s;
-
-	replay_warm(t, &c, &s);
-	client_sends(c, PARSE("", strict), BIND("", ""), EXECUTE(""), SYNC);
-	server_gets(s, PARSE("", strict), CONTEXT("123"), BIND("", ""), EXECUTE(""), SYNC);
-	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("SELECT 1"),
-	            READY('I'));
-	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SELECT 1"), READY('I'));
-	shows(c, s, "show usher.consistency_level", "usher.consistency_level", "eventual", 'I');
 }
 
 int main(void)
@@ -394,7 +380,6 @@ int main(void)
 		SCENARIO(at_startup),
 		SCENARIO(claims_are_defaults),
 		SCENARIO(told),
-		SCENARIO(told_of_prepared),
 	};
 
 	return replay_run("wish", scenarios, sizeof(scenarios) / sizeof(scenarios[0]));

@@ -123,11 +123,13 @@ def test_told_by_the_driver(proxy):
         source = told("usher.data_source")
         assert source and told("usher.data_lag_seconds") == "0"
         assert told("usher.consistency_level") == "bounded"
-        conn.execute("SELECT 1 /*consistency='strong',traceparent='00-1-2-01'*/")
+        conn.execute("SET usher.consistency = strong")
+        conn.execute("SELECT 1")
         assert told("usher.consistency_level") == "strong"
         assert conn.execute("SHOW usher.freshness").fetchall() == [
             (source, 0.0, "strong", "real-time")]
         conn.execute("SET usher.report = off")
+        conn.execute("RESET usher.consistency")
         conn.execute("SELECT 1")
         assert told("usher.consistency_level") == "strong"
         assert conn.execute("SHOW usher.consistency_level").fetchone() == ("bounded",)

@@ -3,7 +3,8 @@
 A row of the threat model is a number, and its attacks are the tests that begin `test_row_NN_` or
 `test_rows_..`. Those with `scene` run with guard strict in both context modes, those with
 `unguarded` with the guard off and the context signed; "past" go to PostgreSQL itself as the role.
-Rows that have tests of their own elsewhere, too:
+test_replicas.py has the attacks that are reads once more, where reads go to a replica. Rows that
+have tests of their own elsewhere, too:
 
 row  here                  past PgUsher                    elsewhere in tests/
  1   01_to_05, wrapped     a_setting_without_its_proof     unit/sql/test_guard.c, replay/

@@ -6,10 +6,12 @@ Attacks go out by both query protocols where both apply.
 """
 
 import pgproto as p
-from cluster import SETTING
+from cluster import SETTING, wait_until
 from conftest import TENANT_A, TENANT_B
-from proxy import Proxy
+from console import CONSOLE, Console
+from proxy import Proxy, merge_ini
 from signing import PROOF, Signed, proof_of
+from test_probe import GRANTS, PROBE_PASSWORD
 
 # Stands in every text of the victim's that a test could meet, and in nothing that is sent.
 CANARY = f"tenant {TENANT_B}"
@@ -56,6 +58,23 @@ END $$;
 CREATE FUNCTION planted_names() RETURNS SETOF text LANGUAGE sql SET {SETTING} = {TENANT_B}
     AS 'SELECT name FROM item';
 """
+# The same under labels that let a replica run them.
+READERS = f"""
+ALTER FUNCTION planted_run(text) STABLE;
+ALTER FUNCTION planted_switch(bigint) STABLE;
+ALTER FUNCTION planted_loot() STABLE;
+ALTER FUNCTION planted_names() STABLE;
+CREATE FUNCTION planted_keep(name text, value text) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN set_config(name, value, false);
+END $$;
+CREATE FUNCTION planted_lock(key bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN pg_try_advisory_lock(key);
+END $$;
+CREATE FUNCTION planted_seen(name text) RETURNS text LANGUAGE sql STABLE AS
+    $$ SELECT current_setting(name, true) $$;
+"""
 RESTRICT = ["-1", "-v", "policy=tenant_row", "-v",
             f"tenant=NULLIF(current_setting('{SETTING}', true), '')::bigint"]
 
@@ -78,7 +97,8 @@ def values(messages):
 class Stage:
     """A database as docs/ say to deploy one, and a proxy with one server connection."""
 
-    def __init__(self, cluster, keys, folder, mode, guard="strict", dbname=None):
+    def __init__(self, cluster, keys, folder, mode, guard="strict", dbname=None, more=None):
+        """more: further sections of the ini."""
         self.cluster, self.mode = cluster, mode
         self.dbname = dbname or f"attacked_{mode}"
         cluster.deploy(self.dbname, template="pristine")
@@ -91,10 +111,10 @@ class Stage:
             self.database.run("signed.sql", "-1")
             self.database.set_key()
             context["proof_key_file"] = self.database.key_file
-        self.proxy = Proxy(
-            cluster, keys, folder,
-            {"context": context, "guard": {"mode": guard},
-             "pgusher": {"workers": 1, "max_server_conn": 1}}, databases=(self.dbname,))
+        ini = {"context": context, "guard": {"mode": guard},
+               "pgusher": {"workers": 1, "max_server_conn": 1}}
+        self.proxy = Proxy(cluster, keys, folder, merge_ini(ini, more or {}),
+                           databases=(self.dbname,))
 
     def __enter__(self):
         self.proxy.start()
@@ -125,6 +145,60 @@ class Stage:
     def fingerprint(self):
         """All that is the victim's."""
         return [self.sql(sql) for sql in FINGERPRINTS]
+
+
+class ReplicaStage(Stage):
+    """The same with a replica, where all reads go; it has one server connection, too."""
+
+    NODE = "replica1"
+
+    def __init__(self, cluster, keys, folder, mode, **more):
+        name = more.pop("dbname")
+        password_file = folder / "probe.password"
+        password_file.write_text(PROBE_PASSWORD)
+        password_file.chmod(0o600)
+        super().__init__(cluster, keys, folder, mode, dbname=name, more={
+            "pgusher": CONSOLE,
+            "role probe": {"password_file": password_file, "tenant": "none"},
+            f"database {name}": {"nodes": f"primary, {self.NODE}", "consistency": "eventual"},
+            "freshness": {"probe_role": "probe", "heartbeat_interval": "50ms",
+                          "read_your_writes": "off"},
+        }, **more)
+        self.sql(READERS + GRANTS)
+
+    def __enter__(self):
+        self.sql(f"ALTER ROLE probe LOGIN PASSWORD '{PROBE_PASSWORD}'")
+        self.follow()
+        super().__enter__()
+        self.proxy.wait_log("function catalogue")
+        with self.proxy.raw(TENANT_A, self.dbname) as conn:
+            wait_until(lambda: conn.simple(WHO) and ran_on(conn) == self.NODE,
+                       f"{self.NODE} is read from")
+        return self
+
+    def refill(self):
+        super().refill()
+        self.follow()
+
+    def follow(self):
+        """Until the replica has all that is committed now."""
+        here = self.sql("SELECT pg_current_wal_lsn()")[0][0]
+        replica = self.cluster.superuser(node=self.NODE)
+        wait_until(lambda: replica.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
+                                           (here,)).fetchone()[0], "the replica follows",
+                   pause=0.002)
+
+    def reads(self):
+        """How many reads went to the replica so far."""
+        console = Console(self.proxy)
+        with console.conn:
+            return next(int(row["reads"]) for row in console.show("PATHS")
+                        if row["path"] == f"{self.dbname}/{self.NODE}")
+
+
+def ran_on(conn):
+    """The node of the client's last statement."""
+    return values(conn.simple("SHOW usher.data_source"))[0]
 
 
 class Scene:

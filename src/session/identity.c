@@ -209,18 +209,19 @@ void identity_ready(struct client *c, char status)
 	c->context_given = status != 'I' && (c->context_given || c->batch_failed);
 }
 
-/* RESET ALL, DISCARD ALL; in a block it takes hold, or not, with its end. */
-void identity_reset(struct client *c)
+/* RESET ALL, DISCARD ALL; in a transaction it takes hold, or not, with its end. */
+void identity_reset(struct client *c, bool in_txn)
 {
 	struct identity *id = c->identity;
 
-	wish_reset(c);
+	c->reset_is_due = false;
+	wish_reset(c, in_txn);
 	if (id == NULL)
 		return;
 	assign(&id->pending, id->login);
 	if (id->txn == NULL)
 		assign(&id->txn, c->ticket);
-	if (c->txn.state == TXN_NONE)
+	if (!in_txn)
 		identity_end(c, true);
 }
 

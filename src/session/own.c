@@ -126,6 +126,9 @@ static bool set(struct client *c, const struct sql_own *own, enum own_setting se
 static bool run(struct client *c, const struct sql_own *own, bool in_txn, struct answer *a,
                 struct own_error *error)
 {
+	/* The server has answered all that went before. */
+	if (c->reset_is_due)
+		identity_reset(c, in_txn);
 	identity_settle(c);
 	if (c->txn.state == TXN_FAILED) {
 		error->e = aborted;

@@ -150,8 +150,10 @@ static void note_taint(struct client *c)
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
 		settings_were_reset(c);
-		identity_reset(c);
+		if (c->reset_is_due)
+			identity_reset(c, c->txn.state != TXN_NONE);
 	}
+	c->reset_is_due = false;
 	if ((bits & SQL_DISCARDS) == 0)
 		return;
 	server_forget_prepared(c->server);

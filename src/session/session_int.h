@@ -221,6 +221,7 @@ struct client {
 	bool script_goes_on;
 	bool batch_ended;     /* ReadyForQuery 'I' has passed: the server may be released */
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
+	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
@@ -362,7 +363,7 @@ void identity_forget_left(struct client *c);
 void identity_ready(struct client *c, char status);
 bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);
-void identity_reset(struct client *c);
+void identity_reset(struct client *c, bool in_txn);
 
 /* settings.c: a client's settings follow it */
 static inline const char *settings_list(const struct settings *s)
@@ -439,8 +440,8 @@ bool wish_set(struct client *c, enum own_setting setting, const char *value, boo
 /* Before the login is done: what RESET goes back to. */
 bool wish_begin(struct client *c, enum own_setting setting, const char *value);
 void wish_free(struct client *c);
-/* RESET ALL, DISCARD ALL has run. */
-void wish_reset(struct client *c);
+/* RESET ALL, DISCARD ALL has run; in_txn: in a transaction that is not over. */
+void wish_reset(struct client *c, bool in_txn);
 /* The transaction is over. */
 void wish_end(struct client *c, bool committed);
 /* Its end is on its way, and what follows runs only if it comes true; or it did not. */

@@ -257,7 +257,7 @@ void wish_assume_none(struct client *c)
 		c->wishes->now = c->wishes->txn;
 }
 
-void wish_reset(struct client *c)
+void wish_reset(struct client *c, bool in_txn)
 {
 	struct wishes *w = c->wishes;
 
@@ -265,7 +265,7 @@ void wish_reset(struct client *c)
 		return;
 	begin_txn(w);
 	w->txn = w->pending = w->now = w->startup;
-	if (c->txn.state == TXN_NONE)
+	if (!in_txn)
 		wish_end(c, true);
 }
 

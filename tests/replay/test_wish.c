@@ -293,6 +293,67 @@ static void reset_all(struct replay *t)
 	level_is(c, s, "bounded", 'I');
 }
 
+#define RESET_ALL PARSE("", "reset all"), BIND("", ""), EXECUTE("")
+#define SET_EVENTUAL PARSE("", "set usher.consistency = eventual"), BIND("", ""), EXECUTE("")
+
+/* One batch, up to what is behind the SET. */
+static void reset_then_set(struct actor *c, struct actor *s)
+{
+	server_gets(s, PARSE("", "reset all"), CONTEXT("123"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("RESET"));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("RESET"), PARSE_COMPLETE,
+	            BIND_COMPLETE, COMPLETE("SET"));
+}
+
+/* What is set behind a RESET ALL stays; the others are as at the startup. */
+static void set_behind_reset_all(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_level(c, s, "set usher.consistency = strong", 'I');
+	set_level(c, s, "set usher.max_lag = '1s'", 'I');
+	client_sends(c, RESET_ALL, SET_EVENTUAL, SYNC);
+	reset_then_set(c, s);
+	server_gets(s, SYNC);
+	server_says(s, READY('I'));
+	client_gets(c, READY('I'));
+	level_is(c, s, "eventual", 'I');
+	shows(c, s, "show usher.max_lag", "usher.max_lag", "5s", 'I');
+}
+
+static void set_between_reset_alls(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, RESET_ALL, SET_EVENTUAL, RESET_ALL, SYNC);
+	reset_then_set(c, s);
+	server_gets(s, PARSE("", "reset all"), CONTEXT("123"), BIND("", ""), EXECUTE(""), SYNC);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("RESET"),
+	            READY('I'));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("RESET"), READY('I'));
+	level_is(c, s, "bounded", 'I');
+}
+
+/* Neither came true. */
+static void reset_all_undone(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_level(c, s, "set usher.consistency = strong", 'I');
+	client_sends(c, RESET_ALL, SET_EVENTUAL, PARSE("", "select x"), SYNC);
+	reset_then_set(c, s);
+	server_gets(s, PARSE("", "select x"), SYNC);
+	server_says(s, SERVER_ERROR("42703", "no x"), READY('I'));
+	client_gets(c, SERVER_ERROR("42703", "no x"), READY('I'));
+	/* What holds on the server is not known. */
+	server_gets(s, QUERY("DISCARD ALL"));
+	server_says(s, COMPLETE("DISCARD ALL"), READY('I'));
+	level_is(c, s, "strong", 'I');
+}
+
 static void at_startup(struct replay *t)
 {
 	struct actor *c, *s;
@@ -377,6 +438,9 @@ int main(void)
 		SCENARIO(set_in_a_batch),
 		SCENARIO(doubt),
 		SCENARIO(reset_all),
+		SCENARIO(set_behind_reset_all),
+		SCENARIO(set_between_reset_alls),
+		SCENARIO(reset_all_undone),
 		SCENARIO(at_startup),
 		SCENARIO(claims_are_defaults),
 		SCENARIO(told),

@@ -160,7 +160,7 @@ system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real Pos
 
 # What runs under each sanitizer in `make check`: every way through the proxy once, without the
 # long load tests. `make SANITIZER=... system` runs all.
-SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation prepared faults cancel random console))
+SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation prepared faults cancel random console routing wish))
 .PHONY: system-core
 system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)

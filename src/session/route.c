@@ -214,6 +214,7 @@ static void decide(struct client *c, const struct fresh_wish *wish, const void *
 	r->consistency = wish->consistency;
 	r->is_decided = true;
 	r->is_refused = r->is_late = false;
+	r->cancelled = NULL;
 	if (r->is_primary_only) {
 		r->is_primary_only = false;
 		refuse_analytics(r, FRESH_NO_SERVER);
@@ -512,7 +513,8 @@ static void unprepare(struct client *c, const struct buf *kept)
 	}
 }
 
-/* As if nothing of it had been taken yet. The server is no longer the client's. */
+/* As if nothing of it had been taken yet, but that a cancel has been: then it is refused when it is
+ * taken. The server is no longer the client's. */
 void route_repeat(struct client *c)
 {
 	struct route *r = c->route;
@@ -538,6 +540,18 @@ void route_repeat(struct client *c)
 	c->is_chained = false;
 	c->batch_bits = 0;
 	c->flow = FLOW_OPEN;
+	if (r->cancelled == NULL)
+		return;
+	r->is_primary_only = false;
+	c->is_refused = true;
+	c->refused = *r->cancelled;
+}
+
+/* The cancel goes to the replica's server, where the read may have failed already. */
+void route_cancelled(struct client *c, const struct wire_error *error)
+{
+	if (c->route != NULL && c->route->kept.len > 0)
+		c->route->cancelled = error;
 }
 
 /* ---- what is sent --------------------------------------------------------------------------- */

@@ -126,6 +126,7 @@ struct route {
 	bool is_acquiring;
 	bool has_failed; /* the error that came is not for the client: it is repeated */
 	struct buf kept; /* the read's messages, until something of its answer was passed on */
+	const struct wire_error *cancelled; /* instead of its repetition; static; NULL: none */
 	bool is_checked, is_valid; /* the paths, against the configuration of this generation */
 	uint64_t conf_generation;
 };
@@ -616,6 +617,8 @@ void route_on_bytes(struct client *c);
 void route_on_flush(struct client *c);
 bool route_is_lost(struct client *c);
 void route_repeat(struct client *c);
+/* The client has sent a CancelRequest: what is at hand is not to be repeated. error: static. */
+void route_cancelled(struct client *c, const struct wire_error *error);
 void route_sent(struct client *c);
 void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
 void route_wrote(struct client *c);

@@ -67,10 +67,12 @@ void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
 	if (c == NULL || c->phase != PHASE_READY ||
 	    !secret_equals(&c->secret, &secret, sizeof(secret)))
 		return;
-	if (pool_is_waiting(&c->waiter) || route_is_waiting(c))
+	if (pool_is_waiting(&c->waiter) || route_is_waiting(c)) {
 		lease_end_wait(c, &error);
-	else if (c->server != NULL && !server_is_quiet(c->server))
+	} else if (c->server != NULL && !server_is_quiet(c->server)) {
+		route_cancelled(c, &error);
 		pool_cancel(c->server);
+	}
 }
 
 void session_cancel_done(struct session_env *env, uint32_t asker)

@@ -128,7 +128,8 @@ const char *PQparameterStatus(const PGconn *conn, const char *name)
 		{"TimeZone", "Etc/UTC"},    {"standard_conforming_strings", "on"},
 	};
 
-	(void)conn;
+	if (conn->actor->is_standby && strcmp(name, "in_hot_standby") == 0)
+		return "on";
 	for (size_t i = 0; i < COUNT_OF(reported); i++) {
 		if (strcmp(reported[i].name, name) == 0)
 			return reported[i].value;

@@ -17,7 +17,7 @@
  * Every scenario is run in each enum replay_mode: whole, and cut at every byte in both
  * directions. All that a test makes is freed by its teardown.
  *
- * world.c has the environment, actor.c the streams and libpq's functions, message.c builds
+ * world.c has the environment, replica.c a second node, actor.c the streams and libpq's functions, message.c builds
  * messages, compare.c compares and prints them. */
 #ifndef PGUSHER_TESTS_REPLAY_H
 #define PGUSHER_TESTS_REPLAY_H
@@ -57,6 +57,7 @@ struct actor {
 	size_t room;           /* what it takes until the next event; SIZE_MAX: all */
 	bool is_stopped;       /* takes nothing */
 	bool is_eof, is_broken;
+	bool is_standby;      /* on a server: it is at node b of WITH_REPLICA */
 	unsigned n_writes;    /* since the last server_gets, client_gets */
 	uint32_t pid, secret; /* a client's cancel key */
 	/* On a server, learned from Parse: how the random names begin of PgUsher's own statements,
@@ -134,6 +135,12 @@ struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret);
 size_t keys_awaited(const struct replay *t);
 /* The keys have been fetched, or nothing new (come false); tells the one who has waited longest. */
 void keys_fetched(struct replay *t, bool come, bool is_final);
+/* For replay_start: the database's nodes are a, the primary, and b, a replica that has all there is
+ * so far; its lag grows with replay_sleep. */
+#define WITH_REPLICA                                                                               \
+	"\n[node b]\nhost = b\n[role probe]\ntenant = none\n[freshness]\nprobe_role = probe\n"
+/* The replica has answered the probe: it has all that was committed lag_us ago. */
+void replica_has(struct replay *t, int64_t lag_us);
 /* From now on cancels go to another worker and are answered by session_cancel_done. */
 void replay_cancel_elsewhere(struct replay *t);
 

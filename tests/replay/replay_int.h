@@ -39,6 +39,10 @@ void actor_free(struct actor *a);
 /* Gives all writers that have room some. True: something was taken. */
 bool actor_pump(struct actor *a);
 
+/* replica.c */
+/* What the probe would have measured; NULL where the configuration has no replica. */
+struct fresh *replica_new(struct conf *conf);
+
 /* world.c */
 /* Whose client this is, of the one replay that is running. */
 struct actor *world_client_of(const struct client *client);

@@ -138,6 +138,7 @@ static struct actor *answer_connected(struct replay *t, struct dial *order)
 
 	order->conn = mem_zalloc(sizeof(*order->conn));
 	order->conn->actor = a;
+	a->is_standby = order->is_standby = strcmp(order->node->name, "b") == 0;
 	snprintf(order->sqlstate, sizeof(order->sqlstate), "00000");
 	mailbox_post(order->reply_to, &order->mail);
 	return a;
@@ -298,10 +299,10 @@ static struct conf *read_conf(const char *ini)
 	snprintf(text, sizeof(text),
 	         "[pgusher]\nlog_connections = no\nlog_disconnections = no\n%s\n"
 	         "[jwt]\njwks_file = %s/keys.json\nalgorithms = HS256\nleeway = 0\n"
-	         "[node a]\nhost = a\n[database eav]\nnodes = a\n"
+	         "[node a]\nhost = a\n[database eav]\nnodes = a%s\n"
 	         "[role app]\n[role service]\ntenant = none\n"
 	         "[guard]\nmode = standard\n",
-	         ini, dir);
+	         ini, dir, strstr(ini, "[node b]") != NULL ? ", b" : "");
 	conf = conf_parse(text, strlen(text), "replay.ini", &error);
 	if (conf == NULL)
 		fail_msg("%s", error.text);
@@ -312,8 +313,10 @@ static void start_session(struct replay *t)
 {
 	const char *protected_settings[] = {t->conf->context.setting,
 	                                    t->conf->context.proof_setting, NULL};
+	struct fresh *fresh = replica_new(t->conf);
 	struct pools_env pools = {.shared = t->shared,
 	                          .conf = t->conf,
+	                          .fresh = fresh,
 	                          .backend = &t->backend,
 	                          .mailbox = t->mailbox,
 	                          .timers = t->timers,
@@ -321,6 +324,7 @@ static void start_session(struct replay *t)
 
 	t->session = (struct session_env){
 		.conf = t->conf,
+		.fresh = fresh,
 		.base = t->base,
 		.timers = t->timers,
 		.pools = pools_new(&pools),
@@ -399,6 +403,8 @@ static void stop(struct replay *t)
 	auth_jwks_put(&t->file);
 	timers_free(&t->timers);
 	pools_shared_free(&t->shared);
+	if (t->session.fresh != NULL)
+		fresh_free(&t->session.fresh);
 	event_base_free(t->base);
 	conf_put(&t->conf);
 	buf_fini(&t->scratch);

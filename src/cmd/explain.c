@@ -72,10 +72,10 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* In this version there is one place to send anything to. */
+/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late the nodes are. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
-	const char *route = "primary: every statement goes there in this version";
+	const char *route = "primary";
 
 	if (is_refused)
 		route = "nowhere: refused";
@@ -83,6 +83,8 @@ static void print_route(const struct sql_stmt *stmt, bool is_refused)
 		route = "nowhere: answered by PgUsher";
 	else if (stmt->kind == SQL_BEGIN && (stmt->bits & SQL_BARE))
 		route = "primary, with the transaction's next statement";
+	else if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
+		route = "a node that is fresh enough (usher.consistency), else the primary";
 	printf("  %-12s%s\n", "route", route);
 }
 

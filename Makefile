@@ -163,7 +163,7 @@ system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real Pos
 SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation prepared faults cancel random console))
 .PHONY: system-core
 system-core: $(OUT)/pgusher | deps-check
-	$(PYTEST) $(SYSTEM_CORE)
+	$(PYTEST) $(SYSTEM_CORE) $(if $(findstring address,$(SANITIZER)),tests/parity)
 
 .PHONY: check-regress
 check-regress: $(OUT)/pgusher | deps-check ## PostgreSQL's own regression files, which are fetched, direct and through PgUsher

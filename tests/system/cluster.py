@@ -77,9 +77,18 @@ class Cluster:
         self._script("caught-up")
 
     def restart(self, node="primary"):
+        self.forget(node)
+        self._script("restart", node)
+
+    def start_node(self, node):
+        """One that was killed."""
+        self.forget(node)
+        self._script("restart", node)
+
+    def forget(self, node):
+        """The direct connections there, which the node's end would break."""
         for key in [k for k in self._superusers if k[0] == node]:
             self._superusers.pop(key).close()
-        self._script("restart", node)
 
     def log(self, node="primary"):
         with open(os.path.join(self.base, f"{node}.log"), encoding="utf-8", errors="replace") as f:

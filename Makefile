@@ -71,8 +71,8 @@ $(BUILD)/pkgs.mk: Makefile scripts/deps.sh
 	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(PKGS))" > $@
 	@echo "PKG_LIBS := $$(pkg-config --libs $(PKGS))" >> $@
 
-.PHONY: deps-check deps-demo deps-bench
-deps-check deps-demo deps-bench: deps-%:
+.PHONY: deps-check deps-demo deps-bench deps-clients
+deps-check deps-demo deps-bench deps-clients: deps-%:
 	@scripts/deps.sh $*
 
 # ---- building ----------------------------------------------------------------------------
@@ -177,6 +177,17 @@ SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation pr
 .PHONY: system-core
 system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)
+
+RANDOM_RUNS ?= 10
+.PHONY: check-random
+check-random: $(OUT)/pgusher | deps-check ## random scripts against PostgreSQL itself, RANDOM_RUNS (10) new seeds
+	PGUSHER_SEED=$(or $(PGUSHER_SEED),random) PGUSHER_RUNS=$(RANDOM_RUNS) $(PYTEST) \
+		tests/system/test_random.py -k replies_are
+
+# Not part of `check`: what it installs under build/clients comes from the languages' registries.
+.PHONY: check-clients
+check-clients: $(OUT)/pgusher | deps-check deps-clients ## drivers and ORMs of other languages against PgUsher; CLIENTS=... for some
+	PGUSHER_BIN=$(abspath $(OUT)/pgusher) $(PYTHON) tests/clients/run.py --build $(BUILD)/clients $(CLIENTS)
 
 .PHONY: bench
 # bench_*.c are programs that time one thing and run as they are; load*.c are the load generator,

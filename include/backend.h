@@ -30,7 +30,8 @@ enum expect_fate {
 	FATE_CONTEXT, /* as FATE_SWALLOW, and the row must be the tenant */
 	FATE_OURS,    /* sent by us for ourselves: errors are logged */
 	FATE_ASK,     /* the same: its row is handed to on_value, and its error to on_reply */
-	FATE_ANSWER,  /* not sent: answered by us with the bare message `answer` in its turn */
+	FATE_ANSWER,  /* not sent: answered by us in its turn with the message `answer`: '1'
+	                 ParseComplete, '3' CloseComplete, 'C' CommandComplete of DEALLOCATE */
 	FATE_REFUSE,  /* sent to fail: the server's error is replaced by the message in obj, a
 	                 struct buf of the caller's, which on_reply hands back */
 };
@@ -215,6 +216,8 @@ void server_answer(struct server *s);
 
 /* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
 void server_put_begin(struct server *s);
+/* COMMIT, which ends a failed block too; its ReadyForQuery is the client's. */
+void server_put_commit(struct server *s);
 /* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
  * */
 void server_put_failure(struct server *s);
@@ -233,6 +236,8 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 void server_put_ask(struct server *s, const char *name, bool only_if_set);
 /* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
 void server_put_ask_state(struct server *s);
+/* That failed: from now on it is asked in another way. False: it was already. */
+bool server_ask_state_otherwise(struct server *s);
 /* It has these settings now: its client set them. */
 void server_note_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */

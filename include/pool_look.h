@@ -9,8 +9,9 @@
 /* ---- looking -------------------------------------------------------------------------------- */
 
 struct pool_info {
-	unsigned id;      /* the same at every worker, and of all pools of a database and role */
-	const char *node; /* the only one that it has servers at; "": the primary, wherever */
+	/* The same at every worker, and of all pools of a database and role: at the primary and at
+	 * other nodes. */
+	unsigned id;
 	const char *database; /* as its clients name it */
 	const char *dbname;   /* as the servers do */
 	const char *user;

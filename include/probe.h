@@ -98,8 +98,8 @@ struct probe_conf_order {
 };
 /* From any thread. */
 void probe_set_conf(struct probe *p, struct probe_conf_order *order);
-/* Whether the key files that fresh names and old did not can be used: to be asked first. False with
- * the reason in err. */
+/* Whether the key files that fresh names can be used: to be asked first. Those that old names are
+ * not looked at; NULL: all are. False with the reason in err. */
 bool probe_check_files(const struct conf *old, const struct conf *fresh, char *err,
                        size_t err_size);
 

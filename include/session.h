@@ -117,6 +117,10 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
  * transactions. */
 void session_set_conf(struct session_env *env, const struct conf *conf);
 
+/* Behind pools_follow: clients that have a server of a node that is not the primary any more, or of
+ * one of two primaries, end; their transactions are rolled back. */
+void session_follow_roles(struct session_env *env);
+
 /* Who is active now; the reference is the env's from here. Clients of others are ended, some at
  * each of the loop's edges. */
 void session_set_directory(struct session_env *env, struct auth_directory *directory);

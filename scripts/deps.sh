@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs with apt what PgUsher's make targets need and this machine lacks; Debian 12 and 13.
 #
-#   scripts/deps.sh [GROUP]...    groups: build (the default), check, demo, bench
+#   scripts/deps.sh [GROUP]...    groups: build (the default), check, clients, demo, bench
 #
 # Needs root or sudo only when something is missing; says nothing when nothing is. No service
 # is left running by it, and no default database cluster is made: the tests and the demo make
@@ -23,10 +23,12 @@ demo="postgresql postgresql-client openssl postgresql-$pg-partman"
 check="$demo postgresql-$pg-pgtap libcmocka-dev python3 python3-pytest python3-psycopg clang libclang-rt-dev
 	clang-format clang-tidy cppcheck"
 bench="$demo pgbouncer"
+# The other languages' toolchains are as large as all of this; their clients are skipped without.
+clients="$demo python3-psycopg python3-venv"
 
 usage()
 {
-	echo "usage: scripts/deps.sh [build|check|demo|bench]..." >&2
+	echo "usage: scripts/deps.sh [build|check|clients|demo|bench]..." >&2
 	exit 2
 }
 
@@ -37,6 +39,7 @@ for group in "${@:-build}"; do
 	check) wanted="$wanted $build $check" ;;
 	demo) wanted="$wanted $build $demo" ;;
 	bench) wanted="$wanted $build $bench" ;;
+	clients) wanted="$wanted $build $clients" ;;
 	*) usage ;;
 	esac
 done

@@ -21,6 +21,8 @@ enum fixed_stmt {
 	FIXED_ASK,
 	FIXED_ASK_SET,
 	FIXED_STATE,
+	FIXED_COMMIT,
+	FIXED_STATE_FUNCTION,
 	FIXED_COUNT
 };
 #define SERVER_STMT_FIRST_ID 16
@@ -71,6 +73,7 @@ struct server {
 	/* Our own statements' names: another random prefix, which no error message shows. */
 	char fixed_names[FIXED_COUNT][SERVER_STMT_NAME_MAX];
 	bool fixed_ready[FIXED_COUNT];
+	bool asks_function; /* server_ask_state_otherwise */
 	bool echoed; /* the context's row has come, and was right */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */

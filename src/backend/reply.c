@@ -81,13 +81,21 @@ static void pop(struct server *s, enum expect_outcome outcome)
 static void answer_due(struct server *s)
 {
 	static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4},
-			     close_complete[] = {'3', 0, 0, 0, 4};
+			     close_complete[] = {'3', 0, 0, 0, 4},
+			     deallocated[] = "C\0\0\0\017DEALLOCATE";
 
 	while (s->count > 0 && expect_head(s)->fate == FATE_ANSWER) {
-		const struct expect *e = expect_head(s);
-
-		MUST(e->answer == '1' || e->answer == '3');
-		run_add(s, e->answer == '1' ? parse_complete : close_complete, WIRE_HEADER_BYTES);
+		switch (expect_head(s)->answer) {
+		case '1':
+			run_add(s, parse_complete, sizeof(parse_complete));
+			break;
+		case '3':
+			run_add(s, close_complete, sizeof(close_complete));
+			break;
+		default:
+			MUST(expect_head(s)->answer == 'C');
+			run_add(s, deallocated, sizeof(deallocated));
+		}
 		pop(s, EXPECT_DONE);
 	}
 }
@@ -160,17 +168,31 @@ static bool is_asynchronous(uint8_t type)
 	return type == 'N' || type == 'S' || type == 'A' || type == 'E';
 }
 
+#define OF(kind) (1u << EXPECT_##kind)
+/* The kinds of entries that a message may be the reply to. */
+static const uint8_t reply_to[256] = {
+	['1'] = OF(PARSE),
+	['2'] = OF(BIND),
+	['3'] = OF(CLOSE),
+	['t'] = OF(DESCRIBE),
+	['T'] = OF(DESCRIBE) | OF(QUERY),
+	['n'] = OF(DESCRIBE),
+	['D'] = OF(EXECUTE) | OF(QUERY),
+	['C'] = OF(EXECUTE) | OF(QUERY),
+	['I'] = OF(EXECUTE) | OF(QUERY),
+	['s'] = OF(EXECUTE),
+	['d'] = OF(EXECUTE) | OF(QUERY),
+	['c'] = OF(EXECUTE) | OF(QUERY),
+	['H'] = OF(EXECUTE) | OF(QUERY),
+	['G'] = OF(EXECUTE) | OF(QUERY),
+	['V'] = OF(FUNCTION),
+	['Z'] = OF(SYNC) | OF(QUERY) | OF(FUNCTION),
+};
+#undef OF
+
 static bool is_expected(const struct expect *e, uint8_t type)
 {
-	static const char *const replies[] = {
-		[EXPECT_PARSE] = "1",          [EXPECT_BIND] = "2",      [EXPECT_DESCRIBE] = "tTn",
-		[EXPECT_EXECUTE] = "DCIsdcHG", [EXPECT_CLOSE] = "3",     [EXPECT_SYNC] = "Z",
-		[EXPECT_QUERY] = "TDCIdcHGZ",  [EXPECT_FUNCTION] = "VZ",
-	};
-
-	if (e == NULL || e->fate == FATE_ANSWER)
-		return false;
-	return strchr(replies[e->kind], type) != NULL;
+	return e != NULL && e->fate != FATE_ANSWER && (reply_to[type] >> e->kind & 1);
 }
 
 static bool frame_passes(const struct expect *e, uint8_t type)
@@ -196,7 +218,8 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 		f->type == 'Z' || f->type == 'S' ||
 		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && (s->env->reports || s->note.tells_errors) && f->body_len <= WHOLE_MAX) ||
+		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
+	         f->body_len <= WHOLE_MAX) ||
 		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))

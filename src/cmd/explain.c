@@ -1,5 +1,5 @@
 /* `pgusher explain -c FILE SQL...`: what the statements would be taken for, what the guard says
- * and where they would go. Connects nowhere: what only the server knows (its functions) is not
+ * and where they would go. Connects nowhere: what only the server knows (users' functions) is not
  * asked. */
 #include <errno.h>
 #include <getopt.h>
@@ -12,6 +12,7 @@
 #include "cmd.h"
 #include "conf.h"
 #include "sql.h"
+#include "sql_catalog.h"
 
 #define CACHE_ENTRIES 16
 
@@ -21,7 +22,8 @@ static int usage(FILE *out, int status)
 	      "Says of each statement what it is, whether the guard lets it pass and where it "
 	      "would\n"
 	      "be sent, without a server. SQL is one string of statements, as a client sends it;\n"
-	      "- reads it from standard input.\n\n"
+	      "- reads it from standard input. Functions that are not PostgreSQL's own count as\n"
+	      "unknown here, as they do to a PgUsher without a function catalogue.\n\n"
 	      "  -c, --config FILE  the ini file; its [guard] and [context] hold\n"
 	      "  -r, --role ROLE    as this [role] would send it; without it, as a tenant\n\n"
 	      "Exits 0 when all would pass, 1 when one is refused, 2 for wrong usage.\n",
@@ -169,11 +171,14 @@ static struct sql_cache *cache_for(const struct conf *conf, const struct conf_ro
 	const char *settings[] = {conf->context.setting, conf->context.proof_setting, NULL};
 	struct sql_guard guard = {conf->guard.mode, conf->guard.allow_functions,
 	                          conf->guard.deny_functions, conf->guard.trusted_functions};
+	/* As a server that has no function catalogue (session_set_catalog). */
+	const struct sql_functions functions = {.find = sql_builtin_find};
 	struct sql_cache *cache = sql_cache_new(settings, CACHE_ENTRIES);
 
 	if (role != NULL && role->tenant == CONF_TENANT_NONE)
 		guard = (struct sql_guard){.mode = SQL_GUARD_OFF};
 	sql_cache_set_guard(cache, &guard);
+	sql_cache_set_functions(cache, &functions);
 	return cache;
 }
 

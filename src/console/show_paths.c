@@ -55,6 +55,9 @@ static const char *state_of(const struct fresh *fresh, size_t path, const struct
 	int primary = fresh_primary(fresh, (size_t)fresh_find(fresh, fresh_database(fresh, path)),
 	                            &is_contested);
 
+	if (view->role == FRESH_PRIMARY && view->fault != FRESH_DOWN &&
+	    fresh_is_undecided(fresh, (size_t)fresh_find(fresh, fresh_database(fresh, path))))
+		return "fenced: two primaries of one timeline";
 	if (is_contested && view->role == FRESH_PRIMARY && primary != (int)path)
 		return "fenced: another primary is ahead";
 	return fresh_fault_word(view->fault);

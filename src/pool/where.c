@@ -232,6 +232,14 @@ const char *where_objection(const struct pool *pool, const struct pool_node *nod
 	return "it is a primary, not a standby";
 }
 
+bool pool_server_is_fenced(struct server *server)
+{
+	const struct pool *pool = pool_of(server);
+
+	return !where_is_fixed(pool) && !pool_is_gone(pool) &&
+	       (where_is_undecided(pool) || is_fenced(pool, server_note(server)->node));
+}
+
 /* PostgreSQL reports in_hot_standby since version 14: a promotion with the first transaction behind
  * it. Of an older one only the probe knows. */
 bool where_is_wrong(struct server *server)
@@ -241,15 +249,9 @@ bool where_is_wrong(struct server *server)
 	if (pool_is_gone(pool))
 		return false; /* stale, anyway */
 	if (!where_is_fixed(pool))
-		return server_is_standby(server) || where_is_undecided(pool) ||
-		       is_fenced(pool, server_note(server)->node);
+		return server_is_standby(server) || pool_server_is_fenced(server);
 	return pool->where->role != CONF_NODE_ANALYTICS &&
 	       (server_was_promoted(server) || is_known_primary(pool));
-}
-
-bool pool_server_is_moved(struct server *server)
-{
-	return where_is_wrong(server);
 }
 
 /* ---- following ----------------------------------------------------------------------------- */

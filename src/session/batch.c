@@ -409,6 +409,8 @@ enum step batch_bind(struct client *c, const struct message *m)
 	}
 	server_expect(c->server, &e);
 	portal_set(c, portal, &text->stmt);
+	if (portal[0] == '\0')
+		portal_deallocates(c, text);
 	/* Already now: which statement a portal really holds is the server's to know, when a Bind
 	 * or Close was skipped. */
 	c->batch_bits |= text->stmt.bits;
@@ -470,6 +472,22 @@ enum step batch_describe(struct client *c, const struct message *m)
 	return STEP_MORE;
 }
 
+/* DEALLOCATE of a statement that was prepared by the protocol: its name means nothing to the
+ * server, which has bound and described it all the same. */
+static bool execute_deallocate(struct client *c, const char *portal)
+{
+	struct client_stmt *s = c->deallocates;
+	struct expect e = {.kind = EXPECT_CLOSE, .answer = 'C', .obj = s};
+
+	/* One that was closed since the Bind is unknown to the server too, which says so. */
+	if (portal[0] != '\0' || s == NULL || !s->is_listed || s->is_closing || c->server == NULL)
+		return false;
+	s->is_closing = true;
+	c->deallocates = NULL;
+	answer_here(c, &e);
+	return true;
+}
+
 enum step batch_execute(struct client *c, const struct message *m)
 {
 	struct wire_cursor cur = {m->body, m->body + m->body_len};
@@ -485,6 +503,8 @@ enum step batch_execute(struct client *c, const struct message *m)
 	stmt = portal_find(c, portal);
 	if (stmt->kind == SQL_OWN)
 		return identity_execute(c);
+	if (execute_deallocate(c, portal))
+		return STEP_MORE;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, m, stmt);
 	if (step != STEP_MORE)
@@ -551,7 +571,7 @@ enum step batch_close(struct client *c, const struct message *m)
 		return STEP_MORE;
 	}
 	c->batch_open = true;
-	if (name[0] == '\0' && c->own_portal != NULL)
+	if (name[0] == '\0' && (c->own_portal != NULL || c->deallocates != NULL))
 		portal_forget_unnamed(c);
 	portal_close(c, name);
 	if (c->server == NULL) {

@@ -75,7 +75,7 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 	if (e->fate == FATE_ASK) {
 		/* Then all that pins stays where it is. */
 		settings_failed(c);
-		c->pin_look = PIN_LOOK_NONE;
+		pin_failed(c);
 		return;
 	}
 	if (e->is_reported)
@@ -201,8 +201,7 @@ static bool on_ready(void *owner, char status)
 		portals_forget(c);
 		settings_ready(c);
 	}
-	c->script_goes_on =
-		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
+	c->script_goes_on = query_has_more(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;
@@ -253,7 +252,8 @@ bool relay_end_batch(struct client *c)
 		return false;
 	if (c->txn.state == TXN_NONE && c->touched != NULL && settings_are_asked(c))
 		return false;
-	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && pin_is_looked_at(c))
+	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && !identity_left(c) &&
+	    pin_is_looked_at(c))
 		return false;
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)

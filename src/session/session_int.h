@@ -20,6 +20,7 @@
 #define CLIENT_STMTS_MAX 65536            /* prepared statements of one client */
 #define CLIENT_STMT_BYTES_MAX (16u << 20) /* and their texts together */
 #define CLIENT_PORTALS_MAX 1024           /* named portals in one transaction */
+#define NAME_MAX_BYTES 64                 /* PostgreSQL's NAMEDATALEN */
 
 enum step { STEP_MORE, STEP_WAIT, STEP_DONE };
 
@@ -99,6 +100,7 @@ struct script {
 	size_t len;
 	struct sql_stmt *stmts;
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
+	bool has_block;         /* in a block of ours, which ends with it */
 };
 
 /* Whether what pins the server is still there (pin.c). */
@@ -225,9 +227,9 @@ struct client {
 	int first_path; /* of its database; FRESH_NO_PATH: there is nothing to choose from */
 	size_t n_paths;
 	bool may_route;
-	bool has_written;    /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;     /* fresh_writer */
-	int64_t wrote_us;    /* when the answer to its last write came; FRESH_NEVER */
+	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
+	uint64_t writer;  /* fresh_writer */
+	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
 	struct route *route; /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
@@ -257,7 +259,8 @@ struct client {
 	struct text *unnamed;  /* the unnamed statement */
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
-	struct text *own_portal; /* where that is a SQL_OWN statement */
+	struct text *own_portal;         /* where that is a SQL_OWN statement */
+	struct client_stmt *deallocates; /* the statement that a DEALLOCATE bound to it names */
 	/* The unnamed portal: the server said that it is there, since the last Query; and Binds of
 	 * it that it has not answered yet. */
 	bool is_portal_bound;
@@ -403,6 +406,8 @@ void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);
 void pin_value(struct client *c, const char *p, size_t len);
+/* The server does not say. */
+void pin_failed(struct client *c);
 /* For people: "temp table, listen"; "" where nothing does. */
 void pin_describe(const struct client *c, char *text, size_t size);
 
@@ -447,6 +452,8 @@ struct wire_error guard_refuse(struct client *c, const struct sql_refusal *refus
 enum step query_take(struct client *c, const struct message *m);
 enum step query_refuse(struct client *c, const struct wire_error *e);
 enum step query_function(struct client *c, const struct message *m);
+/* At a ReadyForQuery: is there more to send of the Query that it is for? query_go_on does. */
+bool query_has_more(struct client *c);
 void query_go_on(struct client *c);
 void script_free(struct client *c);
 
@@ -584,6 +591,8 @@ void stmts_forget(struct client *c);
 void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
 const struct sql_stmt *portal_find(struct client *c, const char *name);
 void portal_close(struct client *c, const char *name);
+/* The text is bound to the unnamed portal: notes which of the statements it deallocates. */
+void portal_deallocates(struct client *c, const struct text *text);
 void portal_forget_unnamed(struct client *c);
 void portals_forget(struct client *c);
 

@@ -224,6 +224,27 @@ void stmts_forget(struct client *c)
 
 /* ---- portals ------------------------------------------------------------------------------- */
 
+static void put_deallocated(struct client *c)
+{
+	if (c->deallocates != NULL)
+		stmt_put(c, c->deallocates);
+	c->deallocates = NULL;
+}
+
+void portal_deallocates(struct client *c, const struct text *text)
+{
+	char name[NAME_MAX_BYTES];
+	const char *query = (const char *)text->body;
+	struct client_stmt *s;
+
+	if (!(text->stmt.bits & SQL_NAMES_PREPARED) ||
+	    !sql_deallocate_name(query, strlen(query), name, sizeof(name)))
+		return;
+	s = stmt_find(c, name);
+	if (s != NULL)
+		c->deallocates = stmt_get(s);
+}
+
 void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt)
 {
 	struct client_portal *p;
@@ -231,6 +252,7 @@ void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt)
 
 	if (name[0] == '\0') {
 		text_put(c->env, &c->own_portal);
+		put_deallocated(c);
 		c->unnamed_portal = *stmt;
 		return;
 	}
@@ -277,7 +299,7 @@ void portal_forget_unnamed(struct client *c)
 
 	c->is_portal_bound = false;
 	c->portal_binds = 0;
-	if (c->own_portal != NULL)
+	if (c->own_portal != NULL || c->deallocates != NULL)
 		portal_set(c, "", &none);
 }
 

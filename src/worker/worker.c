@@ -215,6 +215,7 @@ static void on_roles(struct mail *mail, void *owner)
 	struct worker *w = owner;
 
 	pools_follow(w->session.pools);
+	session_follow_roles(&w->session);
 	mem_free(mail);
 }
 

@@ -448,6 +448,57 @@ static void deallocate_by_name(struct replay *t)
 	runs(c, s, "123", "S 1", STMT(17));
 }
 
+#define BIND_DEALLOCATE(name) PARSE("", "DEALLOCATE " name), BIND("", ""), DESCRIBE_PORTAL("")
+
+/* By the extended protocol (psycopg 3 in a pipeline), in its turn among what the server says. */
+static void deallocate_in_a_batch(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	prepares(c, s, "s1", "select 1", STMT(16));
+	client_sends(c, BIND("", "s1"), EXECUTE(""), BIND_DEALLOCATE("s1"), EXECUTE(""),
+	             PARSE("s1", "select 2"), SYNC);
+	server_gets(s, CONTEXT("123"), BIND("", STMT(16)), EXECUTE(""), BIND_DEALLOCATE("s1"),
+	            PARSE(STMT(17), "select 2"), SYNC);
+	server_says(s, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("SELECT 1"), PARSE_COMPLETE,
+	            BIND_COMPLETE);
+	client_gets(c, BIND_COMPLETE, COMPLETE("SELECT 1"), PARSE_COMPLETE, BIND_COMPLETE);
+	server_says(s, NO_ROWS, PARSE_COMPLETE, READY('I'));
+	client_gets(c, NO_ROWS, COMPLETE("DEALLOCATE"), PARSE_COMPLETE, READY('I'));
+	runs(c, s, "123", "s1", STMT(17));
+}
+
+static void skipped_deallocate_keeps_the_statement(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	prepares(c, s, "s1", "select 1", STMT(16));
+	client_sends(c, PARSE("", "select x"), BIND_DEALLOCATE("s1"), EXECUTE(""), SYNC);
+	server_gets(s, PARSE("", "select x"), PARSE("", "DEALLOCATE s1"), CONTEXT("123"),
+	            BIND("", ""), DESCRIBE_PORTAL(""), SYNC);
+	server_says(s, SERVER_ERROR("42703", "no x"), READY('I'));
+	client_gets(c, SERVER_ERROR("42703", "no x"), READY('I'));
+	runs(c, s, "123", "s1", STMT(16));
+}
+
+/* Where it is gone when its turn comes, the server says so. */
+static void deallocate_of_what_was_closed(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	prepares(c, s, "s1", "select 1", STMT(16));
+	client_sends(c, BIND_DEALLOCATE("s1"), CLOSE_STATEMENT("s1"), EXECUTE(""), SYNC);
+	server_gets(s, PARSE("", "DEALLOCATE s1"), CONTEXT("123"), BIND("", ""),
+	            DESCRIBE_PORTAL(""), EXECUTE(""), SYNC);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, NO_ROWS,
+	            SERVER_ERROR("26000", "no s1"), READY('I'));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, NO_ROWS, CLOSE_COMPLETE,
+	            SERVER_ERROR("26000", "no s1"), READY('I'));
+}
+
 static void deallocate_all_forgets_the_clients(struct replay *t)
 {
 	struct actor *c, *s;
@@ -576,6 +627,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(least_recently_used_is_closed),
 	SCENARIO(skipped_close_of_ours_is_made_up_for),
 	SCENARIO(deallocate_by_name),
+	SCENARIO(deallocate_in_a_batch),
+	SCENARIO(skipped_deallocate_keeps_the_statement),
+	SCENARIO(deallocate_of_what_was_closed),
 	SCENARIO(deallocate_all_forgets_the_clients),
 	SCENARIO(other_clients_keep_theirs),
 	SCENARIO(deallocate_all_that_was_not_reached),

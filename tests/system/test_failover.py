@@ -15,7 +15,7 @@ import pytest
 
 from cluster import Cluster, wait_until
 from console import CONSOLE, Console
-from pgproto import ConnectionClosed, PgError
+from pgproto import ConnectionClosed, PgError, codes_of
 from proxy import Proxy
 
 TENANT = 7
@@ -194,6 +194,27 @@ def test_the_old_primary_comes_back(doomed, usher):
     conn.terminate()
 
 
+def test_the_primary_lives_on(doomed, usher):
+    """A replica is promoted beside it. What would be committed there is lost: clients that are in a
+    transaction there, or have a session of their own, are ended; the others do not notice."""
+    idle, busy, pinned = (usher.raw(TENANT, "fo") for _ in range(3))
+    assert idle.scalar(WHERE) == "primary"
+    busy.simple("BEGIN")
+    busy.rows("INSERT INTO tally (id) VALUES (1)")
+    assert pinned.scalar("SELECT pg_try_advisory_lock(4711)") == "t"
+    assert pinned.scalar(WHERE) == "primary"
+    doomed.promote("replica1")
+    for conn in (busy, pinned):
+        assert codes_of(conn.read_to_end()) == ["57P01"]
+    for _ in range(10):
+        assert idle.scalar(WHERE) == "replica1"
+    assert "fenced" in states(usher)["primary"][1]
+    # Rolled back, and nobody is connected to it any more but the probe.
+    wait_until(lambda: doomed.backends("fo") == [], "all servers on the old one are closed")
+    assert doomed.sql("SELECT count(*) FROM tally", dbname="fo") == [(0,)]
+    idle.terminate()
+
+
 def test_two_are_promoted(doomed, usher):
     """Both on timeline 2: nothing is sent to either, until one is gone."""
     conn = usher.raw(TENANT, "fo")
@@ -207,6 +228,8 @@ def test_two_are_promoted(doomed, usher):
         conn.rows("INSERT INTO tally (id) VALUES (1)")
     assert caught.value.code == "57P03", caught.value
     assert "two servers say that they are the primary" in str(caught.value)
+    for node in ("replica1", "replica2"):
+        assert states(usher)[node] == ("primary", "fenced: two primaries of one timeline")
     doomed.kill("replica2")
     usher.wait_log("it is decided which node is the primary", 60)
     assert conn.scalar(WHERE) == "replica1"

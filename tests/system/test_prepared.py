@@ -240,3 +240,13 @@ def test_driver_that_prepares_by_itself(two_servers):
             assert len(rows.fetchall()) == 1
     for conn in connections:
         conn.close()
+
+
+def test_driver_that_drops_statements_in_a_pipeline(two_servers):
+    """psycopg 3 says DEALLOCATE by the extended protocol there (with a libpq before 17)."""
+    with psycopg.connect(**two_servers.dsn(TENANT_A), autocommit=True) as conn:
+        conn.prepared_max = 2
+        with conn.pipeline():
+            cursors = [conn.execute(f"SELECT count(*) + {n} FROM item WHERE id > %s", (0,),
+                                    prepare=True) for n in range(6) for _ in range(2)]
+            assert [c.fetchone()[0] for c in cursors] == [20 + n for n in range(6) for _ in "xx"]

@@ -67,13 +67,13 @@ static void test_promotion(void **state)
 	assert_log(&k, "");
 	kit_says(&k, 1, FRESH_PRIMARY, 2);
 	assert_log(&k, "closed");
-	assert_true(pool_server_is_moved(busy.server));
+	assert_true(pool_server_is_fenced(busy.server));
 	seat_init(&waits, &k, "c");
 	assert_false(seat_take(&waits, pool_one(&k)));
 	assert_dials(&k, 1, 1);
 	kit_connect(&k);
 	assert_log(&k, "granted c");
-	assert_false(pool_server_is_moved(waits.server));
+	assert_false(pool_server_is_fenced(waits.server));
 	seat_give(&busy);
 	assert_log(&k, "closed");
 	seat_give(&waits);
@@ -260,6 +260,8 @@ static void test_replica_is_promoted(void **state)
 	seat_give(&idle);
 	kit_says(&k, 1, FRESH_PRIMARY, 2);
 	assert_log(&k, "closed");
+	/* What it answers is right: only the next one goes elsewhere. */
+	assert_false(pool_server_is_fenced(busy.server));
 	seat_give(&busy);
 	assert_log(&k, "closed");
 	kit_close(&k);

@@ -83,7 +83,10 @@ class Cluster:
     def start_node(self, node):
         """One that was killed."""
         self.forget(node)
-        self._script("restart", node)
+        try:
+            self._script("restart", node)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}{self.log(node)[-2000:]}") from error
 
     def forget(self, node):
         """The direct connections there, which the node's end would break."""

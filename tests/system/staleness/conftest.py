@@ -47,7 +47,7 @@ def settings(harm):
             "password_file": os.path.join(harm.cluster.folder, "probe.password"),
             "tenant": "none",
         },
-        "guard": {"trusted_functions": "staleness_node"},
+        "guard": {"trusted_functions": "staleness_node, staleness_put"},
         "freshness": {"probe_role": "probe", "heartbeat_interval": INTERVAL},
     }
 

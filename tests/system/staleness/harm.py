@@ -35,6 +35,7 @@ def is_over(pid):
 def stop_processes(postmaster):
     """The postmaster and its children; it is stopped first, so that it makes no more of them."""
     os.kill(postmaster, signal.SIGSTOP)
+    wait_until(lambda: stat_of(postmaster)[0] == "T", "the postmaster is stopped")
     pids = map(int, filter(str.isdigit, os.listdir("/proc")))
     return [postmaster, *(pid for pid in pids if stat_of(pid)[1] == postmaster)]
 

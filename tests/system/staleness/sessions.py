@@ -45,6 +45,15 @@ GRANT SELECT, UPDATE ON staleness_mark TO app;
 -- Where a row was read, by the node's own word. A user's STABLE function may run on a replica.
 CREATE FUNCTION staleness_node() RETURNS text STABLE LANGUAGE sql
     AS $$ SELECT current_setting('cluster_name') $$;
+-- Writes that do not look like any.
+CREATE FUNCTION staleness_put(p_id bigint, p_n bigint) RETURNS bigint VOLATILE LANGUAGE sql AS $$
+    UPDATE staleness_mark SET n = p_n, at = clock_timestamp()
+        WHERE id = p_id AND n < p_n RETURNING n $$;
+CREATE PROCEDURE staleness_call(p_id bigint, p_n bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE staleness_mark SET n = p_n, at = clock_timestamp() WHERE id = p_id AND n < p_n;
+    COMMIT;
+END $$;
 INSERT INTO staleness_mark SELECT t, i, 0
     FROM unnest(ARRAY[{tenants}]) t, generate_series(1, {rows}) i;
 """.format(tenants=",".join(map(str, TENANTS)), rows=ROWS)
@@ -52,6 +61,24 @@ INSERT INTO staleness_mark SELECT t, i, 0
 
 def select(row_id, hint=""):
     return f"{hint}SELECT n, at, staleness_node() FROM staleness_mark WHERE id = {row_id}"
+
+
+def update(row_id, number):
+    return (f"UPDATE staleness_mark SET n = {number}, at = clock_timestamp()"
+            f" WHERE id = {row_id} AND n < {number}")
+
+
+# From the UPDATE, its row and its number to the messages that are sent one after the other.
+WAYS_TO_WRITE = (
+    lambda sql, *_: [query(sql)],
+    lambda sql, *_: [extended(sql)],
+    lambda sql, *_: [query("BEGIN"), query(sql), query("COMMIT")],
+    lambda sql, *_: [query("BEGIN"), extended(sql), query("SELECT 1"), query("COMMIT")],
+    lambda sql, *_: [query(f"BEGIN; {sql}; COMMIT; SELECT 1")],
+    lambda sql, *_: [query(f"WITH written AS ({sql} RETURNING n) SELECT n FROM written")],
+    lambda _, row_id, number: [query(f"SELECT staleness_put({row_id}, {number})")],
+    lambda _, row_id, number: [query(f"CALL staleness_call({row_id}, {number})")],
+)
 
 
 class Session:
@@ -88,14 +115,15 @@ class Session:
         raise NotImplementedError
 
     async def write(self, row_id):
-        """Puts the next number and the primary's clock into the row."""
-        row = (self.tenant, row_id)
-        number = self.load.next_number(row)
-        await self.client.simple(
-            f"UPDATE staleness_mark SET n = {number}, at = clock_timestamp()"
-            f" WHERE id = {row_id} AND n < {number}")
-        assert self.client.tags == ["UPDATE 1"], self.client.tags
-        self.load.judge.journal.acknowledge(row, number, time.monotonic())
+        """Puts the next number and the primary's clock into the row, in one of the ways that there
+        are to write."""
+        number = self.load.next_number((self.tenant, row_id))
+        for message in random.choice(WAYS_TO_WRITE)(update(row_id, number), row_id, number):
+            await self.client.run(message)
+        self.wrote(row_id, number)
+
+    def wrote(self, row_id, number):
+        self.load.judge.journal.acknowledge((self.tenant, row_id), number, time.monotonic())
 
     async def read(self, kind, budget, row_id, message):
         sent = time.monotonic()
@@ -169,8 +197,19 @@ class OwnWrites(Session):
         super().__init__(load, tenant,
                          hint="/*consistency='eventual',read_your_writes='session'*/ ")
 
+    async def write_and_read(self):
+        """Both in one go: the read is behind the write for whoever sent them."""
+        number = self.load.next_number((self.tenant, OWN))
+        message = extended(update(OWN, number)) + extended(select(OWN, self.hint))
+        rows = await self.client.run(message, ready=2)
+        self.wrote(OWN, number)
+        self.verdict("own write, pipelined", STRONG, OWN, rows, time.monotonic())
+
     async def turn(self):
-        await self.write(OWN)
+        if random.randrange(3):
+            await self.write(OWN)
+        else:
+            await self.write_and_read()
         until = time.monotonic() + random.uniform(0, 0.6)
         while time.monotonic() < until:
             await self.read("own write, session", STRONG, OWN,

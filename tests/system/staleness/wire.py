@@ -28,9 +28,8 @@ class Client(asyncio.Protocol):
         self.buffer = bytearray()
         self.parameters = {}
         self.rows = []
-        self.tags = []
-        self.error = None
-        self.ready = None
+        self.error = self.ready = None
+        self.awaited = 0
         self.transport = None
         self.secret = None
 
@@ -52,11 +51,11 @@ class Client(asyncio.Protocol):
     def close(self):
         self.transport.abort()
 
-    async def run(self, data):
-        """Sends data and waits for ReadyForQuery: the rows, as lists of bytes."""
+    async def run(self, data, ready=1):
+        """Sends data and waits for so many ReadyForQuery: the rows, as lists of bytes."""
         if self.transport.is_closing():
             raise Gone("closed")
-        self.rows, self.tags, self.error = [], [], None
+        self.rows, self.error, self.awaited = [], None, ready
         self.ready = asyncio.get_running_loop().create_future()
         self.transport.write(data)
         await self.ready
@@ -89,12 +88,11 @@ class Client(asyncio.Protocol):
 
     def _take(self, kind, body):
         if kind == READY:
-            if self.ready and not self.ready.done():
+            self.awaited -= 1
+            if self.awaited <= 0 and self.ready and not self.ready.done():
                 self.ready.set_result(None)
         elif kind == ord("D"):
             self.rows.append(_values(body))
-        elif kind == ord("C"):
-            self.tags.append(body[:-1].decode())
         elif kind == ord("E"):
             parts = {p[:1]: p[1:].decode("utf-8", "replace") for p in body.split(b"\0") if p}
             self.error = Refused(parts.get(b"C"), parts.get(b"M"))

@@ -86,6 +86,22 @@ static void print_route(const struct sql_stmt *stmt, bool is_refused)
 	printf("  %-12s%s\n", "route", route);
 }
 
+static void print_reads(struct explain *x, const struct sql_stmt *stmt, const char *text,
+                        size_t len)
+{
+	struct sql_why why;
+
+	if (stmt->kind == SQL_OWN || stmt->kind == SQL_EMPTY)
+		return;
+	if ((stmt->bits & SQL_READ_ONLY) != 0) {
+		printf("  %-12syes\n", "reads only");
+		return;
+	}
+	sql_why_not_read_only(x->cache, text, len, &why);
+	printf("  %-12sno: it %s%s%s\n", "reads only", why.what != NULL ? why.what : "may not",
+	       why.name[0] != '\0' ? ": " : "", why.name);
+}
+
 /* fingerprint: as in the audit log; 0: it has none. */
 static void print_statement(struct explain *x, const struct sql_stmt *stmt, const char *text,
                             size_t len, const struct sql_refusal *refusal, uint64_t fingerprint)
@@ -111,6 +127,7 @@ static void print_statement(struct explain *x, const struct sql_stmt *stmt, cons
 		printf("  %-12s%s\n", label[0] == '\0' ? "it" : "", words);
 		label = "it";
 	}
+	print_reads(x, stmt, text, len);
 	print_guard(x, refusal);
 	print_route(stmt, refusal != NULL);
 }

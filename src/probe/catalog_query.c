@@ -39,7 +39,8 @@ static const char of_the_server[] =
 
 /* Labels are the author's; C is a superuser's (catalog.c). */
 static const char functions[] =
-	"WITH RECURSIVE fn AS MATERIALIZED ("
+	/* To compile it took 14 s, to run it 0.3 (the schema of sql/ with 300 partitions). */
+	"SET jit = off; SET search_path = pg_catalog; WITH RECURSIVE fn AS MATERIALIZED ("
 	"SELECT p.oid, n.nspname, p.proname, p.prokind, p.proconfig, p.prosecdef,"
 	" p.oid >= 16384 AS is_user, p.provolatile = 'v' AS is_volatile,"
 	" p.oid >= 16384 AND n.nspname <> 'pgusher' AND NOT (l.lanname IN ('c', 'internal')"

@@ -4,6 +4,8 @@ view, a trigger, a default, a check, a policy. What it leaves in the session rea
 import pytest
 
 from conftest import TENANT_A, TENANT_B
+from console import Console
+from pgproto import rows_of
 from proxy import merge_ini
 
 PROBE_PASSWORD = "probe-secret-4712"
@@ -41,6 +43,23 @@ ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON policed USING (a = leave_it());
 CREATE TABLE plain (a int DEFAULT 1, b timestamptz DEFAULT now());
 CREATE VIEW plain_view AS SELECT id, lower('X') AS x, now() AS y FROM kept;
+CREATE FUNCTION changes() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE FUNCTION adds(int, int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE OPERATOR %%% (FUNCTION = adds, LEFTARG = int, RIGHTARG = int);
+CREATE SEQUENCE numbers;
+CREATE VIEW changing AS SELECT changes() AS x;
+CREATE VIEW changing_again AS SELECT x FROM changing;
+CREATE VIEW counting AS SELECT nextval('numbers') AS x;
+CREATE VIEW by_operator AS SELECT 1 %%% 2 AS x;
+CREATE VIEW of_server AS SELECT pg_backend_pid() AS x;
+CREATE DOMAIN changing_domain AS int CHECK (VALUE >= changes());
+CREATE TABLE policed_again (a int);
+ALTER TABLE policed_again ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed_again USING (a = changes());
+CREATE UNLOGGED TABLE unlogged (a int);
+CREATE VIEW on_unlogged AS SELECT a FROM unlogged;
+CREATE TABLE numbered (a serial, b int DEFAULT changes());
+CREATE MATERIALIZED VIEW kept_view AS SELECT changes() AS x;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
 """
 
@@ -105,6 +124,17 @@ def make_hidden(objects, make_proxy, tmp_path):
     return make
 
 
+@pytest.fixture
+def console(make_hidden):
+    return Console(make_hidden({"pgusher": {"admin_users": "dba"}}))
+
+
+def route_of(console, sql):
+    rows = rows_of(console.run(f"EXPLAIN ROUTE {sql}"))
+    (detail,) = [detail for kind, _, detail in rows if kind == "route"]
+    return detail
+
+
 def scrubs(client, sql):
     """Whether the server is cleaned behind it: the statement that sets the context has another
     name then."""
@@ -130,6 +160,30 @@ def test_nothing_is_left_for_another_client(make_hidden):
 def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):
     a = make_hidden().raw(TENANT_A, "hidden")
     assert [sql for sql in LEAVES_NOTHING if scrubs(a, sql)] == []
+
+
+@pytest.mark.parametrize("sql, why", [
+    ("SELECT * FROM changing", "has a volatile function behind: changing"),
+    ("SELECT * FROM changing_again", "has a volatile function behind: changing_again"),
+    ("SELECT * FROM counting", "has a volatile function behind: counting"),
+    ("SELECT * FROM by_operator", "has a volatile function behind: by_operator"),
+    ("SELECT 1 %%% 2", "has a volatile function behind: %%%"),
+    ("SELECT * FROM of_server", "has a volatile function behind: of_server"),
+    ("SELECT 1::changing_domain", "has a volatile function behind: changing_domain"),
+    ("SELECT * FROM policed_again", "has a volatile function behind: policed_again"),
+    ("SELECT * FROM unlogged", "reads what a replica cannot read: unlogged"),
+    ("SELECT * FROM on_unlogged", "reads what a replica cannot read: on_unlogged"),
+    ("SELECT last_value FROM numbers", "reads what a replica cannot read: numbers"),
+])
+def test_such_code_is_not_for_a_replica(console, sql, why):
+    assert route_of(console, sql) == f"the primary: it {why}"
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM numbered", "SELECT * FROM kept_view",
+                                 "SELECT * FROM plain_view", "SELECT * FROM triggered",
+                                 "SELECT 1 % 2", "SELECT * FROM seen"])
+def test_what_only_writing_runs_does_not_keep_reads_away(console, sql):
+    assert not route_of(console, sql).startswith("the primary: it ")
 
 
 def test_trusted_functions_are_trusted_behind_others_too(make_hidden):

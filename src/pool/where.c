@@ -2,13 +2,15 @@
  *
  * Roles are asked, not configured. Where the probe measures, env.fresh says who the primary is, and
  * pools follow: its servers are the only ones that are used, those on another node are closed as
- * soon as they are free. Where it does not, or the primary does not answer it, the primary is looked
- * for by trying: the candidates are the database's nodes with role = auto, in order; one that turns
- * out to be a standby or does not answer makes the next one the candidate, for all workers.
+ * soon as they are free. Where it does not, or the primary does not answer it, the primary is
+ * looked for by trying: the candidates are the database's nodes with role = auto, in order; one
+ * that turns out to be a standby or does not answer makes the next one the candidate, for all
+ * workers.
  *
- * Of several nodes that say they are the primary the one with the highest timeline counts. The others
- * are fenced: never tried, though that one be silent, because it may have what they have not. Where
- * two have the same timeline nobody can say which one counts, and no server is used at all.
+ * Of several nodes that say they are the primary the one with the highest timeline counts. The
+ * others are fenced: never tried, though that one be silent, because it may have what they have
+ * not. Where two have the same timeline nobody can say which one counts, and no server is used at
+ * all.
  *
  * A pool at one node (pool_at) takes standbys only, or whatever an analytics node is; when its node
  * is promoted, its servers are closed as soon as they are free. */
@@ -42,13 +44,11 @@ static struct pool_node *node_of(const struct pool *pool, const struct conf_node
 
 static bool is_silent(const struct pool *pool, const struct conf_node *node)
 {
-	struct fresh_view view;
 	size_t i = 0;
 
 	while (pool->database->nodes[i] != node)
 		i++;
-	fresh_look(fresh_of(pool), (size_t)pool->path + i, &view);
-	return view.fault == FRESH_DOWN;
+	return fresh_fault(fresh_of(pool), (size_t)pool->path + i) == FRESH_DOWN;
 }
 
 /* It is not the primary, whatever it says. */

@@ -72,11 +72,13 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* In this version there is one place to send anything to. */
+/* Which node it would be is measured; EXPLAIN ROUTE in the console tells. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
-	const char *route = "primary: every statement goes there in this version";
+	const char *route = "primary";
 
+	if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
+		route = "a replica that is fresh enough, else the primary";
 	if (is_refused)
 		route = "nowhere: refused";
 	else if (stmt->kind == SQL_OWN)

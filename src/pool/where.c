@@ -77,24 +77,27 @@ bool where_lacks_primary(const struct pool *pool, struct wire_error *error)
 {
 	const struct conf_node *primary;
 
-	if (where_is_fixed(pool) || pool->path == FRESH_NO_PATH)
-		return false;
-	*error = (struct wire_error){.severity = "ERROR", .sqlstate = SQLSTATE_CANNOT_CONNECT_NOW};
 	if (where_is_undecided(pool)) {
-		error->message = "two servers say that they are the primary";
-		error->detail = "They are on the same timeline: nobody can say which one counts.";
-		error->hint =
-			"An operator must stop one of them, or make it a standby of the other: "
-			"see SHOW NODES on PgUsher's console.";
+		*error = (struct wire_error){
+			.severity = "ERROR",
+			.sqlstate = SQLSTATE_CANNOT_CONNECT_NOW,
+			.message = "two servers say that they are the primary",
+			.detail = "They are on the same timeline: nobody can say which one counts.",
+			.hint = "An operator must stop one of them, or make it a standby of the "
+				"other: see SHOW NODES on PgUsher's console."};
 		return true;
 	}
-	primary = elected(pool);
-	if (primary != NULL && !is_silent(pool, primary))
+	primary = where_is_fixed(pool) ? NULL : elected(pool);
+	/* With a server it has been found by trying. */
+	if (primary == NULL || !is_silent(pool, primary) || atomic_load(&pool->shared->n_alive) > 0)
 		return false;
-	error->message = "there is no primary to send this to";
-	error->detail = pool->message[0] != '\0' ? pool->message : NULL;
-	error->hint = "Statements go on when the primary is back, or another node is promoted: see "
-		      "SHOW NODES on PgUsher's console.";
+	*error = (struct wire_error){
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_CANNOT_CONNECT_NOW,
+		.message = "there is no primary to send this to",
+		.detail = pool->message[0] != '\0' ? pool->message : NULL,
+		.hint = "Statements go on when the primary is back, or another node is promoted: "
+			"see SHOW NODES on PgUsher's console."};
 	return true;
 }
 

@@ -180,8 +180,9 @@ class Harm:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: all(map(is_over, pids)), f"{node} is gone")
-        # pg_ctl would take a process that nobody has waited for yet for a server that runs.
+        # A process that nobody has waited for yet would be taken for a server that runs.
         os.unlink(self.pid_file(node))
+        os.unlink(f"{self.socket_of(node)}.lock")
 
     def promote(self, node):
         assert self.scalar(node, "SELECT pg_promote()")

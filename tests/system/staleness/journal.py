@@ -69,6 +69,16 @@ class Judge:
                     f"{self.phase}: {kind}, budget {budget:.3f} s: {node} showed row {row} as of "
                     f"{age:.3f} s before the read")
 
+    def told(self, row, shown, sent, node, source, lag):
+        """What the client was told of the same read, by ParameterStatus."""
+        age = self.journal.age(row, shown, sent)
+        if source == node and age <= lag:
+            return
+        self.n_faulty["told"] += 1
+        if len(self.faulty) < self.KEPT:
+            self.faulty.append(f"{self.phase}: told {source}, {lag} s; {node} showed row {row} as"
+                               f" of {age:.3f} s before the read")
+
     def error(self, code):
         self.errors[self.phase, code] += 1
 

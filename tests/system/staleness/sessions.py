@@ -132,6 +132,10 @@ class Session:
     def verdict(self, kind, budget, row_id, rows, sent):
         shown, node = (int(rows[0][0]), rows[0][2].decode()) if rows else (-1, "unknown")
         self.judged += 1
+        told = self.client.parameters
+        self.load.judge.told((self.tenant, row_id), shown, sent, node,
+                             told.get("usher.data_source"),
+                             float(told.get("usher.data_lag_seconds", "inf")))
         self.load.judge.read(kind, budget, (self.tenant, row_id), shown, sent, node,
                              node != self.load.primary)
 
@@ -146,13 +150,16 @@ class Writer(Session):
         await asyncio.sleep(random.uniform(0, 2 * self.pause))
 
 
-class Bounded(Session):
+class BySetting(Session):
+    """SET usher.max_lag, then statements as they are."""
+
     def __init__(self, load, tenant, budget):
-        super().__init__(load, tenant, hint=f"/*max_lag='{budget * 1000:.0f}ms'*/")
+        super().__init__(load, tenant, ["SET usher.consistency = 'bounded'",
+                                        f"SET usher.max_lag = '{budget * 1000:.0f}ms'"])
         self.budget = budget
 
     async def turn(self):
-        await self.read("max_lag, always one", self.budget, SHARED, query(select(SHARED, self.hint)))
+        await self.read("max_lag by SET", self.budget, SHARED, query(select(SHARED)))
         await asyncio.sleep(PAUSE)
 
 
@@ -176,13 +183,13 @@ class ByHint(Session):
         await asyncio.sleep(PAUSE)
 
 
-class InTransaction(Bounded):
+class InTransaction(BySetting):
     """BEGIN READ ONLY: all of it on one node, judged by when it began."""
 
     async def turn(self):
         sent = time.monotonic()
         isolation = random.choice(("", "ISOLATION LEVEL REPEATABLE READ "))
-        await self.client.simple(f"{self.hint}BEGIN {isolation}READ ONLY")
+        await self.client.simple(f"BEGIN {isolation}READ ONLY")
         for _ in range(2):
             rows = await self.client.simple(select(SHARED))
             self.verdict("read-only transaction", self.budget, SHARED, rows, sent)
@@ -265,7 +272,7 @@ class Load:
         budgets, (first, second) = self.budgets, BUSY
         return [
             Writer(self, first, 0.003), Writer(self, second, 0.003), QuietWriter(self, QUIET),
-            *(Bounded(self, first, budget) for budget in budgets),
+            *(BySetting(self, first, budget) for budget in budgets),
             ByHint(self, second), ByHint(self, first), Strong(self, second),
             InTransaction(self, second, budgets[-2]), InTransaction(self, first, budgets[0]),
             OwnWrites(self, first), OwnWrites(self, second),

@@ -72,7 +72,7 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* Which node it would be is measured; EXPLAIN ROUTE in the console tells. */
+/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late the nodes are. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
 	const char *route = "primary";
@@ -85,6 +85,8 @@ static void print_route(const struct sql_stmt *stmt, bool is_refused)
 		route = "nowhere: answered by PgUsher";
 	else if (stmt->kind == SQL_BEGIN && (stmt->bits & SQL_BARE))
 		route = "primary, with the transaction's next statement";
+	else if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
+		route = "a node that is fresh enough (usher.consistency), else the primary";
 	printf("  %-12s%s\n", "route", route);
 }
 

@@ -47,8 +47,8 @@ static enum step refuse_type(struct client *c, const struct message *m)
 	return refuse_message(c, m);
 }
 
-/* PostgreSQL's limit for messages of the type (postgres.c, SocketBackend), 0: there is no such type.
- * Nobody waits for the rest of a message that cannot be one. */
+/* PostgreSQL's limit for messages of the type (postgres.c, SocketBackend), 0: there is no such
+ * type. Nobody waits for the rest of a message that cannot be one. */
 static uint32_t type_max(uint8_t type)
 {
 	switch (type) {

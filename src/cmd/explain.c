@@ -77,8 +77,6 @@ static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
 	const char *route = "primary";
 
-	if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
-		route = "a replica that is fresh enough, else the primary";
 	if (is_refused)
 		route = "nowhere: refused";
 	else if (stmt->kind == SQL_OWN)

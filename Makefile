@@ -154,8 +154,21 @@ check-lexer: $(LEXER_TEST) ## the lexer on PostgreSQL's regression SQL, which is
 	LEXER_CORPUS=$(BUILD)/regress/sql $(RUN) $(LEXER_TEST)
 
 SYSTEM_TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/system/test_*.py tests/parity/test_*.py))))
+
+# What the staleness checker must catch: PgUsher with wrong bounds, in the test's file.
+WRONG := $(OUT)/tests/staleness/pgusher-wrong
+WRONG_OBJ := $(OUT)/obj/tests/system/staleness/wrong_bounds.o
+$(WRONG): $(MAIN_OBJ) $(WRONG_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -Wl,--wrap=fresh_lag_us,--wrap=fresh_has -o $@ $^ $(LIBS)
+
+.PHONY: check-staleness
+check-staleness: $(OUT)/pgusher $(WRONG) | deps-check ## 100,000 reads under every fault: none older than its budget (minutes)
+	PGUSHER_STALENESS=full $(PYTEST) tests/system/staleness
+
 .PHONY: system
-system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
+system: $(OUT)/pgusher $(OUT)/bench/load $(WRONG) | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
 	$(PYTEST) $(SYSTEM_TESTS)
 
 # What runs under each sanitizer in `make check`: every way through the proxy once, without the

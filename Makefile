@@ -165,6 +165,12 @@ SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation pr
 system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)
 
+RANDOM_RUNS ?= 10
+.PHONY: check-random
+check-random: $(OUT)/pgusher | deps-check ## random scripts against PostgreSQL itself, RANDOM_RUNS (10) new seeds
+	PGUSHER_SEED=$(or $(PGUSHER_SEED),random) PGUSHER_RUNS=$(RANDOM_RUNS) $(PYTEST) \
+		tests/system/test_random.py -k replies_are
+
 # Not part of `check`: what it installs under build/clients comes from the languages' registries.
 .PHONY: check-clients
 check-clients: $(OUT)/pgusher | deps-check deps-clients ## drivers and ORMs of other languages against PgUsher; CLIENTS=... for some

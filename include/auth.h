@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "conf.h"
+
 struct auth_directory; /* auth_directory.h */
 
 #define AUTH_TOKEN_MAX 16384 /* bytes; a longer password packet is refused */
@@ -27,6 +29,7 @@ struct auth_directory; /* auth_directory.h */
 	AUTH_REASON(NO_KEYS, "no_keys", "no keys are loaded yet to check the token with")          \
 	AUTH_REASON(TLS_REQUIRED, "tls_required",                                                  \
 	            "a token of this issuer must come over TLS: connect with sslmode=require")     \
+	AUTH_REASON(WISH, "wish", "the token's claim consistency or max_lag has no valid value")   \
 	AUTH_REASON(NO_TENANT, "no_tenant", "the token names no valid tenant")                     \
 	AUTH_REASON(ROLE, "role", "the token does not allow this role")                            \
 	AUTH_REASON(REVOKED, "revoked", "the token has been revoked")                              \
@@ -103,6 +106,10 @@ struct auth_ticket {
 	char tenant[AUTH_TENANT_MAX]; /* canonical decimal digits; "" where there is none */
 	char jti[64];                 /* "" where there is none; cut when longer */
 	char *roles;                  /* the role claim's names, each with its NUL, then a NUL */
+	/* The claims consistency and max_lag: its sessions' defaults. */
+	bool has_consistency, has_max_lag;
+	enum conf_consistency consistency;
+	int64_t max_lag_us;
 };
 struct auth_ticket *auth_ticket_get(struct auth_ticket *t);
 void auth_ticket_put(struct auth_ticket **t);

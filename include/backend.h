@@ -86,7 +86,7 @@ struct sink_ops {
 	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
 	 * that has more rows. */
 	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
-	/* env.reports: an error came, of the statements of the owner's; on_reply follows. NULL: not
+	/* env.reports or note.tells_errors: an error came, of the statements of the owner's; on_reply follows. NULL: not
 	 * wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
 	/* CopyInResponse was passed on. */
@@ -157,6 +157,8 @@ uint32_t server_owed(const struct server *s);
 /* A message has been passed on in part. */
 bool server_is_mid_message(const struct server *s);
 bool server_is_standby(const struct server *s);
+/* It has said that it is not, after it was. */
+bool server_was_promoted(const struct server *s);
 size_t server_backlog_bytes(const struct server *s);
 /* The parameter's last reported value, NULL when unknown; until the next message. */
 const char *server_parameter(const struct server *s, const char *name);
@@ -184,6 +186,7 @@ struct server_note {
 	bool is_contended;  /* the pool's: other pools wanted its place, too */
 	uint8_t taint;      /* enum server_taint */
 	bool cancelling;    /* a cancel for it is under way: nothing may be sent */
+	bool tells_errors;  /* as env.reports, for this lease */
 	bool is_doomed;     /* nobody has it: closed when the cancel has ended */
 };
 enum server_taint {
@@ -213,6 +216,8 @@ void server_answer(struct server *s);
 
 /* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
 void server_put_begin(struct server *s);
+/* COMMIT, which ends a failed block too; its ReadyForQuery is the client's. */
+void server_put_commit(struct server *s);
 /* A statement that fails, and its Sync: puts the transaction block at hand into the failed state.
  * */
 void server_put_failure(struct server *s);
@@ -231,6 +236,8 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 void server_put_ask(struct server *s, const char *name, bool only_if_set);
 /* Asks whether nothing lives in its session that outlasts transactions: 't' or 'f'. */
 void server_put_ask_state(struct server *s);
+/* That failed: from now on it is asked in another way. False: it was already. */
+bool server_ask_state_otherwise(struct server *s);
 /* It has these settings now: its client set them. */
 void server_note_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */

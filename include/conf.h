@@ -121,6 +121,11 @@ const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
 const char *conf_tls_cipher_list(const char *value);
 const char *conf_read_your_writes_name(enum conf_read_your_writes mode);
 const char *conf_consistency_name(enum conf_consistency consistency);
+/* The same values from elsewhere (a client's settings, a token's claims), words without case.
+ * False: it is none. */
+bool conf_consistency_read(const char *text, enum conf_consistency *consistency);
+bool conf_read_your_writes_read(const char *text, enum conf_read_your_writes *mode);
+bool conf_duration_read(const char *text, int64_t *us);
 
 /* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are
  * not options. */

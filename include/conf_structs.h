@@ -45,6 +45,7 @@ enum conf_consistency {
 enum conf_tenant_mode { CONF_TENANT_REQUIRED, CONF_TENANT_NONE };
 enum conf_context_mode { CONF_CONTEXT_PLAIN, CONF_CONTEXT_SIGNED };
 enum conf_read_your_writes { CONF_RYW_OFF, CONF_RYW_SESSION, CONF_RYW_TENANT };
+enum conf_analytics_fallback { CONF_ANALYTICS_REFUSE, CONF_ANALYTICS_SERVE };
 enum conf_alg {
 	CONF_ALG_HS256 = 1,
 	CONF_ALG_RS256 = 2,
@@ -96,6 +97,7 @@ enum conf_audit_event {
 #define CONF_FIELD_GUARD_MODE(key) enum sql_guard_mode key;
 #define CONF_FIELD_CONTEXT_MODE(key) enum conf_context_mode key;
 #define CONF_FIELD_READ_YOUR_WRITES(key) enum conf_read_your_writes key;
+#define CONF_FIELD_ANALYTICS_FALLBACK(key) enum conf_analytics_fallback key;
 #define CONF_FIELD_ALGS(key) uint32_t key;
 #define CONF_FIELD_AUDIT_EVENTS(key) uint32_t key;
 #define CONF_FIELD_NODE_LIST(key)                                                                  \

@@ -70,6 +70,8 @@ const struct conf_database *fresh_database(const struct fresh *fresh, size_t pat
 const struct conf_node *fresh_node(const struct fresh *fresh, size_t path);
 /* The first path of this database, or FRESH_NO_PATH. */
 int fresh_find(const struct fresh *fresh, const struct conf_database *database);
+/* The same by the section's name, in whichever configuration; *n: how many paths it has. */
+int fresh_find_name(const struct fresh *fresh, const char *section, size_t *n);
 
 /* The path's data may be older than this, never more: FRESH_INFINITE when nothing is known. It
  * grows by itself while the path, the primary or the probe is silent. */
@@ -77,6 +79,9 @@ int64_t fresh_lag_us(const struct fresh *fresh, size_t path, int64_t now_us);
 /* Is all there that was committed on the primary before since_us? For read-your-writes: the time
  * at which the COMMIT's answer came. */
 bool fresh_has(const struct fresh *fresh, size_t path, int64_t since_us);
+/* Two of the fields below, without the others. */
+enum fresh_role fresh_role(const struct fresh *fresh, size_t path);
+enum fresh_fault fresh_fault(const struct fresh *fresh, size_t path);
 /* All of it at one moment. */
 void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view);
 /* The path that is the primary of the database of `first` (fresh_find), or FRESH_NO_PATH. Where
@@ -84,6 +89,9 @@ void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view)
  * *is_contested (unless NULL): two of them have answered within FRESH_CONTEST_US. */
 #define FRESH_CONTEST_US (5 * INT64_C(1000000))
 int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
+/* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other
+ * has not, and nothing can tell which one counts. One that falls silent still counts that long. */
+bool fresh_is_undecided(const struct fresh *fresh, size_t first);
 
 /* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
  * session's settings, then the statement's comment. */
@@ -92,6 +100,24 @@ struct fresh_wish {
 	int64_t max_lag_us; /* the budget of CONF_CONSISTENCY_BOUNDED */
 	enum conf_read_your_writes read_your_writes;
 };
+
+/* ---- what workers tell each other ------------------------------------------------------------ */
+
+/* Somebody could not be served there: no reads go to it until the probe has had an answer that it
+ * asked for later. */
+void fresh_leave_out(struct fresh *fresh, size_t path, int64_t now_us);
+bool fresh_is_left_out(const struct fresh *fresh, size_t path);
+
+/* When a tenant last wrote, of all sessions of this process. Some tenants share a place: then both
+ * have written at the later time, which is on the safe side. */
+uint64_t fresh_writer(size_t first, const char *tenant);
+void fresh_note_write(struct fresh *fresh, uint64_t writer, int64_t now_us);
+int64_t fresh_last_write(const struct fresh *fresh, uint64_t writer);
+
+/* Reads that went to this path; and those that would have gone to a replica, had one been fresh
+ * enough (they count at the primary). For the console. */
+void fresh_count_read(struct fresh *fresh, size_t path, bool is_fallback);
+void fresh_counts(const struct fresh *fresh, size_t path, uint64_t *reads, uint64_t *fallbacks);
 
 /* ---- the writer ------------------------------------------------------------------------------ */
 

@@ -27,6 +27,8 @@ void outvec_ref(struct outvec *v, const void *p, size_t len);
 void outvec_copy(struct outvec *v, const void *p, size_t len);
 /* Sends what is gathered so far: what outvec_ref was given may change afterwards. */
 void outvec_push(struct outvec *v);
+/* What is gathered is sent to nobody; frees it for the next user. */
+void outvec_drop(struct outvec *v);
 /* outvec_push, and frees it for the next user. False when the stream is broken. */
 bool outvec_end(struct outvec *v);
 

@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "conf.h"
+#include "fresh.h"
 
 /* ---- what all workers share -------------------------------------------------------------- */
 
@@ -26,7 +27,8 @@ struct pool_dialer {
 
 struct pools_env {
 	struct pools_shared *shared;
-	struct conf *conf; /* the caller holds a reference */
+	struct conf *conf;         /* the caller holds a reference */
+	const struct fresh *fresh; /* which nodes are primaries; NULL: nothing is measured */
 	struct backend_env *backend;
 	struct mailbox *mailbox;
 	struct timers *timers;
@@ -48,11 +50,30 @@ struct pool;
 struct pool *pool_find(struct pools *pools, const struct conf_database *database, const char *name,
                        const struct conf_role *role);
 
+/* The same database and role, but at this node of the database only (an index in its nodes); the
+ * pool at the primary is `primary`, and stays the one that its clients count for. Its servers are
+ * standbys (or of an analytics node): one that has become a primary is closed. Made on demand; NULL
+ * when there are too many pools. It lives as long as the worker. Who waits there is refused as soon
+ * as the node cannot be logged in to, and may be sent elsewhere. */
+struct pool *pool_at(struct pool *primary, unsigned node);
+/* Leases and waiters, of all workers. */
+unsigned pool_outstanding(const struct pool *pool);
+/* Would pool_acquire refuse now? */
+bool pool_would_refuse(const struct pool *pool);
+
 /* Another configuration, of which the caller holds a reference; the old one must be there until
  * this returns. Servers whose login is another now (address, database, password) are closed when
  * they are free, those of a database or role that is gone, too. Waiters of such a pool are the
  * caller's to end. */
 void pools_set_conf(struct pools *pools, struct conf *conf);
+/* The roles that env.fresh knows are others now: idle servers that are no longer where they belong
+ * are closed, and who waits for a primary goes on. */
+void pools_follow(struct pools *pools);
+/* env.fresh's path of a node of the database, by which it is measured, or FRESH_NO_PATH. */
+int pool_path(const struct pool *primary, unsigned node);
+/* The server was to be the primary, and its node is not (any more), or nobody can say: what is
+ * committed there may be lost. */
+bool pool_server_is_fenced(struct server *server);
 /* By RELOAD: the section is not there any more. */
 bool pool_lost_database(const struct pool *pool);
 bool pool_lost_role(const struct pool *pool);

@@ -9,7 +9,9 @@
 /* ---- looking -------------------------------------------------------------------------------- */
 
 struct pool_info {
-	unsigned id;          /* the same at every worker */
+	/* The same at every worker, and of all pools of a database and role: at the primary and at
+	 * other nodes. */
+	unsigned id;
 	const char *database; /* as its clients name it */
 	const char *dbname;   /* as the servers do */
 	const char *user;

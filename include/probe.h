@@ -57,6 +57,10 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg);
  * probe_start; all three outlive the probe's thread, conf and fresh the probe. */
 struct fresh;
 void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh);
+/* Who is the primary, what a node says that it is, or whether it answers, is another than before:
+ * fresh knows it. On the probe's thread; after probe_watch, before probe_start. */
+typedef void probe_roles_fn(void *arg);
+void probe_on_roles(struct probe *p, probe_roles_fn *on_roles, void *arg);
 /* The tenant directory has changed, on the probe's thread; it is borrowed. */
 typedef void probe_directory_fn(void *arg, struct auth_directory *directory);
 /* Loads directory_query's answers; after probe_watch, before probe_start, where it is set. */
@@ -94,8 +98,8 @@ struct probe_conf_order {
 };
 /* From any thread. */
 void probe_set_conf(struct probe *p, struct probe_conf_order *order);
-/* Whether the key files that fresh names and old did not can be used: to be asked first. False with
- * the reason in err. */
+/* Whether the key files that fresh names can be used: to be asked first. Those that old names are
+ * not looked at; NULL: all are. False with the reason in err. */
 bool probe_check_files(const struct conf *old, const struct conf *fresh, char *err,
                        size_t err_size);
 

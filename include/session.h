@@ -7,6 +7,7 @@
 #include "auth.h"
 #include "base/counters.h"
 #include "base/map.h"
+#include "fresh.h"
 #include "pool.h"
 #include "sql.h"
 
@@ -20,6 +21,8 @@ struct session_env {
 	struct event_base *base;
 	struct timers *timers;
 	struct pools *pools;
+	struct fresh *fresh; /* NULL: nothing is measured, all goes to the primary */
+	unsigned route_turn;
 	struct backend_env *backend;
 	struct sql_cache *sql;            /* for tenants: the guard as configured */
 	struct sql_cache *sql_service;    /* for roles with tenant = none: the guard off */
@@ -87,6 +90,10 @@ struct client *session_accept_fake(struct session_env *env, const struct stream_
 struct client *session_of_link(struct list *link);
 /* Ends it, with the reason told to the client where there is one. */
 void session_close(struct client *client, enum close_reason reason);
+/* What a statement's comments, if it begins or ends with some, ask for instead of what is in wish. */
+struct fresh_wish;
+void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
+
 /* Cancels what the client with this key is doing: ends its wait for a server, or asks the server.
  * Nothing happens for a wrong key or an idle client. */
 void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret);
@@ -109,6 +116,10 @@ unsigned session_pid_worker(uint32_t pid, unsigned n_workers);
  * must be there until this returns. Clients whose database or role is gone end, between
  * transactions. */
 void session_set_conf(struct session_env *env, const struct conf *conf);
+
+/* Behind pools_follow: clients that have a server of a node that is not the primary any more, or of
+ * one of two primaries, end; their transactions are rolled back. */
+void session_follow_roles(struct session_env *env);
 
 /* Who is active now; the reference is the env's from here. Clients of others are ended, some at
  * each of the loop's edges. */

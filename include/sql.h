@@ -49,7 +49,9 @@ enum sql_bits {
 	SQL_ALTERS = 1u << 9,         /* what statements behind it in the session mean, or how they
 	                                 are planned, may change: SET [LOCAL], a temporary table */
 	SQL_READ_ONLY = 1u << 10, /* reads and does nothing else: a standby can run it, and nothing
-	                                 of it is missed on the primary */
+	                                 of it is missed on the primary. With SQL_OPAQUE: it calls a
+	                                 user's function that is not volatile. DECLARE and FETCH
+	                                 too: their cursor lives where the transaction is. */
 	SQL_BEGINS_READ_ONLY = 1u << 11, /* SQL_BEGIN with READ ONLY, and not SERIALIZABLE */
 	/* With SQL_MAKES_STATE: what. */
 	SQL_STATE_TEMP = 1u << 24,
@@ -99,6 +101,27 @@ void sql_cache_free(struct sql_cache **cache);
  * NUL-terminated; one with a NUL byte inside is SQL_UNPARSED. The calling thread needs a stack
  * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
 const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
+
+/* Why a statement is not SQL_READ_ONLY. */
+struct sql_why {
+	const char *what; /* what it does, behind "it "; NULL: it is */
+	char name[64];    /* of what; "": nothing that has a name */
+};
+/* Of the first statement of the text that is not. Costs a parse each time: for who asks. */
+void sql_why_not_read_only(struct sql_cache *cache, const char *text, size_t len,
+                           struct sql_why *why);
+
+/* A function that a text calls by its name. */
+struct sql_call {
+	char schema[64], name[64]; /* as written and folded, cut; schema: "" where there is none */
+	unsigned facts;            /* enum sql_function_facts */
+};
+/* All of them, in order, each once; appended to calls. A parse, too. */
+void sql_calls(struct sql_cache *cache, const char *text, size_t len, struct buf *calls);
+
+/* For people. Of the lowest of the bits; NULL: nothing that they need to know. */
+const char *sql_kind_words(enum sql_kind kind);
+const char *sql_bit_words(uint32_t bits);
 
 /* What texts that differ in their literals have in common, with a NUL, appended to out: ? stands
  * for a literal, white space and comments are one blank. Statements whose literals matter (SET,

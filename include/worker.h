@@ -62,6 +62,8 @@ void worker_set_catalog(struct worker *w, struct sql_catalog *catalog);
 void worker_set_tls(struct worker *w, struct ssl_ctx_st *tls);
 /* Proofs from now on are made with this key. */
 void worker_set_proof_key(struct worker *w, struct proof_key *key);
+/* The nodes' roles, which `fresh` has, are others than before. From any thread. */
+void worker_follow_roles(struct worker *w);
 /* Stops accepting, tells idle clients 57P01, lets transactions finish until timeout_us has passed,
  * then ends the rest and the thread. */
 void worker_drain(struct worker *w, int64_t timeout_us);

@@ -6,7 +6,8 @@ usage: summary.py DIR
 DIR/steps has a line for each suite (name, kind, exit status, seconds), DIR/NAME.log its output.
 Only the runners' own closing lines are counted. A suite, or a test program in it, that ended
 badly without naming a failed test counts as one failure, and so does one that ran no test.
-The last line is `N passed, N failed, N skipped`; the exit status is 1 if anything failed.
+What failed is named below the table, for who sees nothing but the end of the output. The last line
+is `N passed, N failed, N skipped`; the exit status is 1 if anything failed.
 """
 
 import os
@@ -54,6 +55,16 @@ COUNT = {"cmocka": count_cmocka, "pytest": count_pytest, "rules": count_rules,
          "build": count_build}
 
 
+# How each kind of runner names what failed.
+FAILURE = {"cmocka": r"^\[  FAILED  \] \S*[^\d\s]\S*$|^!! .*", "pytest": r"^(?:FAILED|ERROR) .*",
+           "rules": r"^[\w-]+ [\w-]+: FAILED.*", "build": r"^.*(?:\berror:|\*\*\*).*"}
+FAILURES_MAX = 20
+
+
+def failures(kind, log):
+    return [line[:200] for line in re.findall(FAILURE[kind], log, re.M)][:FAILURES_MAX]
+
+
 def count(kind, log, status):
     passed, failed, skipped = COUNT[kind](log, status)
     if failed == 0 and (status != 0 or (kind != "build" and passed == 0)):
@@ -63,15 +74,20 @@ def count(kind, log, status):
 
 def main():
     total = [0, 0, 0]
+    failed = []
     print("%-14s %7s %7s %8s %8s" % ("suite", "passed", "failed", "skipped", "seconds"))
     with open(os.path.join(sys.argv[1], "steps")) as steps:
         for line in steps:
             name, kind, status, seconds = line.split()
             with open(os.path.join(sys.argv[1], name + ".log"), errors="replace") as f:
-                counts = count(kind, f.read(), int(status))
+                log = f.read()
+            counts = count(kind, log, int(status))
+            if counts[1]:
+                failed += [f"{name}: {line}" for line in failures(kind, log)]
             total = [a + b for a, b in zip(total, counts)]
             print("%-14s %7d %7d %8d %8s" % (name, *counts, seconds))
-    print("\n%d passed, %d failed, %d skipped" % tuple(total))
+    print("".join("\n" + line for line in failed))
+    print("%d passed, %d failed, %d skipped" % tuple(total))
     sys.exit(1 if total[1] or not total[0] else 0)
 
 

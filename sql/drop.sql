@@ -10,6 +10,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 
 DROP SCHEMA IF EXISTS pgusher CASCADE;
+DROP SCHEMA IF EXISTS pgusher_session CASCADE;
 DROP FUNCTION IF EXISTS public.refresh_entity_attribute_stats();
 DROP VIEW IF EXISTS public.entity_attribute_stats;
 DROP MATERIALIZED VIEW IF EXISTS public.mv_entity_attribute_stats;

@@ -77,6 +77,25 @@ SELECT format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), rolname),
        format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), rolname)
   FROM pg_roles WHERE rolname IN ('app', 'service', 'probe') \gexec
 
+-- PgUsher asks whether anything of its client is left in a session; the functions that tell are not
+-- the tenants' any more. This one says yes or no, of one's own session.
+CREATE SCHEMA IF NOT EXISTS pgusher_session;
+CREATE OR REPLACE FUNCTION pgusher_session.is_clean() RETURNS boolean
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT (EXISTS (SELECT FROM pg_listening_channels())
+             OR EXISTS (SELECT FROM pg_cursor() WHERE is_holdable)
+             OR EXISTS (SELECT FROM pg_prepared_statement() WHERE from_sql)
+             OR EXISTS (SELECT FROM pg_lock_status()
+                         WHERE locktype = 'advisory' AND pid = pg_backend_pid())
+             OR EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
+                                                AND refobjid = pg_my_temp_schema()))
+$$;
+GRANT USAGE ON SCHEMA pgusher_session TO PUBLIC;
+GRANT EXECUTE ON FUNCTION pgusher_session.is_clean() TO PUBLIC;
+
 -- Schemas where everybody may create (row 5), and functions that are made from now on.
 SELECT format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', nspname)
   FROM pg_namespace n, aclexplode(nspacl) a

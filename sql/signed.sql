@@ -2,8 +2,11 @@
 -- deploy.sql (or by it, with -v signed=1), as a superuser, in one transaction; safe to repeat, and
 -- to be repeated when a table gets a policy tenant_isolation:
 --
---   psql -X -1 -d eav -f sql/signed.sql
+--   psql -X -1 -d eav [-v owner=eav_owner] [-v app_role=app] -f sql/signed.sql
 --   psql -X -d eav -v key_file=/etc/pgusher/proof.key -f sql/signed_key.sql
+--
+-- owner: the role that the keys will be of; the schema pgusher's, where that is there already, else
+-- eav_owner. app_role: the one that tenants log in as.
 --
 -- From then on only PgUsher with [context] mode = signed and that key sees rows. unsigned.sql
 -- takes it back.
@@ -16,8 +19,40 @@
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-CREATE SCHEMA IF NOT EXISTS pgusher AUTHORIZATION eav_owner;
-REVOKE ALL ON SCHEMA pgusher FROM PUBLIC, app;
+\if :{?owner}
+\else
+    SELECT coalesce((SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'pgusher'),
+                    'eav_owner') AS owner \gset
+\endif
+\if :{?app_role}
+\else
+    \set app_role app
+\endif
+SELECT set_config('pgusher.owner', :'owner', true), set_config('pgusher.app_role', :'app_role', true)
+\g /dev/null
+DO $$
+DECLARE
+    given text;
+BEGIN
+    FOREACH given IN ARRAY ARRAY['owner', 'app_role'] LOOP
+        PERFORM FROM pg_roles WHERE rolname = current_setting('pgusher.' || given);
+        IF NOT FOUND THEN
+            RAISE undefined_object USING
+                MESSAGE = format('signed.sql: there is no role "%s"',
+                                 current_setting('pgusher.' || given)),
+                HINT = format('Name one with -v %s=ROLE, or run roles.sql before.', given);
+        END IF;
+    END LOOP;
+    IF current_setting('pgusher.owner') = current_setting('pgusher.app_role') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'signed.sql: the tenants'' role cannot own the keys',
+            HINT = 'Name another owner with -v owner=ROLE.';
+    END IF;
+END $$;
+
+CREATE SCHEMA IF NOT EXISTS pgusher;
+ALTER SCHEMA pgusher OWNER TO :"owner";
+REVOKE ALL ON SCHEMA pgusher FROM PUBLIC, :"app_role";
 
 -- A key is kept as what HMAC makes of it (RFC 2104: the key, padded, xor 0x36 and 0x5c), which
 -- spares each query that work and is as secret as the key.
@@ -29,9 +64,9 @@ CREATE TABLE IF NOT EXISTS pgusher.proof_keys (
     valid_until timestamptz NOT NULL DEFAULT 'infinity'
 );
 COMMENT ON TABLE pgusher.proof_keys IS
-    'The keys of tenant proofs: secrets, for eav_owner only. They are in dumps of the database.';
-ALTER TABLE pgusher.proof_keys OWNER TO eav_owner;
-REVOKE ALL ON pgusher.proof_keys FROM PUBLIC, app;
+    'The keys of tenant proofs: secrets, for their owner only. They are in dumps of the database.';
+ALTER TABLE pgusher.proof_keys OWNER TO :"owner";
+REVOKE ALL ON pgusher.proof_keys FROM PUBLIC, :"app_role";
 
 -- The tenant of the context, if it is proven; else NULL, whatever is wrong. Never an error, so a
 -- wrong proof looks like no context.
@@ -63,7 +98,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-ALTER FUNCTION pgusher.proven_tenant_id() OWNER TO eav_owner;
+ALTER FUNCTION pgusher.proven_tenant_id() OWNER TO :"owner";
 -- Policies call it as who queries. It tells nobody more than he has proven.
 GRANT EXECUTE ON FUNCTION pgusher.proven_tenant_id() TO PUBLIC;
 
@@ -119,8 +154,8 @@ BEGIN
     RETURN id;
 END
 $$;
-ALTER FUNCTION pgusher.proof_key_add(text, boolean) OWNER TO eav_owner;
-REVOKE ALL ON FUNCTION pgusher.proof_key_add(text, boolean) FROM PUBLIC, app;
+ALTER FUNCTION pgusher.proof_key_add(text, boolean) OWNER TO :"owner";
+REVOKE ALL ON FUNCTION pgusher.proof_key_add(text, boolean) FROM PUBLIC, :"app_role";
 
 -- The row must be the tenant's that was proven, not of whatever the setting says by then: SQL may
 -- change the setting between the proof and the row.
@@ -146,8 +181,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-ALTER FUNCTION pgusher.check_new_rows() OWNER TO eav_owner;
-REVOKE ALL ON FUNCTION pgusher.check_new_rows() FROM PUBLIC, app;
+ALTER FUNCTION pgusher.check_new_rows() OWNER TO :"owner";
+REVOKE ALL ON FUNCTION pgusher.check_new_rows() FROM PUBLIC, :"app_role";
 
 SELECT format($sql$
     CREATE OR REPLACE TRIGGER tenant_proof AFTER INSERT ON %1$s REFERENCING NEW TABLE AS new_rows

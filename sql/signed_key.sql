@@ -21,6 +21,12 @@
 \endif
 \set proof_key `cat :'key_file'`
 
+DO $$ BEGIN
+    IF to_regprocedure('pgusher.proof_key_add(text, boolean)') IS NULL THEN
+        RAISE 'signed_key.sql: run signed.sql in this database before';
+    END IF;
+END $$;
+
 BEGIN;
 SET LOCAL log_statement = none;
 SET LOCAL log_min_duration_statement = -1;

@@ -14,8 +14,7 @@ CLOSE_REASON(CLIENT_EXPIRED, "client_expired", "28000", "the token has expired")
 CLOSE_REASON(CLIENT_TOKEN_DOUBT, "client_token_doubt", "28000",
              "a batch failed behind a COMMIT: which usher.token holds is not known")
 CLOSE_REASON(CLIENT_UNSUPPORTED, "client_unsupported", "0A000", "not supported")
-CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300",
-             "no more connections allowed (max_client_conn)")
+CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300", "no more connections allowed (max_client_conn)")
 CLOSE_REASON(CLIENT_ROOM, "client_room", "53300",
              "no more connections allowed (the limit of open files)")
 CLOSE_REASON(CLIENT_DISABLED, "client_disabled", "57P03", "the database is disabled")
@@ -44,14 +43,11 @@ CLOSE_REASON(CLIENT_ROLE_REMOVED, "client_role_removed", "57P01",
 CLOSE_REASON(CLIENT_ROLE_CHANGED, "client_role_changed", "57P01",
              "terminating connection: its role's tenant mode was changed, connect again")
 CLOSE_REASON(CLIENT_INACTIVE, "client_inactive", "28000", "the tenant is not active")
-CLOSE_REASON(SHUTDOWN, "shutdown", "57P01",
-             "terminating connection: PgUsher is shutting down")
-CLOSE_REASON(SERVER_LOST, "server_lost", "08006",
-             "the server closed the connection unexpectedly")
+CLOSE_REASON(SHUTDOWN, "shutdown", "57P01", "terminating connection: PgUsher is shutting down")
+CLOSE_REASON(SERVER_LOST, "server_lost", "08006", "the server closed the connection unexpectedly")
 CLOSE_REASON(SERVER_PROTOCOL, "server_protocol", "08P01",
              "the server sent a reply that was not expected")
-CLOSE_REASON(SERVER_CONTEXT, "server_context", "XX000",
-             "the tenant context could not be set")
+CLOSE_REASON(SERVER_CONTEXT, "server_context", "XX000", "the tenant context could not be set")
 CLOSE_REASON(SERVER_SETTINGS, "server_settings", "XX000",
              "the session's settings could not be made on the server")
 CLOSE_REASON(SERVER_IDLE, "server_idle", "", "")
@@ -59,5 +55,7 @@ CLOSE_REASON(SERVER_LIFETIME, "server_lifetime", "", "")
 CLOSE_REASON(SERVER_EVICTED, "server_evicted", "", "")
 CLOSE_REASON(SERVER_PAUSED, "server_paused", "", "")
 CLOSE_REASON(SERVER_RECONNECT, "server_reconnect", "", "")
+CLOSE_REASON(SERVER_MOVED, "server_moved", "57P01",
+             "terminating connection: its server is not the primary any more")
 CLOSE_REASON(SERVER_DIRTY, "server_dirty", "", "")
 CLOSE_REASON(SERVER_LOGIN, "server_login", "57P03", "no server to send this to")

@@ -2,8 +2,8 @@
  *
  * CONSOLE_COMMAND(NAME, "verb", "object", ARGUMENT, ACCESS)
  *
- * object: what SHOW shows. ARGUMENT: NONE, OPTIONAL or REQUIRED. ACCESS: STATS (stats_users may) or
- * ADMIN.
+ * object: what SHOW shows. ARGUMENT: NONE, OPTIONAL, REQUIRED or STATEMENT (SQL, up to the end).
+ * ACCESS: STATS (stats_users may) or ADMIN.
  *
  * No include guard: whoever includes this defines the macro first. */
 CONSOLE_COMMAND(SHOW_AUDIT, "show", "audit", NONE, ADMIN)
@@ -31,6 +31,7 @@ CONSOLE_COMMAND(SHOW_VERSION, "show", "version", NONE, STATS)
 CONSOLE_COMMAND(SHOW_WORKERS, "show", "workers", NONE, STATS)
 CONSOLE_COMMAND(DISABLE, "disable", "", REQUIRED, ADMIN)
 CONSOLE_COMMAND(ENABLE, "enable", "", REQUIRED, ADMIN)
+CONSOLE_COMMAND(EXPLAIN_ROUTE, "explain", "route", STATEMENT, STATS)
 CONSOLE_COMMAND(KILL, "kill", "", OPTIONAL, ADMIN)
 CONSOLE_COMMAND(KILL_CLIENT, "kill_client", "", REQUIRED, ADMIN)
 CONSOLE_COMMAND(KILL_TENANT, "kill_tenant", "", REQUIRED, ADMIN)

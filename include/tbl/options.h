@@ -13,7 +13,7 @@
  * (const char *, "" when empty; a FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES
  * and TLS_CURVE, which OpenSSL must know), URL (const char *; https, or http to this machine), the
  * enums POOL_MODE, DATABASE_POOL_MODE, TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE,
- * CONSISTENCY, TENANT_MODE, GUARD_MODE, CONTEXT_MODE and READ_YOUR_WRITES (enum conf_...), ALGS,
+ * CONSISTENCY, TENANT_MODE, GUARD_MODE, CONTEXT_MODE, READ_YOUR_WRITES and ANALYTICS_FALLBACK (enum conf_...), ALGS,
  * TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum conf_alg, conf_tls_protocol,
  * conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
  *
@@ -233,9 +233,8 @@ OPTION(node, port, PORT, DEFAULT("5432"), LIVE, "Port.")
 OPTION(node, role, NODE_ROLE, DEFAULT("auto"), LIVE,
        "auto: primary or replica, whichever the server says that it is; analytics: an analytics "
        "copy, never a primary.")
-OPTION(node, weight, COUNT, DEFAULT("1"), LIVE,
-       "Share of the reads that this node gets among its equals. In this version every statement "
-       "goes to the primary.")
+OPTION(node, weight, INT, DEFAULT("1"), LIVE,
+       "Share of the reads that this node gets among those that are fresh enough; 0: none.")
 SECTION_END(node)
 
 SECTION(database, NAMED, "eav",
@@ -246,8 +245,8 @@ OPTION(database, dbname, STRING, DEFAULT(""), LIVE,
 OPTION(database, nodes, NODE_LIST, REQUIRED("primary-a"), LIVE,
        "The nodes that have it: names of [node NAME] sections, separated by commas.")
 OPTION(database, consistency, CONSISTENCY, DEFAULT("bounded"), LIVE,
-       "Default of its sessions for usher.consistency. In this version every statement goes to "
-       "the primary, whatever this says.")
+       "Default of its sessions for usher.consistency: where statements that only read may go "
+       "(docs/freshness.md). Needs probe_role in [freshness]; without it all go to the primary.")
 OPTION(database, pool_mode, DATABASE_POOL_MODE, DEFAULT("default"), LIVE,
        "transaction or session for this database; default: pool_mode of [pgusher].")
 OPTION(database, max_client_conn, INT, DEFAULT("0"), LIVE,
@@ -320,9 +319,13 @@ OPTION(freshness, analytics_target_lag, DURATION, DEFAULT("5min"), LIVE,
        "As target_lag, for nodes with role = analytics.")
 OPTION(freshness, analytics_max_lag, DURATION, DEFAULT("15min"), LIVE,
        "As max_lag, for nodes with role = analytics.")
+OPTION(freshness, analytics_fallback, ANALYTICS_FALLBACK, DEFAULT("refuse"), LIVE,
+       "What consistency = analytics gets when the analytics node is further behind than "
+       "analytics_max_lag. refuse: an error. serve: its data all the same, with a NOTICE of how old "
+       "they are.")
 OPTION(freshness, read_your_writes, READ_YOUR_WRITES, DEFAULT("session"), LIVE,
        "Whose writes a replica must have before it is read from: the session's own, those of the whole "
-       "tenant, or off. In this version every statement goes to the primary.")
+       "tenant, or off. Of the tenant's writes those through this PgUsher count, not those through others.")
 SECTION_END(freshness)
 
 SECTION(peer, OPTIONAL, "2",

@@ -134,6 +134,28 @@ static char *claim_roles(const json_t *claim)
 	return mem_realloc(names.data, names.len);
 }
 
+/* What usher.consistency and usher.max_lag take, a number being seconds. Refused when it is wrong,
+ * as every claim is: whoever asks for strong must not get less by a typing error. */
+static bool claim_wishes(const json_t *claims, struct auth_ticket *ticket)
+{
+	const json_t *consistency = json_object_get(claims, "consistency");
+	const json_t *max_lag = json_object_get(claims, "max_lag");
+	char digits[24] = "";
+
+	ticket->has_consistency = consistency != NULL;
+	ticket->has_max_lag = max_lag != NULL;
+	if (consistency != NULL &&
+	    (!json_is_string(consistency) ||
+	     !conf_consistency_read(json_string_value(consistency), &ticket->consistency)))
+		return false;
+	if (json_is_integer(max_lag))
+		snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT,
+		         json_integer_value(max_lag));
+	return max_lag == NULL ||
+	       conf_duration_read(json_is_string(max_lag) ? json_string_value(max_lag) : digits,
+	                          &ticket->max_lag_us);
+}
+
 /* Cut at the border of a UTF-8 character; jansson lets only valid UTF-8 in. */
 static void copy_cut(char *out, size_t size, const char *s)
 {
@@ -184,6 +206,8 @@ static enum auth_reason claims_read(const json_t *claims, const struct conf_jwt 
 		return AUTH_AUDIENCE;
 	if (!claim_tenant(claims, conf->tenant_claim, ticket->tenant))
 		return AUTH_NO_TENANT;
+	if (!claim_wishes(claims, ticket))
+		return AUTH_WISH;
 	ticket->roles = claim_roles(claim_find(claims, conf->role_claim));
 	return AUTH_OK;
 }

@@ -21,6 +21,8 @@ enum fixed_stmt {
 	FIXED_ASK,
 	FIXED_ASK_SET,
 	FIXED_STATE,
+	FIXED_COMMIT,
+	FIXED_STATE_FUNCTION,
 	FIXED_COUNT
 };
 #define SERVER_STMT_FIRST_ID 16
@@ -64,13 +66,14 @@ struct server {
 	char status;
 	bool paused;
 	enum close_reason lost; /* CLOSE_NONE: it lives */
-	bool standby;
+	bool standby, was_standby;
 	char last_error[160];
 
 	char prefix[SERVER_NAME_PREFIX_MAX]; /* of clients' statements' names; random */
 	/* Our own statements' names: another random prefix, which no error message shows. */
 	char fixed_names[FIXED_COUNT][SERVER_STMT_NAME_MAX];
 	bool fixed_ready[FIXED_COUNT];
+	bool asks_function; /* server_ask_state_otherwise */
 	bool echoed; /* the context's row has come, and was right */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */

@@ -168,17 +168,31 @@ static bool is_asynchronous(uint8_t type)
 	return type == 'N' || type == 'S' || type == 'A' || type == 'E';
 }
 
+#define OF(kind) (1u << EXPECT_##kind)
+/* The kinds of entries that a message may be the reply to. */
+static const uint8_t reply_to[256] = {
+	['1'] = OF(PARSE),
+	['2'] = OF(BIND),
+	['3'] = OF(CLOSE),
+	['t'] = OF(DESCRIBE),
+	['T'] = OF(DESCRIBE) | OF(QUERY),
+	['n'] = OF(DESCRIBE),
+	['D'] = OF(EXECUTE) | OF(QUERY),
+	['C'] = OF(EXECUTE) | OF(QUERY),
+	['I'] = OF(EXECUTE) | OF(QUERY),
+	['s'] = OF(EXECUTE),
+	['d'] = OF(EXECUTE) | OF(QUERY),
+	['c'] = OF(EXECUTE) | OF(QUERY),
+	['H'] = OF(EXECUTE) | OF(QUERY),
+	['G'] = OF(EXECUTE) | OF(QUERY),
+	['V'] = OF(FUNCTION),
+	['Z'] = OF(SYNC) | OF(QUERY) | OF(FUNCTION),
+};
+#undef OF
+
 static bool is_expected(const struct expect *e, uint8_t type)
 {
-	static const char *const replies[] = {
-		[EXPECT_PARSE] = "1",          [EXPECT_BIND] = "2",      [EXPECT_DESCRIBE] = "tTn",
-		[EXPECT_EXECUTE] = "DCIsdcHG", [EXPECT_CLOSE] = "3",     [EXPECT_SYNC] = "Z",
-		[EXPECT_QUERY] = "TDCIdcHGZ",  [EXPECT_FUNCTION] = "VZ",
-	};
-
-	if (e == NULL || e->fate == FATE_ANSWER)
-		return false;
-	return strchr(replies[e->kind], type) != NULL;
+	return e != NULL && e->fate != FATE_ANSWER && (reply_to[type] >> e->kind & 1);
 }
 
 static bool frame_passes(const struct expect *e, uint8_t type)
@@ -204,7 +218,7 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 		f->type == 'Z' || f->type == 'S' ||
 		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && s->env->reports && f->body_len <= WHOLE_MAX) ||
+		(f->type == 'E' && (s->env->reports || s->note.tells_errors) && f->body_len <= WHOLE_MAX) ||
 		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
@@ -367,7 +381,7 @@ static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 
 	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
 		note_our_error(s, body, len);
-	if (s->env->reports && s->sink->on_sqlstate != NULL &&
+	if ((s->env->reports || s->note.tells_errors) && s->sink->on_sqlstate != NULL &&
 	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_ASK && e->fate != FATE_REFUSE)))
 		tell_sqlstate(s, body, len);
 }

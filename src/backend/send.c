@@ -99,6 +99,12 @@ void server_put_begin(struct server *s)
 	put_fixed(s, FIXED_BEGIN, "BEGIN", NULL, 0, FATE_SWALLOW);
 }
 
+void server_put_commit(struct server *s)
+{
+	put_fixed(s, FIXED_COMMIT, "COMMIT", NULL, 0, FATE_SWALLOW);
+	server_put_sync(s, FATE_PASS);
+}
+
 bool backend_tenant_number(const char *text, size_t len, int64_t *number)
 {
 	uint64_t n = 0;
@@ -236,7 +242,21 @@ void server_put_ask_state(struct server *s)
 		" refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
 		" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()))";
 
-	put_fixed(s, FIXED_STATE, text, NULL, 0, FATE_ASK);
+	/* sql/hardening.sql, which takes those functions from the role, makes this one. */
+	if (s->asks_function)
+		put_fixed(s, FIXED_STATE_FUNCTION, "SELECT pgusher_session.is_clean()", NULL, 0,
+		          FATE_ASK);
+	else
+		put_fixed(s, FIXED_STATE, text, NULL, 0, FATE_ASK);
+}
+
+bool server_ask_state_otherwise(struct server *s)
+{
+	bool is_new = !s->asks_function;
+
+	OBJ_CHECK(s, SERVER_MAGIC);
+	s->asks_function = true;
+	return is_new;
 }
 
 static void put_unknown_bind(struct server *s)

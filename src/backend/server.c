@@ -197,6 +197,11 @@ bool server_is_standby(const struct server *s)
 	return s->standby;
 }
 
+bool server_was_promoted(const struct server *s)
+{
+	return s->was_standby && !s->standby;
+}
+
 size_t server_backlog_bytes(const struct server *s)
 {
 	return stream_backlog_bytes(&s->stream);
@@ -273,12 +278,18 @@ void server_each_parameter(const struct server *s,
 		visit(arg, s->parameters[i].name, s->parameters[i].value);
 }
 
+static void server_set_standby(struct server *s, bool is_standby)
+{
+	s->standby = is_standby;
+	s->was_standby = s->was_standby || is_standby;
+}
+
 void server_set_parameter(struct server *s, const char *name, const char *value)
 {
 	struct server_parameter *p = find_parameter(s, name);
 
 	if (strcmp(name, "in_hot_standby") == 0)
-		s->standby = strcmp(value, "on") == 0;
+		server_set_standby(s, strcmp(value, "on") == 0);
 	if (p == NULL) {
 		if (s->n_parameters == SERVER_PARAMETERS_MAX)
 			return;

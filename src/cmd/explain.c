@@ -1,5 +1,5 @@
 /* `pgusher explain -c FILE SQL...`: what the statements would be taken for, what the guard says
- * and where they would go. Connects nowhere: what only the server knows (its functions) is not
+ * and where they would go. Connects nowhere: what only the server knows (users' functions) is not
  * asked. */
 #include <errno.h>
 #include <getopt.h>
@@ -12,6 +12,7 @@
 #include "cmd.h"
 #include "conf.h"
 #include "sql.h"
+#include "sql_catalog.h"
 
 #define CACHE_ENTRIES 16
 
@@ -21,50 +22,14 @@ static int usage(FILE *out, int status)
 	      "Says of each statement what it is, whether the guard lets it pass and where it "
 	      "would\n"
 	      "be sent, without a server. SQL is one string of statements, as a client sends it;\n"
-	      "- reads it from standard input.\n\n"
+	      "- reads it from standard input. Functions that are not PostgreSQL's own count as\n"
+	      "unknown here, as they do to a PgUsher without a function catalogue.\n\n"
 	      "  -c, --config FILE  the ini file; its [guard] and [context] hold\n"
 	      "  -r, --role ROLE    as this [role] would send it; without it, as a tenant\n\n"
 	      "Exits 0 when all would pass, 1 when one is refused, 2 for wrong usage.\n",
 	      out);
 	return status;
 }
-
-static const char *const kind_words[] = {
-	[SQL_EMPTY] = "nothing: only white space or comments",
-	[SQL_DATA] = "data: may read or write rows; a tenant's runs with its context",
-	[SQL_BEGIN] = "begins a transaction",
-	[SQL_COMMIT] = "commits",
-	[SQL_ROLLBACK] = "rolls back",
-	[SQL_COMMIT_CHAIN] = "commits and begins the next transaction",
-	[SQL_ROLLBACK_CHAIN] = "rolls back and begins the next transaction",
-	[SQL_SAVEPOINT] = "sets a savepoint",
-	[SQL_RELEASE] = "releases a savepoint",
-	[SQL_ROLLBACK_TO] = "rolls back to a savepoint",
-	[SQL_PREPARE_TRANSACTION] = "prepares the transaction for two-phase commit",
-	[SQL_SET_TRANSACTION] = "sets the transaction's mode: goes before the tenant context",
-	[SQL_SHOW] = "shows a setting of the server's: needs no tenant context",
-	[SQL_COPY_IN] = "copies in: takes data from the client, with the tenant context",
-	[SQL_NO_TRANSACTION] = "runs outside of transactions, so without the tenant context",
-	[SQL_OWN] = "answered by PgUsher, never sent to a server",
-	[SQL_UNPARSED] = "not parsed: taken for data and searched for names",
-};
-
-static const struct {
-	enum sql_bits bit;
-	const char *words;
-} bit_words[] = {
-	{SQL_BARE, "BEGIN without options: may be deferred"},
-	{SQL_SETS_SESSION, "sets something for the session"},
-	{SQL_RESETS_ALL, "resets all settings, the tenant context too"},
-	{SQL_MAKES_STATE, "leaves state in the server's session: keeps the server"},
-	{SQL_OPAQUE,
-         "runs code that PgUsher does not see into: the server is cleaned up behind it"},
-	{SQL_ENDS_INSIDE, "may commit inside"},
-	{SQL_NAMES_PREPARED, "names a prepared statement"},
-	{SQL_DISCARDS, "forgets prepared statements"},
-	{SQL_START_WORD, "spelled START TRANSACTION"},
-	{SQL_ALTERS, "may change what later statements mean"},
-};
 
 struct explain {
 	struct sql_cache *cache;
@@ -137,11 +102,13 @@ static void print_statement(struct explain *x, const struct sql_stmt *stmt, cons
 	}
 	if (fingerprint != 0)
 		printf("  %-12s%016" PRIx64 "\n", "fingerprint", fingerprint);
-	printf("  %-12s%s\n", "kind", kind_words[stmt->kind]);
-	for (size_t i = 0; i < COUNT_OF(bit_words); i++) {
-		if ((stmt->bits & bit_words[i].bit) == 0)
+	printf("  %-12s%s\n", "kind", sql_kind_words(stmt->kind));
+	for (uint32_t bits = stmt->bits; bits != 0; bits &= bits - 1) {
+		const char *words = sql_bit_words(bits);
+
+		if (words == NULL)
 			continue;
-		printf("  %-12s%s\n", label[0] == '\0' ? "it" : "", bit_words[i].words);
+		printf("  %-12s%s\n", label[0] == '\0' ? "it" : "", words);
 		label = "it";
 	}
 	print_guard(x, refusal);
@@ -204,11 +171,14 @@ static struct sql_cache *cache_for(const struct conf *conf, const struct conf_ro
 	const char *settings[] = {conf->context.setting, conf->context.proof_setting, NULL};
 	struct sql_guard guard = {conf->guard.mode, conf->guard.allow_functions,
 	                          conf->guard.deny_functions, conf->guard.trusted_functions};
+	/* As a server that has no function catalogue (session_set_catalog). */
+	const struct sql_functions functions = {.find = sql_builtin_find};
 	struct sql_cache *cache = sql_cache_new(settings, CACHE_ENTRIES);
 
 	if (role != NULL && role->tenant == CONF_TENANT_NONE)
 		guard = (struct sql_guard){.mode = SQL_GUARD_OFF};
 	sql_cache_set_guard(cache, &guard);
+	sql_cache_set_functions(cache, &functions);
 	return cache;
 }
 

@@ -108,7 +108,7 @@ static bool check_all(const struct server_process *p, struct change *change, cha
 	return serve_make_tls(conf, &change->tls, err, err_size) &&
 	       serve_load_proof_key(conf, &change->proof_key, err, err_size) &&
 	       serve_client_room(conf, &change->client_room, err, err_size) &&
-	       probe_check_files(p->conf, conf, err, err_size) &&
+	       probe_check_files(change->is_set ? p->conf : NULL, conf, err, err_size) &&
 	       open_audit(p, change, err, err_size) && open_log(p, change, err, err_size);
 }
 

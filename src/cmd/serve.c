@@ -79,6 +79,14 @@ static void set_directory(void *arg, struct auth_directory *directory)
 		worker_set_directory(p->shared.workers[i], directory);
 }
 
+static void follow_roles(void *arg)
+{
+	struct server_process *p = arg;
+
+	for (unsigned i = 0; i < p->shared.n_workers; i++)
+		worker_follow_roles(p->shared.workers[i]);
+}
+
 /* ---- the workers' ends ---------------------------------------------------------------------- */
 
 struct end_letter {
@@ -375,6 +383,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->shared.conf = p->conf;
 	p->shared.fresh = fresh_new(p->conf);
 	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
+	probe_on_roles(p->probe, follow_roles, p);
 	if (p->conf->tenants.directory_query[0] != '\0')
 		probe_list_tenants(p->probe, set_directory, p);
 	if (p->conf->freshness.probe_role[0] != '\0')

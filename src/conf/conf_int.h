@@ -101,6 +101,7 @@ struct conf_type {
 	TYPE(CONTEXT_MODE)                                                                         \
 	TYPE(GUARD_MODE)                                                                           \
 	TYPE(READ_YOUR_WRITES)                                                                     \
+	TYPE(ANALYTICS_FALLBACK)                                                                   \
 	TYPE(ALGS)                                                                                 \
 	TYPE(AUDIT_EVENTS)                                                                         \
 	TYPE(NODE_LIST)

@@ -161,6 +161,16 @@ static int64_t duration_value(const char *text)
 	return whole <= DURATION_MAX_US ? whole : -1;
 }
 
+bool conf_duration_read(const char *text, int64_t *us)
+{
+	int64_t value = duration_value(text);
+
+	if (value < 0)
+		return false;
+	*us = value;
+	return true;
+}
+
 bool conf_duration_parse(struct conf_setter *s, const struct conf_type *type, void *field,
                          const char *text)
 {

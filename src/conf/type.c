@@ -145,6 +145,12 @@ static const struct conf_word read_your_writes_words[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct conf_word analytics_fallback_words[] = {
+	{"refuse", CONF_ANALYTICS_REFUSE, NULL},
+	{"serve", CONF_ANALYTICS_SERVE, NULL},
+	{NULL, 0, NULL},
+};
+
 /* Algorithms are bits. Anything not here is refused, so a new one of RFC 7518 cannot slip in. */
 static const struct conf_word alg_words[] = {
 	{"HS256", CONF_ALG_HS256, NULL},
@@ -508,6 +514,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_CONTEXT_MODE] = ENUM(context_mode_words),
 	[CONF_TYPE_GUARD_MODE] = ENUM(guard_mode_words),
 	[CONF_TYPE_READ_YOUR_WRITES] = ENUM(read_your_writes_words),
+	[CONF_TYPE_ANALYTICS_FALLBACK] = ENUM(analytics_fallback_words),
 	[CONF_TYPE_ALGS] = {.doc = "list of HS256, RS256, ES256, PS256, EdDSA",
                             .size = sizeof(uint32_t),
                             .parse = bits_parse,
@@ -536,4 +543,35 @@ const char *conf_consistency_name(enum conf_consistency consistency)
 const char *conf_read_your_writes_name(enum conf_read_your_writes mode)
 {
 	return word_of(read_your_writes_words, (int)mode);
+}
+
+static bool word_read(const struct conf_word *words, const char *text, int *value)
+{
+	for (; words->word; words++) {
+		if (strcasecmp(words->word, text) != 0)
+			continue;
+		*value = words->value;
+		return true;
+	}
+	return false;
+}
+
+bool conf_consistency_read(const char *text, enum conf_consistency *consistency)
+{
+	int value;
+
+	if (!word_read(consistency_words, text, &value))
+		return false;
+	*consistency = (enum conf_consistency)value;
+	return true;
+}
+
+bool conf_read_your_writes_read(const char *text, enum conf_read_your_writes *mode)
+{
+	int value;
+
+	if (!word_read(read_your_writes_words, text, &value))
+		return false;
+	*mode = (enum conf_read_your_writes)value;
+	return true;
 }

@@ -36,6 +36,7 @@ struct command {
 	char arg[CONSOLE_ARG_MAX]; /* unquoted; "" where there is none */
 	const char *param;         /* COMMAND_SET, COMMAND_PARAM: its name ... */
 	const char *value;         /* ... and what it is said to be */
+	const char *statement;     /* COMMAND_EXPLAIN_ROUTE: in the text that was parsed */
 	/* COMMAND_SET_OPTION: what arg is set to. */
 	char setting[CONSOLE_VALUE_MAX];
 };

@@ -1,6 +1,6 @@
 /* A statement of the console's to a command. PgBouncer's grammar, one statement a string:
  *
- *   word [argument] [;]        SET word = | TO value
+ *   word [argument] [;]        SET word = | TO value        EXPLAIN ROUTE statement
  *
  * A word is letters, digits and underscores, or anything in double quotes. An argument may also be
  * in single quotes, and have the characters of identifiers in it (dots, dashes, colons). Pure. */
@@ -12,7 +12,7 @@
 #define SPACE " \t\r\n"
 #define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
-enum argument { ARGUMENT_NONE, ARGUMENT_OPTIONAL, ARGUMENT_REQUIRED };
+enum argument { ARGUMENT_NONE, ARGUMENT_OPTIONAL, ARGUMENT_REQUIRED, ARGUMENT_STATEMENT };
 enum access { ACCESS_STATS, ACCESS_ADMIN };
 
 static const struct {
@@ -142,9 +142,25 @@ static enum parse parse_set(const char *at, struct command *out)
 	return take_value(&at, out->setting) && is_end(at) ? PARSE_OK : PARSE_BAD;
 }
 
+/* What follows is SQL's to read, to its last comment. */
+static enum parse parse_explain(const char *at, struct command *out)
+{
+	char object[CONSOLE_ARG_MAX];
+
+	if (!take_word(&at, WORD_CHARS, false, object) ||
+	    strcasecmp(object, commands[COMMAND_EXPLAIN_ROUTE].object) != 0)
+		return PARSE_BAD;
+	at += strspn(at, SPACE);
+	if (is_end(at))
+		return PARSE_BAD;
+	out->id = COMMAND_EXPLAIN_ROUTE;
+	out->statement = at;
+	return PARSE_OK;
+}
+
 static bool is_command(size_t i, const char *verb, const char *arg, bool has_arg)
 {
-	if (strcasecmp(commands[i].verb, verb) != 0)
+	if (strcasecmp(commands[i].verb, verb) != 0 || commands[i].argument == ARGUMENT_STATEMENT)
 		return false;
 	if (commands[i].object[0] != '\0')
 		return strcasecmp(commands[i].object, arg) == 0;
@@ -181,6 +197,8 @@ enum parse console_parse(const char *text, struct command *out)
 	at += gap;
 	if (gap > 0 && strcasecmp(verb, "set") == 0)
 		return parse_set(at, out);
+	if (gap > 0 && strcasecmp(verb, commands[COMMAND_EXPLAIN_ROUTE].verb) == 0)
+		return parse_explain(at, out);
 	has_arg = gap > 0 && !is_end(at);
 	if (has_arg && !take_word(&at, WORD_CHARS ".:-$@", true, out->arg))
 		return PARSE_BAD;

@@ -242,6 +242,7 @@ static bool finish_help(struct console *console, struct round *r)
 	           "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
 	           "\n\tSHOW LISTS|MEM|STATE|KEYS|GUARD|WORKERS|TENANTS|AUDIT|NODES|PATHS"
 	           "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
+	           "\n\tEXPLAIN ROUTE <statement>"
 	           "\n\tRELOAD"
 	           "\n\tSET key = value"
 	           "\n\tPAUSE [<db>]"

@@ -55,6 +55,9 @@ static const char *state_of(const struct fresh *fresh, size_t path, const struct
 	int primary = fresh_primary(fresh, (size_t)fresh_find(fresh, fresh_database(fresh, path)),
 	                            &is_contested);
 
+	if (view->role == FRESH_PRIMARY && view->fault != FRESH_DOWN &&
+	    fresh_is_undecided(fresh, (size_t)fresh_find(fresh, fresh_database(fresh, path))))
+		return "fenced: two primaries of one timeline";
 	if (is_contested && view->role == FRESH_PRIMARY && primary != (int)path)
 		return "fenced: another primary is ahead";
 	return fresh_fault_word(view->fault);
@@ -101,7 +104,7 @@ ACTION_ROWS(SHOW_NODES, nodes, NULL, finish_nodes);
 static const struct column paths[] = {
 	{"path", COLUMN_TEXT},        {"target", COLUMN_NUMERIC}, {"max", COLUMN_NUMERIC},
 	{"measured", COLUMN_NUMERIC}, {"usable", COLUMN_TEXT},    {"fallback", COLUMN_TEXT},
-	{"reason", COLUMN_TEXT},
+	{"reason", COLUMN_TEXT},      {"reads", COLUMN_INT8},     {"fallbacks", COLUMN_INT8},
 };
 
 struct path_row {
@@ -147,6 +150,7 @@ static bool finish_paths(struct console *console, struct round *r)
 		struct path_row p = path_of(console, i);
 		struct row row = row_begin(&r->rows);
 		char name[2 * CONSOLE_ARG_MAX + 2];
+		uint64_t reads, fallbacks;
 
 		snprintf(name, sizeof(name), "%s/%s", fresh_database(fresh, i)->name,
 		         fresh_node(fresh, i)->name);
@@ -157,6 +161,9 @@ static bool finish_paths(struct console *console, struct round *r)
 		row_text(&row, p.usable);
 		row_text(&row, p.fallback);
 		row_text(&row, p.reason);
+		fresh_counts(fresh, i, &reads, &fallbacks);
+		row_int(&row, (int64_t)reads);
+		row_int(&row, (int64_t)fallbacks);
 		row_end(&row);
 	}
 	return true;

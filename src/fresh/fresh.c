@@ -26,10 +26,14 @@
 
 #include <stdatomic.h>
 
+#include <string.h>
+
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define FRESH_MAGIC 0xf7e50001u
+#define WRITERS 4096 /* a power of two: 32 kB */
 
 #define VIEW_FIELDS(FIELD)                                                                         \
 	FIELD(enum fresh_role, role)                                                               \
@@ -52,13 +56,17 @@ struct path {
 #undef FIELD
 	/* Of the first one: what fresh_primary says. */
 	_Atomic int primary;
-	_Atomic bool is_contested;
+	_Atomic bool is_contested, is_undecided;
+	/* By workers. */
+	_Atomic int64_t left_out_us;
+	_Atomic uint64_t reads, fallbacks;
 };
 
 struct fresh {
 	uint32_t magic;
 	struct conf *conf;
 	size_t n;
+	_Atomic int64_t writes_us[WRITERS];
 	struct path paths[];
 };
 
@@ -106,6 +114,7 @@ static void add_database(struct fresh *f, const struct conf_database *database)
 		p->first = first;
 		p->n = database->n_nodes;
 		atomic_init(&p->primary, FRESH_NO_PATH);
+		atomic_init(&p->left_out_us, FRESH_NEVER);
 	}
 	for (size_t i = first; i < f->n; i++)
 		fresh_set(f, i, &nothing);
@@ -123,6 +132,8 @@ struct fresh *fresh_new(struct conf *conf)
 	f->conf = conf_get(conf);
 	for (size_t i = 0; i < conf->n_databases; i++)
 		add_database(f, &conf->databases[i]);
+	for (size_t i = 0; i < WRITERS; i++)
+		atomic_init(&f->writes_us[i], FRESH_NEVER);
 	return f;
 }
 
@@ -172,6 +183,18 @@ int fresh_find(const struct fresh *f, const struct conf_database *database)
 	return FRESH_NO_PATH;
 }
 
+int fresh_find_name(const struct fresh *f, const char *section, size_t *n)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	for (size_t i = 0; i < f->n; i += f->paths[i].n) {
+		if (strcmp(f->paths[i].database->name, section) != 0)
+			continue;
+		*n = f->paths[i].n;
+		return (int)i;
+	}
+	return FRESH_NO_PATH;
+}
+
 int64_t fresh_lag_us(const struct fresh *f, size_t path, int64_t now_us)
 {
 	int64_t has_us = atomic_load_explicit(&path_of(f, path)->has_us, memory_order_acquire);
@@ -187,6 +210,16 @@ bool fresh_has(const struct fresh *f, size_t path, int64_t since_us)
 	int64_t has_us = atomic_load_explicit(&path_of(f, path)->has_us, memory_order_acquire);
 
 	return has_us != FRESH_NEVER && has_us >= since_us;
+}
+
+enum fresh_role fresh_role(const struct fresh *f, size_t path)
+{
+	return atomic_load_explicit(&path_of(f, path)->role, memory_order_acquire);
+}
+
+enum fresh_fault fresh_fault(const struct fresh *f, size_t path)
+{
+	return atomic_load_explicit(&path_of(f, path)->fault, memory_order_acquire);
 }
 
 void fresh_look(const struct fresh *f, size_t path, struct fresh_view *view)
@@ -213,6 +246,72 @@ int fresh_primary(const struct fresh *f, size_t first, bool *is_contested)
 	return atomic_load_explicit(&p->primary, memory_order_acquire);
 }
 
+bool fresh_is_undecided(const struct fresh *f, size_t first)
+{
+	return atomic_load_explicit(&path_of(f, first)->is_undecided, memory_order_relaxed);
+}
+
+/* ---- what workers tell each other ------------------------------------------------------------ */
+
+static void raise(_Atomic int64_t *to, int64_t us)
+{
+	int64_t now = atomic_load_explicit(to, memory_order_relaxed);
+
+	while (now < us && !atomic_compare_exchange_weak_explicit(
+				   to, &now, us, memory_order_release, memory_order_relaxed))
+		;
+}
+
+void fresh_leave_out(struct fresh *f, size_t path, int64_t now_us)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	MUST(path < f->n);
+	raise(&f->paths[path].left_out_us, now_us);
+}
+
+bool fresh_is_left_out(const struct fresh *f, size_t path)
+{
+	const struct path *p = path_of(f, path);
+	int64_t us = atomic_load_explicit(&p->left_out_us, memory_order_acquire);
+
+	return us != FRESH_NEVER && atomic_load_explicit(&p->seen_us, memory_order_acquire) <= us;
+}
+
+uint64_t fresh_writer(size_t first, const char *tenant)
+{
+	return hash_bytes(tenant, strlen(tenant)) + first;
+}
+
+void fresh_note_write(struct fresh *f, uint64_t writer, int64_t now_us)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	raise(&f->writes_us[writer % WRITERS], now_us);
+}
+
+int64_t fresh_last_write(const struct fresh *f, uint64_t writer)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	return atomic_load_explicit(&f->writes_us[writer % WRITERS], memory_order_acquire);
+}
+
+void fresh_count_read(struct fresh *f, size_t path, bool is_fallback)
+{
+	struct path *p = &f->paths[path];
+
+	MUST(path < f->n);
+	atomic_fetch_add_explicit(&p->reads, 1, memory_order_relaxed);
+	if (is_fallback)
+		atomic_fetch_add_explicit(&p->fallbacks, 1, memory_order_relaxed);
+}
+
+void fresh_counts(const struct fresh *f, size_t path, uint64_t *reads, uint64_t *fallbacks)
+{
+	const struct path *p = path_of(f, path);
+
+	*reads = atomic_load_explicit(&p->reads, memory_order_relaxed);
+	*fallbacks = atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* A primary that was cut off stays on its timeline, whatever it goes on to write. */
@@ -223,15 +322,34 @@ static bool is_ahead(const struct fresh_view *a, const struct fresh_view *b)
 	return a->position > b->position;
 }
 
-static bool are_both_there(const struct fresh_view *a, const struct fresh_view *b)
+static bool have_both_answered(const struct fresh_view *a, const struct fresh_view *b)
 {
 	int64_t apart;
 
-	if (a->fault == FRESH_DOWN || b->fault == FRESH_DOWN || a->seen_us == FRESH_NEVER ||
-	    b->seen_us == FRESH_NEVER)
+	if (a->seen_us == FRESH_NEVER || b->seen_us == FRESH_NEVER)
 		return false;
 	apart = a->seen_us - b->seen_us;
 	return apart < FRESH_CONTEST_US && apart > -FRESH_CONTEST_US;
+}
+
+static bool are_both_there(const struct fresh_view *a, const struct fresh_view *b)
+{
+	return a->fault != FRESH_DOWN && b->fault != FRESH_DOWN && have_both_answered(a, b);
+}
+
+/* Of the paths before `path`, is there another of the primary's timeline? */
+static bool has_twin(const struct fresh *f, size_t first, size_t path)
+{
+	struct fresh_view mine, view;
+
+	fresh_look(f, path, &mine);
+	for (size_t i = first; i < path; i++) {
+		fresh_look(f, i, &view);
+		if (view.role == FRESH_PRIMARY && view.timeline == mine.timeline &&
+		    have_both_answered(&view, &mine))
+			return true;
+	}
+	return false;
 }
 
 static void elect(struct fresh *f, size_t first)
@@ -239,7 +357,7 @@ static void elect(struct fresh *f, size_t first)
 	struct path *head = &f->paths[first];
 	struct fresh_view best = {0}, view;
 	int primary = FRESH_NO_PATH;
-	bool is_contested = false;
+	bool is_contested = false, is_undecided = false;
 
 	for (size_t i = first; i < first + head->n; i++) {
 		fresh_look(f, i, &view);
@@ -247,12 +365,18 @@ static void elect(struct fresh *f, size_t first)
 			continue;
 		if (primary != FRESH_NO_PATH)
 			is_contested = is_contested || are_both_there(&view, &best);
+		/* A higher timeline decides what came before. */
+		if (primary == FRESH_NO_PATH || view.timeline > best.timeline)
+			is_undecided = false;
+		else if (view.timeline == best.timeline)
+			is_undecided = is_undecided || has_twin(f, first, i);
 		if (primary == FRESH_NO_PATH || is_ahead(&view, &best)) {
 			primary = (int)i;
 			best = view;
 		}
 	}
 	atomic_store_explicit(&head->is_contested, is_contested, memory_order_relaxed);
+	atomic_store_explicit(&head->is_undecided, is_undecided, memory_order_relaxed);
 	atomic_store_explicit(&head->primary, primary, memory_order_release);
 }
 

@@ -65,6 +65,14 @@ void outvec_copy(struct outvec *v, const void *p, size_t len)
 	v->used += len;
 }
 
+void outvec_drop(struct outvec *v)
+{
+	MUST(v->to != NULL);
+	v->n = 0;
+	v->used = 0;
+	v->to = NULL;
+}
+
 bool outvec_end(struct outvec *v)
 {
 	outvec_push(v);

@@ -1,14 +1,13 @@
-/* Opening connections: how many, where the primary is, and what to do when it fails.
+/* Opening connections: how many, and what to do when it fails.
  *
  * A pool dials as long as its waiters could use more servers than dials are under way, and
- * there are places for them (place.c).
- * All traffic goes to the primary: the candidates are the database's nodes with role = auto, in
- * order; one that turns out to be a standby or does not answer makes the next one the
- * candidate, for all workers. After a failure the pool waits, doubling from BACKOFF_MIN_US up to
- * server_login_retry (never less than the former); a login that the server itself refuses (wrong
- * password, no such database) is told to the waiting clients at once, and to those who come until
- * the next try: unless the pool still has a server, on whichever worker, to wait for. What libpq
- * says is for the log only: it names hosts and roles, and clients are tenants. */
+ * there are places for them (place.c); where.c says on which node. After a failure the pool waits,
+ * doubling from BACKOFF_MIN_US up to server_login_retry (never less than the former); a login that
+ * the server itself refuses (wrong password, no such database) is told to the waiting clients at
+ * once, and to those who come until the next try: unless the pool still has a server, on whichever
+ * worker, to wait for. The clients of a pool at one node are told of any failure in this way,
+ * because they have elsewhere to go. What libpq says is for the log only: it names hosts and
+ * roles, and clients are tenants. */
 #include <stdio.h>
 #include <string.h>
 
@@ -23,53 +22,24 @@ struct pool_dial {
 	bool is_contended; /* others wanted its place, too */
 };
 
-/* Where the primary is looked for: an analytics node never is one, and conf has checked that there
- * is another. The index may come from a configuration with another list. */
-const struct conf_node *pool_candidate(const struct pool *pool)
-{
-	const struct conf_database *database = pool->database;
-	size_t at = atomic_load(&pool->shared->node), n = database->n_nodes;
-
-	MUST(n > 0);
-	for (size_t i = 0; i < n; i++, at++) {
-		if (database->nodes[at % n]->role == CONF_NODE_AUTO)
-			break;
-	}
-	return database->nodes[at % n];
-}
-
-struct pool_node *pool_node(const struct pool *pool)
-{
-	const struct pools *pools = pool->pools;
-
-	return pools->nodes[pool_candidate(pool) - pools->env.conf->nodes];
-}
-
-/* Makes the next node the candidate, unless another worker did already. */
-static void next_node(struct pool *pool, const struct conf_node *failed)
-{
-	const struct conf_database *database = pool->database;
-	unsigned at = atomic_load(&pool->shared->node), next = 0;
-	unsigned n = (unsigned)database->n_nodes;
-
-	MUST(n > 0);
-	if (pool_candidate(pool) != failed)
-		return;
-	while (database->nodes[next] != failed)
-		next++;
-	do
-		next = (next + 1) % n;
-	while (database->nodes[next]->role != CONF_NODE_AUTO);
-	atomic_compare_exchange_strong(&pool->shared->node, &at, next);
-}
-
 bool pool_is_hopeless(const struct pool *pool)
 {
-	return pool->is_refused && atomic_load(&pool->shared->n_alive) == 0;
+	return (pool->is_refused || (where_is_fixed(pool) && pool->backoff_us > 0)) &&
+	       atomic_load(&pool->shared->n_alive) == 0;
+}
+
+void pool_forget_failure(struct pool *pool)
+{
+	pool->backoff_us = 0;
+	pool->retry_at_us = 0;
+	pool->is_refused = false;
+	timer_cancel(pool->pools->env.timers, &pool->retry);
 }
 
 bool pool_is_failing(const struct pool *pool, struct wire_error *error)
 {
+	if (where_lacks_primary(pool, error))
+		return true;
 	if (pool->backoff_us == 0)
 		return false;
 	*error = (struct wire_error){.severity = "ERROR",
@@ -103,7 +73,7 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	            log_is_token(dial->dbname) ? "" : dial->message,
 	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
-		next_node(pool, dial->node);
+		where_next(pool, dial->node);
 	place_unwanted(pool);
 	if (pool_is_hopeless(pool) && pool_is_failing(pool, &error))
 		queue_refuse_all(pool, &error);
@@ -127,7 +97,8 @@ static void on_connected(struct pool *pool, const struct pool_dial *order)
 	pool->backoff_us = 0;
 	pool->retry_at_us = 0;
 	pool->is_refused = false;
-	pool_learn_parameters(pool, server);
+	if (!where_is_fixed(pool))
+		pool_learn_parameters(pool, server);
 	server_set_sink(server, &pool_idle_sink, server);
 	log_debug("server %u connected: node \"%s\" database %s role \"%s\"", server_pid(server),
 	          dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name);
@@ -145,11 +116,14 @@ static void dial_deliver(struct mail *mail, void *owner)
 	struct dial *dial = CONTAINER_OF(mail, struct dial, mail);
 	struct pool_dial *order = CONTAINER_OF(dial, struct pool_dial, dial);
 	struct pool *pool = order->pool;
+	const char *objection = NULL;
 
 	(void)owner;
 	OBJ_CHECK(pool, POOL_MAGIC);
 	pool->n_dialing--;
-	if (dial->conn != NULL && !dial->is_standby) {
+	if (dial->conn != NULL)
+		objection = where_objection(pool, order->node, dial->is_standby);
+	if (dial->conn != NULL && objection == NULL) {
 		on_connected(pool, order);
 		order_free(order);
 		return;
@@ -157,7 +131,7 @@ static void dial_deliver(struct mail *mail, void *owner)
 	if (dial->conn != NULL) {
 		PQfinish(dial->conn);
 		snprintf(dial->sqlstate, sizeof(dial->sqlstate), "%s", "57P03");
-		snprintf(dial->message, sizeof(dial->message), "it is a standby, not the primary");
+		snprintf(dial->message, sizeof(dial->message), "%s", objection);
 	}
 	atomic_fetch_sub(&pool->shared->n_servers, 1);
 	atomic_fetch_sub(&order->node->n_servers, 1);
@@ -213,5 +187,11 @@ void pool_want(struct pool *pool)
 
 void pool_retry(struct timer *timer)
 {
-	pool_want(CONTAINER_OF(timer, struct pool, retry));
+	struct pool *pool = CONTAINER_OF(timer, struct pool, retry);
+	struct wire_error error;
+
+	if (where_is_lost(pool, &error))
+		queue_refuse_all(pool, &error);
+	else
+		pool_want(pool);
 }

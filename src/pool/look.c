@@ -50,7 +50,7 @@ static struct pool_info info_of(struct pool *pool)
 {
 	const struct pool_waiter *w = LIST_FIRST(&pool->waiters, struct pool_waiter, in_pool);
 	struct pool_info info = {
-		.id = pool->shared->id,
+		.id = pool->shared->home_id,
 		.database = pool_database(pool),
 		.dbname = pool->database != NULL
 	                          ? conf_database_dbname(pool->database, pool->shared->name)
@@ -147,7 +147,7 @@ static void visit_tenant(struct map_node *node, void *arg)
 	const struct tenant_visit *v = arg;
 	struct tenant_info info = {
 		.tenant = q->name,
-		.n_clients = q->n_users,
+		.n_clients = where_is_fixed(q->pool) ? 0 : q->n_users, /* each has one home */
 		.n_active = q->n_leases,
 		.n_waiters = q->n_waiters,
 		.server_us = q->server_us,

@@ -236,10 +236,11 @@ static void look_later(struct pools *pools, int64_t at_us, int64_t now_us)
 bool place_is_spare(struct server *server)
 {
 	const struct pool_shared *heir = heir_of(server);
-	int64_t now_us = clock_mono_us(), at_us;
+	int64_t now_us, at_us;
 
 	if (heir == NULL)
 		return false;
+	now_us = clock_mono_us();
 	at_us = spare_at_us(server, servers_of(heir));
 	if (at_us <= now_us)
 		return true;

@@ -42,6 +42,8 @@ void pools_shared_free(struct pools_shared **sharedp)
 		mem_free(shared->pools[i]->section);
 		mem_free(shared->pools[i]->name);
 		mem_free(shared->pools[i]->role);
+		mem_free(shared->pools[i]->where);
+		mem_free(shared->pools[i]->loads);
 		mem_free(shared->pools[i]);
 	}
 	pthread_mutex_destroy(&shared->lock);
@@ -55,8 +57,27 @@ void pools_shared_free(struct pools_shared **sharedp)
 	mem_free(shared);
 }
 
-static struct pool_shared *shared_find(struct pools_shared *shared, const char *section,
-                                       const char *name, const char *role)
+/* What tells one pool from another. */
+struct names {
+	const char *section, *name, *role, *where;
+};
+
+static struct pool_shared *shared_new(struct pools_shared *shared, const struct names *names)
+{
+	struct pool_shared *p = mem_zalloc(sizeof(*p));
+
+	p->section = mem_strdup(names->section);
+	p->name = mem_strdup(names->name);
+	p->role = mem_strdup(names->role);
+	p->where = mem_strdup(names->where);
+	p->loads = mem_zalloc(shared->n_workers * sizeof(p->loads[0]));
+	p->id = shared->n_pools;
+	p->home_id = p->id;
+	shared->pools[shared->n_pools++] = p;
+	return p;
+}
+
+static struct pool_shared *shared_find(struct pools_shared *shared, const struct names *names)
 {
 	struct pool_shared *found = NULL;
 
@@ -64,18 +85,12 @@ static struct pool_shared *shared_find(struct pools_shared *shared, const char *
 	for (unsigned i = 0; i < shared->n_pools && found == NULL; i++) {
 		struct pool_shared *p = shared->pools[i];
 
-		if (strcmp(p->section, section) == 0 && strcmp(p->role, role) == 0 &&
-		    strcmp(p->name, name) == 0)
+		if (strcmp(p->section, names->section) == 0 && strcmp(p->role, names->role) == 0 &&
+		    strcmp(p->name, names->name) == 0 && strcmp(p->where, names->where) == 0)
 			found = p;
 	}
-	if (found == NULL && shared->n_pools < POOLS_MAX) {
-		found = mem_zalloc(sizeof(*found));
-		found->section = mem_strdup(section);
-		found->name = mem_strdup(name);
-		found->role = mem_strdup(role);
-		found->id = shared->n_pools;
-		shared->pools[shared->n_pools++] = found;
-	}
+	if (found == NULL && shared->n_pools < POOLS_MAX)
+		found = shared_new(shared, names);
 	MUST(pthread_mutex_unlock(&shared->lock) == 0);
 	return found;
 }
@@ -110,6 +125,7 @@ static void pool_free(struct pool *pool)
 	timer_cancel(pool->pools->env.timers, &pool->retry);
 	tenants_free(pool);
 	buf_fini(&pool->parameters);
+	mem_free(pool->at);
 	OBJ_FINI(pool, POOL_MAGIC);
 	mem_free(pool);
 }
@@ -168,13 +184,73 @@ struct pool *pool_find(struct pools *pools, const struct conf_database *database
                        const struct conf_role *role)
 {
 	bool is_any = strcmp(database->name, "*") == 0;
-	struct pool_shared *shared = shared_find(
-		pools->env.shared, database->name,
-		is_any ? conf_database_dbname(database, name) : database->name, role->name);
+	struct pool_shared *shared =
+		shared_find(pools->env.shared,
+	                    &(struct names){.section = database->name,
+	                                    .name = is_any ? conf_database_dbname(database, name)
+	                                                   : database->name,
+	                                    .role = role->name,
+	                                    .where = ""});
 
 	OBJ_CHECK(pools, POOLS_MAGIC);
 	return shared != NULL ? pool_of_shared(pools, shared) : NULL;
 }
+
+static struct pool *make_at(struct pool *primary, const struct conf_node *node)
+{
+	const struct pool_shared *home = primary->shared;
+	struct pool_shared *shared =
+		shared_find(primary->pools->env.shared, &(struct names){.section = home->section,
+	                                                                .name = home->name,
+	                                                                .role = home->role,
+	                                                                .where = node->name});
+
+	if (shared == NULL)
+		return NULL;
+	shared->home_id = home->id;
+	return pool_of_shared(primary->pools, shared);
+}
+
+struct pool *pool_at(struct pool *primary, unsigned node)
+{
+	OBJ_CHECK(primary, POOL_MAGIC);
+	MUST(!where_is_fixed(primary) && !pool_is_gone(primary));
+	MUST(node < primary->database->n_nodes);
+	if (node >= primary->n_at) {
+		size_t n = primary->database->n_nodes;
+
+		primary->at = mem_realloc(primary->at, n * sizeof(primary->at[0]));
+		memset(primary->at + primary->n_at, 0,
+		       (n - primary->n_at) * sizeof(primary->at[0]));
+		primary->n_at = n;
+	}
+	if (primary->at[node] == NULL)
+		primary->at[node] = make_at(primary, primary->database->nodes[node]);
+	return primary->at[node];
+}
+
+/* ---- what is outstanding ------------------------------------------------------------------- */
+
+void pool_load(struct pool *pool, int change)
+{
+	_Atomic unsigned *n = &pool->shared->loads[pool->pools->env.worker].n;
+
+	/* Nobody else writes it. */
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (unsigned)change,
+	                      memory_order_relaxed);
+}
+
+unsigned pool_outstanding(const struct pool *pool)
+{
+	unsigned n = 0;
+
+	OBJ_CHECK(pool, POOL_MAGIC);
+	for (unsigned w = 0; w < pool->pools->env.shared->n_workers; w++)
+		n += atomic_load_explicit(&pool->shared->loads[w].n, memory_order_relaxed);
+	return n;
+}
+
+/* ---- what servers say, and know ------------------------------------------------------------ */
 
 static void put_parameter(void *arg, const char *name, const char *value)
 {
@@ -229,7 +305,7 @@ static uint64_t known_key(const struct pool *pool, const uint8_t *digest)
 	uint8_t key[SHA256_BYTES + sizeof(unsigned)];
 
 	memcpy(key, digest, SHA256_BYTES);
-	memcpy(key + SHA256_BYTES, &pool->shared->id, sizeof(unsigned));
+	memcpy(key + SHA256_BYTES, &pool->shared->home_id, sizeof(unsigned));
 	return hash_bytes(key, sizeof(key));
 }
 
@@ -296,16 +372,39 @@ static struct server *acquire_idle(struct pool *pool, struct tenant_queue *q)
 	return server;
 }
 
+/* By today's configuration and today's roles it would not be opened. */
+static bool is_past(struct server *server, enum close_reason *why)
+{
+	if (pool_is_stale(pool_of(server), server_note(server)))
+		*why = CLOSE_SERVER_RECONNECT;
+	else if (where_is_wrong(server))
+		*why = CLOSE_SERVER_MOVED;
+	else
+		return false;
+	return true;
+}
+
+bool pool_would_refuse(const struct pool *pool)
+{
+	OBJ_CHECK(pool, POOL_MAGIC);
+	if (where_is_undecided(pool))
+		return true;
+	/* At one node nobody but who tries it waits for the outcome. */
+	return pool_is_hopeless(pool) && (clock_mono_us() < pool->retry_at_us ||
+	                                  (where_is_fixed(pool) && pool->n_dialing > 0));
+}
+
 struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 {
 	struct tenant_queue *q = tenant_of(pool, w);
+	enum close_reason why;
 	struct wire_error error;
 
 	OBJ_CHECK(pool, POOL_MAGIC);
-	/* Lent by a worker that had not taken the new configuration yet. */
-	while (!list_is_empty(&pool->idle) &&
-	       pool_is_stale(pool, server_note(server_of_link(pool->idle.next))))
-		pool_close(server_of_link(pool->idle.next), CLOSE_SERVER_RECONNECT);
+	/* Lent by a worker that had not taken the new configuration yet; or the primary is
+	 * another node now. */
+	while (!list_is_empty(&pool->idle) && is_past(server_of_link(pool->idle.next), &why))
+		pool_close(server_of_link(pool->idle.next), why);
 	if (!list_is_empty(&pool->idle)) {
 		/* Whoever waits while there is an idle one is blocked. */
 		struct server *server =
@@ -313,8 +412,7 @@ struct server *pool_acquire(struct pool *pool, struct pool_waiter *w)
 
 		if (server != NULL)
 			return server;
-	} else if (pool_is_hopeless(pool) && clock_mono_us() < pool->retry_at_us &&
-	           pool_is_failing(pool, &error)) {
+	} else if (pool_would_refuse(pool) && pool_is_failing(pool, &error)) {
 		w->on_refused(w, &error);
 		return NULL;
 	}
@@ -335,14 +433,19 @@ void pool_offer(struct server *server)
 {
 	struct pool *pool = pool_of(server);
 	struct server_note *note = server_note(server);
+	enum close_reason why;
 	struct pool_waiter *w;
 
 	if (pool->pools->is_stopped) {
 		pool_close(server, CLOSE_SHUTDOWN);
 		return;
 	}
-	if (pool->is_paused || note->opened_us <= pool->reconnect_us || pool_is_stale(pool, note)) {
+	if (pool->is_paused || note->opened_us <= pool->reconnect_us) {
 		pool_close(server, pool->is_paused ? CLOSE_SERVER_PAUSED : CLOSE_SERVER_RECONNECT);
+		return;
+	}
+	if (is_past(server, &why)) {
+		pool_close(server, why);
 		return;
 	}
 	if (pool_is_over(pool, note->node) || place_gives_way(server)) {
@@ -504,14 +607,15 @@ static void sweep_pool(struct pool *pool, int64_t now_us)
 	LIST_FOREACH(link, &pool->idle) {
 		struct server *server = server_of_link(link);
 		const struct server_note *note = server_note(server);
+		enum close_reason why;
 
 		if (conf->server_idle_timeout > 0 &&
 		    now_us - note->used_us > conf->server_idle_timeout)
 			pool_close(server, CLOSE_SERVER_IDLE);
 		else if (now_us - note->opened_us > conf->server_lifetime)
 			pool_close(server, CLOSE_SERVER_LIFETIME);
-		else if (pool_is_stale(pool, note))
-			pool_close(server, CLOSE_SERVER_RECONNECT);
+		else if (is_past(server, &why))
+			pool_close(server, why);
 	}
 }
 

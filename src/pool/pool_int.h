@@ -17,7 +17,7 @@
 #define POOLS_MAGIC 0x9001501a
 #define POOL_MAGIC 0x9001a001
 #define WAITER_MAGIC 0x9001a003
-#define POOLS_MAX 1024 /* databases times roles */
+#define POOLS_MAX 4096 /* databases times roles times the places that each has servers at */
 #define WORKERS_MAX 256
 #define KNOWN_TEXTS 65536 /* a power of two */
 #define TENANT_NAME_MAX 32
@@ -37,12 +37,21 @@ struct pool_node {
 	_Atomic(struct pool_shared *) heir;
 };
 
+/* What one worker's clients have or want of a pool. A cache line each: every lease writes it. */
+struct pool_load {
+	_Atomic unsigned n;
+	char line[64 - sizeof(unsigned)];
+};
+
 /* One pool as all workers see it: by names, which mean something in every configuration. */
 struct pool_shared {
-	unsigned id; /* index in pools_shared.pools */
+	unsigned id;      /* index in pools_shared.pools */
+	unsigned home_id; /* of the pool at the primary, its own if it is that */
 	char *section, *role;
 	char *name;            /* the database's, for people; under [database *] its dbname */
+	char *where;           /* the node's name; "": the primary, wherever that is */
 	_Atomic unsigned node; /* index in the database's nodes: where the primary was last seen */
+	struct pool_load *loads; /* by worker */
 	/* Servers that an older configuration opened are closed when they are free. Written by
 	 * each worker that takes a configuration with another login. */
 	_Atomic uint64_t valid_from;
@@ -124,6 +133,11 @@ struct pool {
 	/* In the configuration at hand; NULL: gone. */
 	const struct conf_database *database;
 	const struct conf_role *role;
+	const struct conf_node *where; /* of a pool at one node */
+	int path; /* in env.fresh: its node's, or the first of the database's; or FRESH_NO_PATH */
+	/* Of one at the primary: those at the database's nodes, each NULL until it is asked for. */
+	struct pool **at;
+	size_t n_at;
 	struct list idle;     /* servers, most recently used first */
 	struct list busy;     /* servers leased, cleaned, or waiting for their cancel to end */
 	struct list waiters;  /* all of them, longest waiting first */
@@ -179,6 +193,8 @@ void pool_serve(struct pool *pool);
 /* Of a fresh connection: one that somebody has used may show what he has set. */
 void pool_learn_parameters(struct pool *pool, const struct server *server);
 struct pool *pool_of_shared(struct pools *pools, struct pool_shared *shared);
+/* A client has a lease or waits (+1), or does no longer (-1). */
+void pool_load(struct pool *pool, int change);
 
 /* queue.c */
 void queue_push(struct pool *pool, struct pool_waiter *w);
@@ -216,12 +232,35 @@ void tenant_lease_ended(struct tenant_queue *q);
 
 /* dial.c */
 void pool_want(struct pool *pool);
-/* The server refuses the login, and there is no other connection to wait for. */
+/* No server will come: the login is refused, or the pool's one node does not answer; and there is
+ * no connection to wait for. */
 bool pool_is_hopeless(const struct pool *pool);
+void pool_retry(struct timer *timer);
+/* What kept it from dialling is over. */
+void pool_forget_failure(struct pool *pool);
+
+/* where.c */
+static inline bool where_is_fixed(const struct pool *pool)
+{
+	return pool->shared->where[0] != '\0';
+}
 /* Of a pool that is not gone. */
 const struct conf_node *pool_candidate(const struct pool *pool);
 struct pool_node *pool_node(const struct pool *pool);
-void pool_retry(struct timer *timer);
+/* What this pool's node is called in the configuration at hand. */
+void where_resolve(struct pool *pool);
+/* Nobody can say which node is the primary: no server is used. */
+bool where_is_undecided(const struct pool *pool);
+/* There is no primary, as far as is known; why, in error. */
+bool where_lacks_primary(const struct pool *pool, struct wire_error *error);
+/* RELOAD has taken its node out of the database: no server will come. */
+bool where_is_lost(const struct pool *pool, struct wire_error *error);
+/* There is no primary on this node. */
+void where_next(struct pool *pool, const struct conf_node *failed);
+/* Why a fresh connection is not for this pool, for the log; NULL: it is. */
+const char *where_objection(const struct pool *pool, const struct pool_node *node, bool is_standby);
+/* The server is not, or no longer, what the pool is for: closed when it is free. */
+bool where_is_wrong(struct server *server);
 
 /* place.c */
 /* A place for one more connection; is it one that other pools want, too? False: there is none, and
@@ -257,6 +296,7 @@ bool clean_is_at_work(const struct server *server);
 /* What of the configuration at hand the pool is for. */
 void pool_resolve(struct pool *pool);
 bool pool_is_gone(const struct pool *pool);
+bool node_is_same(const struct conf_node *a, const struct conf_node *b);
 /* Opened by a configuration with another login. */
 bool pool_is_stale(const struct pool *pool, const struct server_note *note);
 /* A limit was lowered. */

@@ -195,6 +195,7 @@ void queue_push(struct pool *pool, struct pool_waiter *w)
 	list_push_back(&q->waiters, &w->in_tenant);
 	list_push_back(&pool->waiters, &w->in_pool);
 	pool->n_waiters++;
+	pool_load(pool, 1);
 	q->n_waiters++;
 	if (q->is_blocked)
 		return;
@@ -214,6 +215,7 @@ void queue_remove(struct pool_waiter *w)
 	list_remove(&w->in_pool);
 	w->is_waiting = false;
 	pool->n_waiters--;
+	pool_load(pool, -1);
 	if (--q->n_waiters == 0) {
 		if (q->at != 0)
 			turns_remove(q);

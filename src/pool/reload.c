@@ -95,11 +95,13 @@ void pool_resolve(struct pool *pool)
 
 	pool->database = find_database(conf, pool->shared);
 	pool->role = conf_find_role(conf, pool->shared->role);
+	where_resolve(pool);
 }
 
 bool pool_is_gone(const struct pool *pool)
 {
-	return pool->database == NULL || pool->role == NULL;
+	return pool->database == NULL || pool->role == NULL ||
+	       (where_is_fixed(pool) && pool->where == NULL);
 }
 
 bool pool_lost_database(const struct pool *pool)
@@ -148,27 +150,39 @@ static bool same_password(const struct conf_role *a, const struct conf_role *b)
 	return strlen(b->password) == len && CRYPTO_memcmp(a->password, b->password, len) == 0;
 }
 
+bool node_is_same(const struct conf_node *a, const struct conf_node *b)
+{
+	return a->port == b->port && a->role == b->role && strcmp(a->name, b->name) == 0 &&
+	       strcmp(a->host, b->host) == 0;
+}
+
 static bool has_node(const struct conf_database *db, const struct conf_node *node)
 {
 	for (size_t i = 0; i < db->n_nodes; i++) {
-		const struct conf_node *other = db->nodes[i];
-
-		if (other->port == node->port && other->role == node->role &&
-		    strcmp(other->name, node->name) == 0 && strcmp(other->host, node->host) == 0)
+		if (node_is_same(db->nodes[i], node))
 			return true;
 	}
 	return false;
 }
 
+/* What of a configuration that goes the pool was for. */
+struct login {
+	const struct conf_database *database;
+	const struct conf_role *role;
+	const struct conf_node *where;
+};
+
 /* A server of the old one's is as good as one that would be opened now. More nodes are no reason to
  * close any. */
-static bool same_login(const struct conf_database *a, const struct conf_role *role_a,
-                       const struct conf_database *b, const struct conf_role *role_b)
+static bool same_login(const struct login *old, const struct pool *pool)
 {
-	if (strcmp(a->dbname, b->dbname) != 0 || !same_password(role_a, role_b))
+	if (strcmp(old->database->dbname, pool->database->dbname) != 0 ||
+	    !same_password(old->role, pool->role))
 		return false;
-	for (size_t i = 0; i < a->n_nodes; i++) {
-		if (!has_node(b, a->nodes[i]))
+	if (old->where != NULL)
+		return has_node(pool->database, old->where);
+	for (size_t i = 0; i < old->database->n_nodes; i++) {
+		if (!has_node(pool->database, old->database->nodes[i]))
 			return false;
 	}
 	return true;
@@ -183,25 +197,24 @@ static void invalidate(struct pool *pool)
 		;
 	pool_close_idle(pool, CLOSE_SERVER_RECONNECT);
 	/* The reason to wait may be gone. */
-	pool->backoff_us = 0;
-	pool->retry_at_us = 0;
-	pool->is_refused = false;
-	timer_cancel(pool->pools->env.timers, &pool->retry);
+	pool_forget_failure(pool);
 }
 
 /* Of those that are there; a worker that has no such pool has no such server. */
 static void pool_change(struct pool *pool)
 {
-	const struct conf_database *database = pool->database;
-	const struct conf_role *role = pool->role;
+	const struct login old = {pool->database, pool->role, pool->where};
 	bool was_gone = pool_is_gone(pool);
+	struct wire_error error;
 
 	pool_resolve(pool);
 	/* It was looked for on a node of the old list. */
 	place_unwanted(pool);
-	if (!was_gone &&
-	    (pool_is_gone(pool) || !same_login(database, role, pool->database, pool->role)))
+	if (!was_gone && (pool_is_gone(pool) || !same_login(&old, pool)))
 		invalidate(pool);
+	/* Sessions take the configuration after us: who waits must not be told now. */
+	if (pool->n_waiters > 0 && where_is_lost(pool, &error))
+		timer_arm(pool->pools->env.timers, &pool->retry, 0);
 }
 
 static void shed(struct pools *pools)

@@ -433,6 +433,7 @@ void tenant_lease_begin(struct tenant_queue *q, struct server *server, int64_t c
 	struct server_note *note = server_note(server);
 
 	q->n_leases++;
+	pool_load(q->pool, 1);
 	note->tenant = q;
 	note->charged_us = charged_us;
 	if (charged_us > 0)
@@ -448,6 +449,7 @@ struct tenant_queue *tenant_lease_end(struct server *server, int64_t now_us)
 	if (q == NULL)
 		return NULL;
 	note->tenant = NULL;
+	pool_load(q->pool, -1);
 	us = us > 0 ? us : 1;
 	q->server_us += (uint64_t)us;
 	if (note->charged_us > 0 || q->pool->n_waiters > 0) {

@@ -400,20 +400,30 @@ void keeper_set_conf(struct keeper *k, struct conf *conf)
 	fetch_all(k);
 }
 
+static bool names_file(const struct conf *conf, const char *path)
+{
+	for (size_t i = 0; conf != NULL && i < conf->n_jwts; i++) {
+		if (strcmp(conf->jwts[i].jwks_file, path) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool probe_check_files(const struct conf *old, const struct conf *fresh, char *err, size_t err_size)
 {
 	for (size_t i = 0; i < fresh->n_jwts; i++) {
-		const char *path = fresh->jwts[i].jwks_file;
+		const struct conf_jwt *jwt = &fresh->jwts[i];
 		struct auth_jwks *jwks;
-		bool is_known = path[0] == '\0';
+		char why[512];
 
-		for (size_t o = 0; o < old->n_jwts && !is_known; o++)
-			is_known = strcmp(old->jwts[o].jwks_file, path) == 0;
-		if (is_known)
+		if (jwt->jwks_file[0] == '\0' || names_file(old, jwt->jwks_file))
 			continue;
-		jwks = auth_jwks_load(path, err, err_size);
-		if (jwks == NULL)
+		jwks = auth_jwks_load(jwt->jwks_file, why, sizeof(why));
+		if (jwks == NULL) {
+			snprintf(err, err_size, "%s: [jwt%s%s]: jwks_file: %s", fresh->path,
+			         jwt->name[0] != '\0' ? " " : "", jwt->name, why);
 			return false;
+		}
 		auth_jwks_put(&jwks);
 	}
 	return true;

@@ -185,6 +185,13 @@ void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, stru
 	p->watch = watch_new(&config);
 }
 
+void probe_on_roles(struct probe *p, probe_roles_fn *on_roles, void *arg)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	MUST(!p->is_started && p->watch != NULL);
+	watch_on_roles(p->watch, on_roles, arg);
+}
+
 void probe_list_tenants(struct probe *p, probe_directory_fn *on_directory, void *arg)
 {
 	OBJ_CHECK(p, PROBE_MAGIC);

@@ -134,6 +134,8 @@ struct watch_config {
 	struct fresh *fresh;
 };
 struct watch *watch_new(const struct watch_config *config);
+/* Before watch_start. */
+void watch_on_roles(struct watch *w, probe_roles_fn *on_roles, void *arg);
 void watch_start(struct watch *w);
 void watch_close(struct watch *w);
 void watch_free(struct watch **wp);

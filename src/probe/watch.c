@@ -36,6 +36,8 @@ struct eye {
 	bool is_set_up, has_lock;
 	enum fresh_fault table_fault; /* why the table is not asked; until retry_us */
 	int64_t retry_us;
+	enum fresh_role told_role; /* what on_roles has been told of */
+	bool told_down;
 	int64_t behind_us; /* the primary's clock less its newest heartbeat, at the last reading */
 };
 
@@ -44,7 +46,8 @@ struct heart {
 	size_t first; /* path */
 	int primary;
 	uint32_t timeline;
-	bool is_contested;
+	bool is_contested, is_undecided;
+	int told_primary;
 	struct beats beats;
 };
 
@@ -56,6 +59,8 @@ struct watch {
 	size_t n_eyes;
 	struct heart *hearts; /* by database */
 	size_t n_hearts;
+	probe_roles_fn *on_roles; /* NULL: nobody asks */
+	void *on_roles_arg;
 };
 
 static const struct conf *conf_of(const struct eye *eye)
@@ -64,6 +69,41 @@ static const struct conf *conf_of(const struct eye *eye)
 }
 
 /* ---- what is said --------------------------------------------------------------------------- */
+
+static void heart_say_undecided(const struct eye *eye, bool is_undecided)
+{
+	const char *name = fresh_database(eye->watch->config.fresh, eye->path)->name;
+
+	if (is_undecided)
+		log_error("probe: database \"%s\": two nodes of one timeline say that they are "
+		          "its primary: nothing is sent to either, until one of them is stopped "
+		          "or made a standby",
+		          name);
+	else
+		log_info("probe: database \"%s\": it is decided which node is the primary", name);
+}
+
+/* Of what workers go by. */
+static void eye_tell(struct eye *eye)
+{
+	const struct fresh *fresh = eye->watch->config.fresh;
+	struct heart *heart = eye->heart;
+	int primary = fresh_primary(fresh, heart->first, NULL);
+	bool is_undecided = fresh_is_undecided(fresh, heart->first);
+	bool is_down = eye->view.fault == FRESH_DOWN;
+
+	if (is_undecided != heart->is_undecided)
+		heart_say_undecided(eye, is_undecided);
+	else if (primary == heart->told_primary && eye->view.role == eye->told_role &&
+	         is_down == eye->told_down)
+		return;
+	heart->is_undecided = is_undecided;
+	heart->told_primary = primary;
+	eye->told_role = eye->view.role;
+	eye->told_down = is_down;
+	if (eye->watch->on_roles != NULL)
+		eye->watch->on_roles(eye->watch->on_roles_arg);
+}
 
 static void eye_publish(struct eye *eye, enum fresh_fault fault)
 {
@@ -76,6 +116,7 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 		            fresh_fault_hint(fault));
 	eye->view.fault = fault;
 	fresh_set(fresh, eye->path, &eye->view);
+	eye_tell(eye);
 }
 
 /* What a path has, by its newest heartbeat. */
@@ -426,7 +467,7 @@ struct watch *watch_new(const struct watch_config *config)
 		struct heart *heart = &w->hearts[i];
 
 		heart->first = (size_t)fresh_find(config->fresh, &config->conf->databases[i]);
-		heart->primary = FRESH_NO_PATH;
+		heart->primary = heart->told_primary = FRESH_NO_PATH;
 		beats_clear(&heart->beats);
 	}
 	for (size_t i = 0; i < w->n_eyes; i++) {
@@ -440,6 +481,13 @@ struct watch *watch_new(const struct watch_config *config)
 	w->tick = event_new(config->base, -1, EV_PERSIST, on_tick, w);
 	MUST(w->tick != NULL);
 	return w;
+}
+
+void watch_on_roles(struct watch *w, probe_roles_fn *on_roles, void *arg)
+{
+	OBJ_CHECK(w, WATCH_MAGIC);
+	w->on_roles = on_roles;
+	w->on_roles_arg = arg;
 }
 
 void watch_start(struct watch *w)

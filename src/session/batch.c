@@ -75,11 +75,15 @@ static enum step malformed(struct client *c)
 
 /* ---- what all have in common ---------------------------------------------------------------- */
 
+static const struct sql_stmt unknown_stmt = {.kind = SQL_DATA};
+
 /* A server for the message at hand. STEP_MORE: c->server is there. */
-static enum step start(struct client *c, enum sql_kind kind)
+static enum step start(struct client *c, const struct message *m, const struct sql_stmt *stmt)
 {
-	if (ready_is_expired(c, kind))
+	if (ready_is_expired(c, stmt->kind))
 		return STEP_DONE;
+	if (route_is_open(c))
+		route_batch(c, m, stmt);
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;
@@ -287,7 +291,7 @@ static enum step take_named(struct client *c, const struct message *m, const cha
 		answer_parse(c, s);
 		return STEP_MORE;
 	}
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE) {
 		stmt_unlist(c, s);
 		return not_started(c, step);
@@ -338,7 +342,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 	stmt = single_stmt(info);
 	if (name[0] != '\0')
 		return take_named(c, m, name, text, &stmt);
-	step = start(c, stmt.kind);
+	step = start(c, m, &stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -378,11 +382,13 @@ enum step batch_bind(struct client *c, const struct message *m)
 	judged = text != NULL ? guard_judge_again(c, text) : NULL;
 	if (judged != NULL)
 		return refuse_judged(c, judged);
-	step = start(c, text != NULL ? text->stmt.kind : SQL_DATA);
+	step = start(c, m, text != NULL ? &text->stmt : &unknown_stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	if (text == NULL)
 		return refuse_unknown(c, name);
+	if (route_forbids(c, text->stmt.bits))
+		return batch_refuse(c, &route_no_state);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
 		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
 		                    "too many portals: \"%s\" is not taken", portal);
@@ -418,15 +424,14 @@ enum step batch_bind(struct client *c, const struct message *m)
 /* What is known of the portal or statement that a Describe names. */
 static const struct sql_stmt *described(struct client *c, bool is_portal, const char *name)
 {
-	static const struct sql_stmt unknown = {.kind = SQL_DATA};
 	const struct client_stmt *s;
 
 	if (is_portal)
 		return portal_find(c, name);
 	if (name[0] == '\0')
-		return c->unnamed != NULL ? &c->unnamed->stmt : &unknown;
+		return c->unnamed != NULL ? &c->unnamed->stmt : &unknown_stmt;
 	s = stmt_find(c, name);
-	return s != NULL ? &s->text->stmt : &unknown;
+	return s != NULL ? &s->text->stmt : &unknown_stmt;
 }
 
 enum step batch_describe(struct client *c, const struct message *m)
@@ -443,7 +448,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 	stmt = described(c, m->body[0] == 'P', name);
 	if (stmt->kind == SQL_OWN)
 		return identity_describe(c, m->body[0] == 'S');
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);
@@ -501,7 +506,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
-	step = start(c, stmt->kind);
+	step = start(c, m, stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
 	begin(c);

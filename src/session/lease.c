@@ -2,7 +2,7 @@
  * giving it back. */
 #include "session_int.h"
 
-static void attach(struct client *c, struct server *server)
+void lease_attach(struct client *c, struct server *server)
 {
 	c->server = server;
 	c->lease++;
@@ -23,10 +23,18 @@ enum lease lease_get(struct client *c)
 		c->is_refused = false;
 		return LEASE_REFUSED;
 	}
+	if (route_is_elsewhere(c)) {
+		enum lease lease = route_lease(c);
+
+		if (lease != LEASE_REFUSED)
+			return lease;
+	}
+	if (c->route != NULL && route_is_refused(c))
+		return LEASE_REFUSED;
 	c->waiter.tenant = c->ticket->tenant;
 	server = pool_acquire(c->pool, &c->waiter);
 	if (server != NULL) {
-		attach(c, server);
+		lease_attach(c, server);
 		return LEASE_OK;
 	}
 	if (c->is_refused) {
@@ -44,9 +52,9 @@ enum step lease_none(struct client *c, bool in_batch)
 	return in_batch ? batch_refuse(c, &c->refused) : query_refuse(c, &c->refused);
 }
 
-void lease_waited(struct client *c)
+void lease_waited(struct client *c, const struct pool_waiter *w)
 {
-	c->counters->wait_time_us += (uint64_t)(clock_mono_us() - c->waiter.since_us);
+	c->counters->wait_time_us += (uint64_t)(clock_mono_us() - w->since_us);
 }
 
 void lease_granted(struct pool_waiter *w, struct server *server)
@@ -55,8 +63,8 @@ void lease_granted(struct pool_waiter *w, struct server *server)
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	timer_cancel(c->env->timers, &c->wait_timer);
-	lease_waited(c);
-	attach(c, server);
+	lease_waited(c, w);
+	lease_attach(c, server);
 	c->flow = FLOW_OPEN;
 	session_run(c);
 }
@@ -76,7 +84,8 @@ void lease_refused(struct pool_waiter *w, const struct wire_error *e)
 
 void lease_end_wait(struct client *c, const struct wire_error *e)
 {
-	pool_wait_end(&c->waiter);
+	if (!route_end_wait(c))
+		pool_wait_end(&c->waiter);
 	c->waiter.on_refused(&c->waiter, e);
 }
 
@@ -97,6 +106,8 @@ void lease_timeout(struct timer *timer)
 		.message = "no server connection became free in time (query_wait_timeout)",
 		.hint = "All server connections are in use: see max_server_conn."};
 
+	if (route_give_up(c))
+		return;
 	if (pool_is_tenant_full(&c->waiter))
 		error.hint = "Your tenant holds as many server connections as it may have "
 			     "(max_server_conn of [tenants] or its own section): use fewer "
@@ -124,6 +135,8 @@ static void start_clocks(struct client *c)
 struct outvec *lease_send(struct client *c)
 {
 	if (!c->sending) {
+		if (!c->is_query_timed || c->is_fresh)
+			route_sent(c);
 		start_clocks(c);
 		(void)server_begin(c->server);
 		c->sending = true;
@@ -180,6 +193,9 @@ bool lease_before(struct client *c, const struct sql_stmt *stmt)
 
 void lease_after(struct client *c, const struct sql_stmt *stmt)
 {
+	if (c->first_path != FRESH_NO_PATH && !(stmt->bits & SQL_READ_ONLY) &&
+	    !route_is_elsewhere(c))
+		route_note_stmt(c, stmt);
 	identity_sent(c, stmt);
 	/* What it takes away may be needed in the same batch. */
 	if (stmt->bits & SQL_DISCARDS)
@@ -203,6 +219,8 @@ void lease_give_back(struct client *c)
 {
 	struct server *server = c->server;
 
+	if (c->route != NULL)
+		route_leave(c);
 	c->server = NULL;
 	portals_forget(c);
 	identity_forget_left(c);

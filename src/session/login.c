@@ -432,6 +432,8 @@ static enum step admit(struct client *c)
 		return refuse(c, CLOSE_CLIENT_DISABLED, SQLSTATE_CANNOT_CONNECT_NOW,
 		              "the database is disabled", "An operator must ENABLE it.");
 	}
+	wish_set_conf(c);
+	route_begin(c);
 	pool_count_client(c->pool, 1);
 	c->counters = pool_counters(c->pool);
 	refusal = client_limit_enter(c);

@@ -46,7 +46,7 @@ size_t session_client_bytes(void)
 
 static const char *state_of(const struct client *c)
 {
-	if (pool_is_waiting(&c->waiter))
+	if (pool_is_waiting(&c->waiter) || route_is_waiting(c))
 		return "waiting";
 	return c->server != NULL || c->flow != FLOW_OPEN ? "active" : "idle";
 }
@@ -71,7 +71,9 @@ bool session_look(struct session_env *env, uint32_t pid, struct session_info *in
 		.stream = &c->stream,
 		.connected_s = c->connected_s,
 		.request_us = c->query_us,
-		.waiting_us = pool_is_waiting(&c->waiter) ? c->waiter.since_us : 0,
+		.waiting_us = pool_is_waiting(&c->waiter) ? c->waiter.since_us
+	                      : route_is_waiting(c)       ? c->route->waiter.since_us
+	                                                  : 0,
 		.server_pid = c->server != NULL ? server_pid(c->server) : 0,
 		.n_statements = c->stmts.count,
 	};

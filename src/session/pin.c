@@ -20,14 +20,18 @@ static void want_look(struct client *c)
 		c->pin_look = PIN_LOOK_WANTED;
 }
 
-/* At the end of a batch with statements of these bits. */
+/* At the end of a batch with statements of these bits. What was made in a batch that failed, or in
+ * a block that may be rolled back, may never have been. */
 void pin_note(struct client *c, uint32_t bits)
 {
+	bool is_unsure = c->batch_failed || c->txn.state != TXN_NONE;
+
 	if (bits & SQL_MAKES_STATE) {
 		server_note(c->server)->taint |= TAINT_PIN | TAINT_SCRUB;
 		c->pins |= bits & SQL_STATE_KINDS;
 	}
-	if ((bits & SQL_ENDS_STATE) && !c->batch_failed)
+	if (((bits & SQL_ENDS_STATE) && !c->batch_failed) ||
+	    ((bits & SQL_MAKES_STATE) && is_unsure))
 		want_look(c);
 }
 
@@ -52,6 +56,13 @@ void pin_forget(struct client *c)
 void pin_value(struct client *c, const char *p, size_t len)
 {
 	c->pin_look = len == 1 && p[0] == 't' ? PIN_LOOK_GONE : PIN_LOOK_NONE;
+}
+
+void pin_failed(struct client *c)
+{
+	if (c->pin_look == PIN_LOOK_ASKED)
+		c->pin_look = server_ask_state_otherwise(c->server) ? PIN_LOOK_WANTED
+		                                                    : PIN_LOOK_NONE;
 }
 
 bool pin_is_looked_at(struct client *c)

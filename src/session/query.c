@@ -8,7 +8,10 @@
  *   [BEGIN;] ctx [SELECT 1; COMMIT;] ctx [SELECT 2]
  *
  * A piece keeps its place in the text (blanks stand for what was before), so that error
- * positions stay right, and only the last ReadyForQuery is passed on. */
+ * positions stay right, and only the last ReadyForQuery is passed on. Behind RESET ALL the cut is
+ * in the middle of a transaction, which a block of ours keeps in one piece:
+ *
+ *   INSERT …; RESET ALL; SELECT 1         BEGIN ctx [INSERT …; RESET ALL;] ctx [SELECT 1] COMMIT */
 #include <string.h>
 
 #include "session_int.h"
@@ -150,7 +153,8 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	struct sql_stmt sent;
 	unsigned ahead = from;
 
-	if (c->is_tenantless)
+	/* The server refuses it in a string, and with it what is behind it. Alone, it would run. */
+	if (c->is_tenantless || stmts[from].kind == SQL_NO_TRANSACTION)
 		return n;
 	for (unsigned i = from; i < n; i++) {
 		if (needs_context(&t, stmts, n, i, &ahead)) {
@@ -180,8 +184,12 @@ static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned
 	put(c, arg);
 	report_sent(c, &e, c->query_fingerprint, to - from == 1 ? stmts[from].kind : SQL_DATA);
 	server_expect(c->server, &e);
-	for (unsigned i = from; i < to; i++)
+	for (unsigned i = from; i < to; i++) {
 		lease_after(c, &stmts[i]);
+		/* Then it is the client's block. */
+		if (c->script != NULL && stmts[i].kind == SQL_BEGIN)
+			c->script->has_block = false;
+	}
 	c->flow = FLOW_WAIT_READY;
 }
 
@@ -220,14 +228,60 @@ static void put_piece(struct client *c, const void *arg)
 	b->len = 0;
 }
 
+/* Does the piece that ends before stmts[to] leave an implicit transaction behind it open? */
+static bool parts_transaction(const struct client *c, const struct script *s, unsigned to)
+{
+	if (c->txn.state != TXN_NONE || to == s->n_stmts ||
+	    !(s->stmts[to - 1].bits & SQL_RESETS_ALL))
+		return false;
+	for (unsigned i = s->next; i < to; i++)
+		if (s->stmts[i].kind == SQL_BEGIN)
+			return false;
+	return true;
+}
+
+static void end_block(struct client *c)
+{
+	const struct sql_stmt end = {.kind = c->txn.state == TXN_FAILED ? SQL_ROLLBACK
+	                                                                : SQL_COMMIT};
+
+	c->script->has_block = false;
+	(void)lease_send(c);
+	server_put_commit(c->server);
+	lease_after(c, &end);
+	lease_sent(c);
+}
+
+bool query_has_more(struct client *c)
+{
+	struct script *s = c->script;
+
+	if (s == NULL)
+		return false;
+	if (c->batch_failed)
+		s->next = s->n_stmts;
+	s->has_block = s->has_block && c->txn.state != TXN_NONE;
+	return s->next < s->n_stmts || s->has_block;
+}
+
 void query_go_on(struct client *c)
 {
 	struct script *s = c->script;
-	unsigned from = s->next, to = piece_end(c, s->stmts, s->n_stmts, from);
-	struct piece piece = {.text = s->text,
-	                      .start = from == 0 ? 0 : s->stmts[from].start_bytes,
-	                      .end = to == s->n_stmts ? s->len : s->stmts[to].start_bytes};
+	unsigned from = s->next, to;
+	struct piece piece = {.text = s->text};
 
+	if (from == s->n_stmts) {
+		end_block(c);
+		return;
+	}
+	to = piece_end(c, s->stmts, s->n_stmts, from);
+	if (parts_transaction(c, s, to)) {
+		s->has_block = c->txn.is_deferred = true;
+		c->txn.state = TXN_BLOCK;
+		to = piece_end(c, s->stmts, s->n_stmts, from);
+	}
+	piece.start = from == 0 ? 0 : s->stmts[from].start_bytes;
+	piece.end = to == s->n_stmts ? s->len : s->stmts[to].start_bytes;
 	s->next = to;
 	send_around(c, s->stmts, s->n_stmts, from, to, put_piece, &piece);
 	lease_sent(c);
@@ -275,6 +329,8 @@ enum step query_take(struct client *c, const struct message *m)
 		return STEP_MORE;
 	if (ready_is_expired(c, info->n_stmts == 1 ? info->stmts[0].kind : SQL_DATA))
 		return STEP_DONE;
+	if (route_is_open(c))
+		route_query(c, m, info);
 	switch (lease_get(c)) {
 	case LEASE_WAIT:
 		return STEP_WAIT;
@@ -282,6 +338,10 @@ enum step query_take(struct client *c, const struct message *m)
 		return lease_none(c, false);
 	case LEASE_OK:
 		break;
+	}
+	for (unsigned i = 0; route_is_elsewhere(c) && i < info->n_stmts; i++) {
+		if (route_forbids(c, info->stmts[i].bits))
+			return query_refuse(c, &route_no_state);
 	}
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;

@@ -181,7 +181,8 @@ enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_
 	                     .body_len = f.body_len,
 	                     .start = p,
 	                     .body = p + WIRE_HEADER_BYTES,
-	                     .have = n - WIRE_HEADER_BYTES};
+	                     .have = n - WIRE_HEADER_BYTES,
+	                     .ahead = n};
 	if (r == WIRE_READ_BAD)
 		return refuse_message(c, &m);
 	if (m.have > m.body_len)

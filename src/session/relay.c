@@ -5,6 +5,11 @@ static void on_bytes(void *owner, const void *p, size_t len)
 {
 	struct client *c = owner;
 
+	if (c->route != NULL) {
+		if (c->route->has_failed)
+			return;
+		route_on_bytes(c);
+	}
 	c->counters->sent_bytes += len;
 	outvec_ref(client_out(c), p, len);
 }
@@ -70,7 +75,7 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 	if (e->fate == FATE_ASK) {
 		/* Then all that pins stays where it is. */
 		settings_failed(c);
-		c->pin_look = PIN_LOOK_NONE;
+		pin_failed(c);
 		return;
 	}
 	if (e->is_reported)
@@ -109,6 +114,16 @@ static void on_value(void *owner, const char *p, size_t len)
 		pin_value(c, p, len);
 	else
 		settings_value(c, p, len);
+}
+
+static void on_sqlstate(void *owner, const char *sqlstate)
+{
+	struct client *c = owner;
+
+	if (c->report != NULL)
+		report_sqlstate(c, sqlstate);
+	if (c->route != NULL)
+		route_on_error(c, sqlstate);
 }
 
 static void on_copy_in(void *owner)
@@ -172,7 +187,11 @@ static bool on_ready(void *owner, char status)
 {
 	struct client *c = owner;
 
+	if (route_has_failed(c))
+		return false; /* on_settled has it repeated */
 	txn_ready(&c->txn, status);
+	if (c->has_written)
+		route_wrote(c);
 	if (c->batch_failed)
 		settings_error(c);
 	if (c->txn.state == TXN_NONE) {
@@ -182,8 +201,7 @@ static bool on_ready(void *owner, char status)
 		portals_forget(c);
 		settings_ready(c);
 	}
-	c->script_goes_on =
-		c->script != NULL && !c->batch_failed && c->script->next < c->script->n_stmts;
+	c->script_goes_on = query_has_more(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;
@@ -205,6 +223,8 @@ static void on_flush(void *owner)
 {
 	struct client *c = owner;
 
+	if (c->route != NULL)
+		route_on_flush(c);
 	client_flush(c);
 	if (stream_backlog_bytes(&c->stream) > 0 && c->closing == CLOSE_NONE && !c->batch_ended)
 		server_pause(c->server);
@@ -232,7 +252,8 @@ bool relay_end_batch(struct client *c)
 		return false;
 	if (c->txn.state == TXN_NONE && c->touched != NULL && settings_are_asked(c))
 		return false;
-	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && pin_is_looked_at(c))
+	if (c->txn.state == TXN_NONE && c->pin_look != PIN_LOOK_NONE && !identity_left(c) &&
+	    pin_is_looked_at(c))
 		return false;
 	c->batch_ended = false;
 	if (c->txn.state != TXN_NONE)
@@ -247,11 +268,33 @@ bool relay_end_batch(struct client *c)
 	return true;
 }
 
+/* What the replica could not answer; its server is all right, or lost. */
+static void repeat(struct client *c, struct server *server, enum close_reason lost)
+{
+	server_note(server)->tells_errors = false;
+	if (lost != CLOSE_NONE)
+		server_forget_expected(server);
+	c->server = NULL;
+	route_repeat(c);
+	if (lost != CLOSE_NONE)
+		pool_drop(server, lost);
+	else
+		pool_release(server);
+	session_run(c);
+	session_settle(c);
+}
+
 static bool on_settled(void *owner)
 {
 	struct client *c = owner;
 	struct server *server = c->server;
 
+	if (route_has_failed(c) && c->closing == CLOSE_NONE) {
+		if (server_owed(server) > 0)
+			return true;
+		repeat(c, server, CLOSE_NONE);
+		return false;
+	}
 	if (c->closing == CLOSE_NONE && c->script_goes_on) {
 		c->script_goes_on = false;
 		query_go_on(c);
@@ -287,6 +330,12 @@ static void on_lost(void *owner, enum close_reason reason)
 	struct server *server = c->server;
 	bool mid_message = server_is_mid_message(server);
 
+	if (route_is_lost(c)) {
+		repeat(c, server, reason);
+		return;
+	}
+	if (c->has_written)
+		route_wrote(c);
 	if (mid_message)
 		c->is_told = true; /* nothing can be put behind half a message */
 	client_flush(c);
@@ -302,7 +351,7 @@ const struct sink_ops session_sink = {
 	.on_value = on_value,
 	.on_ready = on_ready,
 	.on_tag = report_tag,
-	.on_sqlstate = report_sqlstate,
+	.on_sqlstate = on_sqlstate,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,
 	.on_settled = on_settled,

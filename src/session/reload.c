@@ -1,4 +1,4 @@
-/* What another configuration means for the clients that are there. They keep no pointer into it:
+/* What another configuration, or another primary, means for the clients that are there. They keep no pointer into it:
  * limits and timeouts are looked up when they are next needed. */
 #include "session_int.h"
 
@@ -25,6 +25,8 @@ static bool take_conf(struct client *c, void *arg)
 
 	(void)arg;
 	report_set_conf(c);
+	if (c->pool != NULL)
+		wish_set_conf(c);
 	if (reason == CLOSE_NONE)
 		return true;
 	c->leaving = reason;
@@ -39,4 +41,18 @@ void session_set_conf(struct session_env *env, const struct conf *conf)
 {
 	env->conf = conf;
 	session_each(env, take_conf, NULL);
+}
+
+/* A COMMIT that a fenced server acknowledges may be lost: better no answer. */
+static bool leave_fenced(struct client *c, void *arg)
+{
+	(void)arg;
+	if (c->server != NULL && pool_server_is_fenced(c->server))
+		session_close(c, CLOSE_SERVER_MOVED);
+	return true;
+}
+
+void session_follow_roles(struct session_env *env)
+{
+	session_each(env, leave_fenced, NULL);
 }

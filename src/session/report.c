@@ -105,6 +105,19 @@ void report_guard(struct client *c, const char *rule, uint64_t fingerprint)
 	audit_commit(c->env->audit);
 }
 
+void report_route(struct client *c, int path, const struct fresh_choice *choice)
+{
+	struct audit_record *r = record(c, AUDIT_ROUTE);
+
+	if (r == NULL)
+		return;
+	r->outcome = choice->is_refused ? "refused" : "fallback";
+	r->reason = fresh_verdict_words(choice->why);
+	if (path != FRESH_NO_PATH)
+		AUDIT_COPY(r->node, fresh_node(c->env->fresh, (size_t)path)->name);
+	audit_commit(c->env->audit);
+}
+
 /* ---- statements ------------------------------------------------------------------------------ */
 
 static const char *kind_word(uint8_t kind)

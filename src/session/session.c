@@ -145,7 +145,7 @@ static size_t take(struct client *c, const uint8_t *p, size_t n)
 		enum step step = steps[c->phase](c, p + at, n - at, &used);
 
 		at += used;
-		if (step != STEP_MORE || clock_mono_us() > c->env->run_until_us)
+		if (step != STEP_MORE || (at < n && clock_mono_us() > c->env->run_until_us))
 			break;
 	}
 	ask_for_replies(c);
@@ -228,14 +228,16 @@ static bool is_in_handshake(const struct client *c)
  * time; then its next turn comes when the others have had theirs. */
 static void run_one(struct client *c)
 {
-	bool try_held = true;
+	bool try_held = true, has_begun = false;
 
 	c->is_running = true;
 	c->env->now_us = clock_mono_us();
 	c->env->run_until_us = c->env->now_us + RUN_SHARE_US;
 	while (c->closing == CLOSE_NONE) {
-		if (try_held && c->held.len > 0 && can_take(c))
+		if (try_held && c->held.len > 0 && can_take(c)) {
 			take_held(c);
+			has_begun = true;
+		}
 		/* Only here, where nothing lies in the read buffer: the server may go to a client
 		 * who then reads. */
 		try_held = relay_end_batch(c);
@@ -243,7 +245,7 @@ static void run_one(struct client *c)
 			continue;
 		if (!can_take(c))
 			break;
-		if (clock_mono_us() > c->env->run_until_us) {
+		if (has_begun && clock_mono_us() > c->env->run_until_us) {
 			list_remove(&c->run_link);
 			list_push_back(&c->env->again, &c->run_link);
 			c->env->wake_edge(c->env->worker);
@@ -254,6 +256,7 @@ static void run_one(struct client *c)
 			break;
 		if (!read_once(c))
 			break;
+		has_begun = true;
 	}
 	client_flush(c);
 	c->is_running = false;
@@ -406,6 +409,7 @@ static struct client *client_new(struct session_env *env, const struct peer *pee
 
 	OBJ_INIT(c, CLIENT_MAGIC);
 	c->env = env;
+	c->first_path = FRESH_NO_PATH;
 	c->peer = *peer;
 	c->counters = &env->nobody;
 	c->connected_s = clock_wall_s();
@@ -496,6 +500,8 @@ static void give_up_server(struct client *c)
 	c->server = NULL;
 	if (server == NULL)
 		return;
+	if (c->has_written)
+		route_wrote(c);
 	if (server_is_quiet(server) && !(c->body_left > 0 && c->body_passes)) {
 		pool_release(server);
 	} else {
@@ -535,6 +541,7 @@ void session_settle(struct client *c)
 	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
 	pool_waiter_fini(&c->waiter);
+	route_free(c);
 	timer_cancel(env->timers, &c->wait_timer);
 	timer_cancel(env->timers, &c->deadline_timer);
 	timer_cancel(env->timers, &c->finish_timer);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fresh_route.h"
 #include "session.h"
 #include "txn.h"
 
@@ -99,6 +100,7 @@ struct script {
 	size_t len;
 	struct sql_stmt *stmts;
 	unsigned n_stmts, next; /* the piece under way ends before stmts[next] */
+	bool has_block;         /* in a block of ours, which ends with it */
 };
 
 /* Whether what pins the server is still there (pin.c). */
@@ -109,8 +111,33 @@ enum pin_look {
 	PIN_LOOK_GONE,
 };
 
+/* What routing keeps of a client that has read (route.c). */
+struct route {
+	struct client *client;
+	struct pool_waiter waiter; /* at the path's pool */
+	struct pool *pool; /* where the lease at hand is, or is to be; NULL: at the primary */
+	size_t path;
+	struct fresh_ask ask;
+	enum conf_consistency consistency; /* of the read at hand, if is_decided */
+	enum fresh_verdict why;            /* what the audit log was told last */
+	bool is_decided, is_late, is_refused;
+	bool is_primary_only; /* the read at hand: it was elsewhere already */
+	bool is_acquiring;
+	bool has_failed; /* the error that came is not for the client: it is repeated */
+	struct buf kept; /* the read's messages, until something of its answer was passed on */
+	bool is_checked, is_valid; /* the paths, against the configuration of this generation */
+	uint64_t conf_generation;
+};
+
 /* The transaction's end that was sent in the batch at hand. */
 enum txn_end { TXN_END_NONE, TXN_END_COMMIT, TXN_END_ROLLBACK };
+
+/* Where a statement ran, how late that was at most when it was sent, and what it asked for. */
+struct source {
+	const char *node; /* its name, for good; NULL: none was sent yet */
+	int64_t lag_us;   /* or FRESH_INFINITE */
+	enum conf_consistency consistency;
+};
 
 struct client {
 	uint32_t magic;
@@ -154,7 +181,10 @@ struct client {
 	 * since, made on every server (NULL: none); what is being set (NULL: nothing). */
 	struct settings *startup, *settings;
 	struct touched *touched;
-	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
+	/* wish.c: by the ini, and what wish_of puts together. */
+	struct fresh_wish wish_default, wish;
+	struct source source; /* of the last statement that was sent */
+	uint32_t pins;        /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
 	struct timer finish_timer; /* the client has said all it will say */
 
@@ -192,6 +222,15 @@ struct client {
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
 	struct wire_error refused;
+
+	/* Routing (route.c). */
+	int first_path; /* of its database; FRESH_NO_PATH: there is nothing to choose from */
+	size_t n_paths;
+	bool may_route;
+	bool has_written;    /* in what has been sent since the last ReadyForQuery without a block */
+	uint64_t writer;     /* fresh_writer */
+	int64_t wrote_us;    /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route; /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */
@@ -237,7 +276,8 @@ struct message {
 	uint32_t body_len;
 	const uint8_t *start; /* the header */
 	const uint8_t *body;
-	size_t have; /* bytes of the body that are here */
+	size_t have;  /* bytes of the body that are here */
+	size_t ahead; /* bytes that are here from start on, those of later messages too */
 };
 
 /* session.c */
@@ -352,6 +392,12 @@ void settings_error(struct client *c);
 /* They could not be read, so the server is pinned. */
 bool settings_are_stuck(const struct client *c);
 
+/* wish.c: how fresh answers must be */
+/* The ini's defaults, at login and after each change. */
+void wish_set_conf(struct client *c);
+/* What the next statement asks for by ini, claims and settings; holds until the next call. */
+const struct fresh_wish *wish_of(struct client *c);
+
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);
 void pin_discarded(struct client *c, uint32_t bits);
@@ -360,6 +406,8 @@ void pin_forget(struct client *c);
 /* As settings_are_asked. */
 bool pin_is_looked_at(struct client *c);
 void pin_value(struct client *c, const char *p, size_t len);
+/* The server does not say. */
+void pin_failed(struct client *c);
 /* For people: "temp table, listen"; "" where nothing does. */
 void pin_describe(const struct client *c, char *text, size_t size);
 
@@ -404,6 +452,8 @@ struct wire_error guard_refuse(struct client *c, const struct sql_refusal *refus
 enum step query_take(struct client *c, const struct message *m);
 enum step query_refuse(struct client *c, const struct wire_error *e);
 enum step query_function(struct client *c, const struct message *m);
+/* At a ReadyForQuery: is there more to send of the Query that it is for? query_go_on does. */
+bool query_has_more(struct client *c);
 void query_go_on(struct client *c);
 void script_free(struct client *c);
 
@@ -432,8 +482,68 @@ void lease_granted(struct pool_waiter *w, struct server *server);
 void lease_refused(struct pool_waiter *w, const struct wire_error *e);
 void lease_start_wait(struct client *c);
 void lease_timeout(struct timer *timer);
-void lease_waited(struct client *c);
+void lease_waited(struct client *c, const struct pool_waiter *w);
+void lease_attach(struct client *c, struct server *server);
 void lease_end_wait(struct client *c, const struct wire_error *e);
+
+/* ahead.c: a batch up to its Sync */
+struct ahead {
+	bool reads;    /* and does nothing else */
+	bool is_block; /* and begins or ends a transaction block */
+	size_t len;    /* with the Sync */
+	struct fresh_wish wish;
+};
+void ahead_look(struct client *c, const struct message *m, const struct sql_stmt *first,
+                struct ahead *ahead);
+
+/* route.c */
+enum route_part { ROUTE_NEITHER, ROUTE_READS, ROUTE_BEGINS, ROUTE_WRITES };
+enum route_part route_part(const struct client *c, const struct sql_stmt *stmt);
+/* Its database is known. */
+void route_begin(struct client *c);
+void route_free(struct client *c);
+/* Where the message at hand, which needs a server, is to get one; only for who may_route and has
+ * none. */
+void route_query(struct client *c, const struct message *m, const struct sql_info *info);
+void route_batch(struct client *c, const struct message *m, const struct sql_stmt *first);
+static inline bool route_is_open(const struct client *c)
+{
+	return c->may_route && c->server == NULL;
+}
+/* The server at hand, or the one that is waited for, is not the primary's. */
+static inline bool route_is_elsewhere(const struct client *c)
+{
+	return c->route != NULL && c->route->pool != NULL;
+}
+enum lease route_lease(struct client *c);
+/* The analytics node cannot answer: true, and c->refused says so. */
+bool route_is_refused(struct client *c);
+void route_granted(struct pool_waiter *w, struct server *server);
+void route_refused(struct pool_waiter *w, const struct wire_error *error);
+bool route_is_waiting(const struct client *c);
+/* It has waited long enough. False: it does not wait there. */
+bool route_give_up(struct client *c);
+/* Nor shall it be asked again: the wait ends with this error. */
+bool route_end_wait(struct client *c);
+void route_leave(struct client *c);
+/* Statements with these bits would bind the client to a server that cannot write. */
+extern const struct wire_error route_no_state;
+static inline bool route_forbids(const struct client *c, uint32_t bits)
+{
+	return (bits & SQL_MAKES_STATE) && route_is_elsewhere(c);
+}
+static inline bool route_has_failed(const struct client *c)
+{
+	return c->route != NULL && c->route->has_failed;
+}
+void route_on_error(struct client *c, const char *sqlstate);
+void route_on_bytes(struct client *c);
+void route_on_flush(struct client *c);
+bool route_is_lost(struct client *c);
+void route_repeat(struct client *c);
+void route_sent(struct client *c);
+void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
+void route_wrote(struct client *c);
 
 /* relay.c */
 extern const struct sink_ops session_sink;
@@ -456,6 +566,8 @@ void report_tag(void *owner, const struct expect *e, const char *tag, size_t len
 void report_sqlstate(void *owner, const char *sqlstate);
 void report_outcome(struct client *c, const struct expect *e, enum expect_outcome outcome);
 void report_ready(struct client *c);
+/* A read did not get what it asked for. path: where it went instead, or FRESH_NO_PATH. */
+void report_route(struct client *c, int path, const struct fresh_choice *choice);
 
 /* stmts.c: prepared statements and portals */
 struct text *text_get(struct client *c, const uint8_t *body, size_t len,

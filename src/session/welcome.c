@@ -67,7 +67,7 @@ void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
 	if (c == NULL || c->phase != PHASE_READY ||
 	    !secret_equals(&c->secret, &secret, sizeof(secret)))
 		return;
-	if (pool_is_waiting(&c->waiter))
+	if (pool_is_waiting(&c->waiter) || route_is_waiting(c))
 		lease_end_wait(c, &error);
 	else if (c->server != NULL && !server_is_quiet(c->server))
 		pool_cancel(c->server);
@@ -273,7 +273,7 @@ static void on_granted(struct pool_waiter *w, struct server *server)
 	struct client *c = CONTAINER_OF(w, struct client, waiter);
 
 	timer_cancel(c->env->timers, &c->wait_timer);
-	lease_waited(c);
+	lease_waited(c, &c->waiter);
 	try_server(c, server);
 	session_run(c);
 }

@@ -202,6 +202,32 @@ const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, s
 	return &cache->uncached;
 }
 
+static void read_anew(struct sql_cache *cache, const char *text, size_t len)
+{
+	struct buf copy = {0};
+
+	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
+	MUST(len <= SQL_TEXT_MAX);
+	buf_put(&copy, text, len);
+	buf_put(&copy, "", 1);
+	sql_class_read(&cache->class, cache->rules, (const char *)copy.data, len);
+	buf_fini(&copy);
+}
+
+void sql_why_not_read_only(struct sql_cache *cache, const char *text, size_t len,
+                           struct sql_why *why)
+{
+	read_anew(cache, text, len);
+	*why = cache->class.why;
+}
+
+void sql_calls(struct sql_cache *cache, const char *text, size_t len, struct buf *calls)
+{
+	cache->class.calls = calls;
+	read_anew(cache, text, len);
+	cache->class.calls = NULL;
+}
+
 static void cache_forget(struct sql_cache *cache)
 {
 	while (!list_is_empty(&cache->by_use))

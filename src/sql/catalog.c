@@ -182,24 +182,31 @@ unsigned sql_catalog_find(const void *catalog, const char *schema, const char *n
 
 /* ---- without a catalogue -------------------------------------------------------------------- */
 
-static const char *const builtins[] = {
-#define OF_PG(name) #name,
+struct builtin {
+	const char *name;
+	unsigned facts;
+};
+
+static const struct builtin builtins[] = {
+#define OF_PG(name) {#name, SQL_FUNCTION_KNOWN},
+#define VOLATILE_PG(name) {#name, SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
 #include "tbl/builtin_functions.h"
 #undef OF_PG
+#undef VOLATILE_PG
 };
 
 static int compare_name(const void *name, const void *entry)
 {
-	return strcmp(name, *(const char *const *)entry);
+	return strcmp(name, ((const struct builtin *)entry)->name);
 }
 
 unsigned sql_builtin_find(const void *nothing, const char *schema, const char *name)
 {
+	const struct builtin *found;
+
 	(void)nothing;
 	if (schema != NULL && strcmp(schema, "pg_catalog") != 0)
 		return 0;
-	return bsearch(name, builtins, COUNT_OF(builtins), sizeof(builtins[0]), compare_name) !=
-	                       NULL
-	               ? SQL_FUNCTION_KNOWN
-	               : 0;
+	found = bsearch(name, builtins, COUNT_OF(builtins), sizeof(builtins[0]), compare_name);
+	return found != NULL ? found->facts : 0;
 }

@@ -16,6 +16,28 @@
 #define PARSE_TEXT_MAX (128u << 10)
 #define COMMENTED_MIN 1024
 
+/* A standby knows no SERIALIZABLE. READ WRITE anywhere among them is taken for what counts. */
+static bool begins_read_only(const char *options)
+{
+	bool is_read_only = false;
+
+	for (const char *p = sql_json_first(options); p != NULL; p = sql_json_next(p)) {
+		const char *option = sql_json_get(p, "DefElem");
+		const char *value = sql_json_get(sql_json_get(option, "arg"), "A_Const");
+		const char *name = sql_json_get(option, "defname");
+
+		if (sql_json_is(name, "transaction_isolation") &&
+		    sql_json_is(sql_json_get(sql_json_get(value, "sval"), "sval"), "serializable"))
+			return false;
+		if (!sql_json_is(name, "transaction_read_only"))
+			continue;
+		if (sql_json_int(sql_json_get(sql_json_get(value, "ival"), "ival"), 0) != 1)
+			return false;
+		is_read_only = true;
+	}
+	return is_read_only;
+}
+
 static void read_transaction(const char *node, struct sql_stmt *stmt)
 {
 	static const struct {
@@ -47,6 +69,8 @@ static void read_transaction(const char *node, struct sql_stmt *stmt)
 	}
 	if (stmt->kind == SQL_BEGIN && sql_json_get(node, "options") == NULL)
 		stmt->bits |= SQL_BARE;
+	if (stmt->kind == SQL_BEGIN && begins_read_only(sql_json_get(node, "options")))
+		stmt->bits |= SQL_BEGINS_READ_ONLY;
 }
 
 /* Settings that live and die with the transaction, however they are set. */
@@ -252,7 +276,8 @@ static void read_place(const char *raw, const char *text, size_t len, struct sql
 static void read_statement(struct sql_class *class, const struct sql_rules *rules, const char *node,
                            struct sql_stmt *stmt)
 {
-	struct sql_walk walk = {.rules = rules, .settings = &class->settings};
+	struct sql_walk walk = {
+		.rules = rules, .settings = &class->settings, .calls = class->calls};
 	struct sql_json_string name;
 	const char *body = sql_json_scan(node, sql_json_end(node), &name);
 
@@ -264,6 +289,10 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 	stmt->bits |= walk.bits;
 	if (stmt->kind == SQL_UNPARSED)
 		stmt->bits |= SQL_OPAQUE;
+	if (walk.why.what == NULL)
+		stmt->bits |= SQL_READ_ONLY;
+	else if (class->why.what == NULL)
+		class->why = walk.why;
 	if (class->refusal == NULL)
 		class->refusal = walk.refusal;
 }
@@ -305,6 +334,7 @@ static void read_unparsed(struct sql_class *class, const struct sql_rules *rules
                           size_t len, const struct sql_refusal *why)
 {
 	class_add(class, SQL_UNPARSED, SQL_OPAQUE);
+	class->why.what = "is not parsed";
 	class->refusal = sql_rules_check_unparsed(rules, text, len);
 	if (class->refusal == NULL && !sql_text_starts_plain(text, len))
 		class->refusal = why;
@@ -345,6 +375,7 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 	class->n_stmts = 0;
 	class->settings.len = 0;
 	class->refusal = NULL;
+	class->why = (struct sql_why){0};
 	class->is_parse_error = false;
 	/* A NUL would end the text early for the parser, but not for the server. */
 	if (len > PARSE_TEXT_MAX || memchr(text, 0, len) != NULL || sql_text_is_deep(text, len) ||

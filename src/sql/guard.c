@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "sql_catalog.h"
 #include "sql_int.h"
 
 static const struct sql_rule_info rule_infos[SQL_N_RULES] = {
@@ -493,23 +494,28 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 	return refusal;
 }
 
-uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_function_name *f,
-                         const struct sql_refusal **refusal)
+unsigned sql_guard_facts(const struct sql_rules *rules, const struct sql_function_name *f)
 {
 	char schema[64], name[64];
-	unsigned facts = 0;
+	const char *in = f->schema != NULL ? schema : NULL;
 
+	/* Longer ones are cut by the server. */
+	if (f->len >= sizeof(name) || f->schema_len >= sizeof(schema))
+		return 0;
+	snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
+	snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
+	         f->schema != NULL ? f->schema : "");
+	if (rules->functions.find == NULL)
+		return sql_builtin_find(NULL, in, name);
+	return rules->functions.find(rules->functions.snapshot, in, name);
+}
+
+uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_function_name *f,
+                         unsigned facts, const struct sql_refusal **refusal)
+{
 	if (rules->functions.find == NULL ||
 	    list_has(rules->allow, f->schema, f->schema_len, f->name, f->len, false))
 		return 0;
-	/* Longer ones are cut by the server. */
-	if (f->len < sizeof(name) && f->schema_len < sizeof(schema)) {
-		snprintf(name, sizeof(name), "%.*s", (int)f->len, f->name);
-		snprintf(schema, sizeof(schema), "%.*s", (int)f->schema_len,
-		         f->schema != NULL ? f->schema : "");
-		facts = rules->functions.find(rules->functions.snapshot,
-		                              f->schema != NULL ? schema : NULL, name);
-	}
 	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
 		*refusal = sql_rules_refuse(rules, SQL_RULE_FUNCTION_SETTINGS);
 	if (list_has(rules->trusted, f->schema, f->schema_len, f->name, f->len, false))

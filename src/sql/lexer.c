@@ -73,9 +73,14 @@ static const uint8_t char_classes[256] = {
 };
 
 /* Bytes that may follow inside an unquoted identifier. */
+static const bool word_bytes[256] = {
+	['A' ... 'Z'] = true, ['a' ... 'z'] = true,   ['0' ... '9'] = true,
+	['_'] = true,         [0x80 ... 0xff] = true, ['$'] = true,
+};
+
 static bool is_word_byte(uint8_t c)
 {
-	return char_classes[c] == CC_WORD || char_classes[c] == CC_DIGIT || c == '$';
+	return word_bytes[c];
 }
 
 static uint8_t byte_at(const struct sql_lexer *lexer, uint32_t at)
@@ -297,13 +302,13 @@ static bool lex_prefixed(struct sql_lexer *lexer, struct sql_token *token)
 
 static void lex_word(struct sql_lexer *lexer, struct sql_token *token)
 {
-	uint32_t at = lexer->pos + 1;
+	const uint8_t *p = lexer->text + lexer->pos + 1, *end = lexer->text + lexer->len;
 
-	if (!is_word_byte(byte_at(lexer, at)) && lex_prefixed(lexer, token))
+	if (!is_word_byte(byte_at(lexer, lexer->pos + 1)) && lex_prefixed(lexer, token))
 		return;
-	while (at < lexer->len && is_word_byte(lexer->text[at]))
-		at++;
-	token_set(lexer, token, TOKEN_IDENT, at);
+	while (p < end && is_word_byte(*p))
+		p++;
+	token_set(lexer, token, TOKEN_IDENT, (uint32_t)(p - lexer->text));
 }
 
 static bool fits_int32(const uint8_t *digits, uint32_t len)

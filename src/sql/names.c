@@ -59,7 +59,12 @@ bool sql_name_keeps_literals(const char *name, size_t len)
 {
 	/* Most identifiers end here: the shortest such name is dblink, and there are none with
 	 * other initials. test_normalise.c tries every name of the table. */
-	if (len < 6 || strchr("cdqstxCDQSTX", name[0]) == NULL)
+	static const bool initials[256] = {
+		['c'] = true, ['d'] = true, ['q'] = true, ['s'] = true, ['t'] = true, ['x'] = true,
+		['C'] = true, ['D'] = true, ['Q'] = true, ['S'] = true, ['T'] = true, ['X'] = true,
+	};
+
+	if (len < 6 || !initials[(uint8_t)name[0]])
 		return false;
 	return (sql_function_bits(name, len) & (SQL_FUNC_SET_CONFIG | SQL_FUNC_RUNS_SQL)) != 0;
 }

@@ -247,7 +247,7 @@ static bool has_placeholder(const char *name, uint32_t len)
 }
 
 /* False: the literals of this statement have to stay. */
-static bool may_add(const struct normaliser *n, const struct sql_token *token)
+static bool may_add(const struct normaliser *n, const struct sql_token *token, enum word word)
 {
 	const char *start = n->text + token->start;
 	uint32_t len = token->end - token->start;
@@ -260,7 +260,7 @@ static bool may_add(const struct normaliser *n, const struct sql_token *token)
 	case TOKEN_HEX:
 		return !n->after_float && literal_stands_alone(n, token);
 	case TOKEN_IDENT:
-		return !sql_name_keeps_literals(start, len);
+		return word != WORD_OTHER || !sql_name_keeps_literals(start, len);
 	case TOKEN_QUOTED:
 		return !sql_name_keeps_literals(start + 1, len - 2) && !has_placeholder(start, len);
 	case TOKEN_PARAM:
@@ -272,12 +272,11 @@ static bool may_add(const struct normaliser *n, const struct sql_token *token)
 	}
 }
 
-static void add_token(struct normaliser *n, const struct sql_token *token)
+static void add_token(struct normaliser *n, const struct sql_token *token, enum word word)
 {
 	const char *start = n->text + token->start;
 	uint32_t len = token->end - token->start;
 	uint8_t hold = placeholder_for(token->kind);
-	enum word word = token->kind == TOKEN_IDENT ? word_find(start, len) : WORD_OTHER;
 	char self = token->kind == TOKEN_SELF ? *start : 0;
 
 	if (token->has_gap && n->len > 0)
@@ -293,11 +292,19 @@ static void add_token(struct normaliser *n, const struct sql_token *token)
 	n->last_is_literal = hold != 0;
 }
 
+static enum word word_of(const struct normaliser *n, const struct sql_token *token)
+{
+	return token->kind == TOKEN_IDENT
+	               ? word_find(n->text + token->start, token->end - token->start)
+	               : WORD_OTHER;
+}
+
 /* False: the text must be keyed exactly. */
 static bool normalise(struct normaliser *n, size_t len)
 {
 	struct sql_lexer lexer;
 	struct sql_token token;
+	enum word word;
 
 	if (len > 0 && memchr(n->text, 0, len) != NULL)
 		return false;
@@ -308,11 +315,12 @@ static bool normalise(struct normaliser *n, size_t len)
 	if (n->text[token.start] != '(' &&
 	    !sql_word_is_plain_start(n->text + token.start, token.end - token.start))
 		return false;
-	n->may_fold_rows = word_find(n->text + token.start, token.end - token.start) == WORD_INSERT;
+	n->may_fold_rows = word_of(n, &token) == WORD_INSERT;
 	while (token.kind != TOKEN_END && n->text[token.start] != ';') {
-		if (!may_add(n, &token))
+		word = word_of(n, &token);
+		if (!may_add(n, &token, word))
 			return false;
-		add_token(n, &token);
+		add_token(n, &token, word);
 		sql_lexer_next(&lexer, &token);
 	}
 	/* Offsets into the text are part of the answer for several statements. */

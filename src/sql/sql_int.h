@@ -2,6 +2,7 @@
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
  * own.c        SET usher.token
+ * hint.c       what comments ask for
  * personal.c   texts that mean something else to each session
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
@@ -9,6 +10,7 @@
  * json.c       reads the tree that libpg_query returns
  * classify.c   parsed text -> struct sql_info (kinds, bits)
  * walk.c       facts hidden deep in a statement: functions, temp tables, texts of code
+ * reads.c      what may stand in a statement that only reads
  * guard.c      the table of rules, modes, lists of guarded functions and views
  * rules.c      the guard rules about settings: which, in which spelling, are refused
  * code.c       the guard rules about code that comes as text
@@ -235,9 +237,12 @@ const struct sql_refusal *sql_guard_function(const struct sql_rules *rules,
                                              const struct sql_function_name *f);
 const struct sql_refusal *sql_guard_relation(const struct sql_rules *rules, const char *name,
                                              size_t len);
-/* Of a call, what the function catalogue says: bits, and perhaps a refusal. */
+/* Of a call, what the function catalogue says: enum sql_function_facts; PostgreSQL's own where
+ * there is none. */
+unsigned sql_guard_facts(const struct sql_rules *rules, const struct sql_function_name *f);
+/* What these facts make of the statement: bits, and perhaps a refusal. */
 uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_function_name *f,
-                         const struct sql_refusal **refusal);
+                         unsigned facts, const struct sql_refusal **refusal);
 /* A body of code: names, commands. */
 const struct sql_refusal *sql_guard_code_names(const struct sql_rules *rules,
                                                const struct sql_text *text);
@@ -246,6 +251,14 @@ const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules,
 /* A text of statements that the parser does not read. */
 const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, const char *text,
                                              size_t len);
+
+/* ---- reads.c */
+
+/* Why a statement with this in it does not only read, behind "it "; NULL: it may. */
+const char *sql_function_fault(const struct sql_function_name *f, unsigned facts);
+const char *sql_relation_fault(const char *name, size_t len);
+/* Of a node of the tree whose key ends in Stmt; is_top: it is the statement itself. */
+const char *sql_statement_fault(const struct sql_json_string *key, const char *value, bool is_top);
 
 /* ---- code.c */
 
@@ -268,6 +281,8 @@ struct sql_walk {
 	uint32_t bits;
 	const struct sql_refusal *refusal; /* the first one found */
 	struct buf *settings;              /* names of settings are appended */
+	struct sql_why why;                /* what is not only reading: the first one found */
+	struct buf *calls;                 /* struct sql_call; NULL: not wanted */
 	/* Private to walk.c: ends of the stretches of tree that are already judged. */
 	const char *judged_name_end;
 	const char *dropped_temp_end;
@@ -293,6 +308,8 @@ struct sql_class {
 	struct sql_refusal syntax;
 	struct buf syntax_message;
 	struct buf settings; /* sql_info.settings */
+	struct sql_why why;  /* of the first statement that does not only read */
+	struct buf *calls;   /* where sql_calls wants them; NULL: nobody does */
 };
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */

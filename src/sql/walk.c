@@ -4,6 +4,7 @@
  * The tree is not walked by node type: it is scanned flat for the keys that matter, wherever
  * they stand. So a node type that nobody thought of (or that a later libpg_query adds) cannot
  * hide a set_config call, and there is no recursion whose depth a client could choose. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -19,10 +20,26 @@
 #define BUDGET_TREES 2
 #define BUDGET_LEAST_BYTES (64u << 10)
 
+/* Bits of a statement that does more than read. */
+#define DOES_MORE                                                                                  \
+	(SQL_SETS_SESSION | SQL_MAKES_STATE | SQL_ENDS_STATE | SQL_ENDS_INSIDE | SQL_ALTERS |      \
+	 SQL_NAMES_PREPARED)
+
 static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 {
 	if (walk->refusal == NULL)
 		walk->refusal = refusal;
+}
+
+/* what: behind "it "; name: of what, NULL: nothing that has one. */
+static void not_only_reads(struct sql_walk *walk, const char *what,
+                           const struct sql_json_string *name)
+{
+	if (walk->why.what != NULL)
+		return;
+	walk->why.what = what;
+	if (name != NULL)
+		snprintf(walk->why.name, sizeof(walk->why.name), "%.*s", (int)name->len, name->p);
 }
 
 static void refuse_rule(struct sql_walk *walk, enum sql_rule rule)
@@ -87,21 +104,43 @@ static uint32_t function_state(unsigned function_bits)
 	       ((function_bits & SQL_FUNC_LOCK) != 0 ? SQL_STATE_LOCK : SQL_STATE_OTHER);
 }
 
+static void note_call(struct sql_walk *walk, const struct sql_function_name *f, unsigned facts)
+{
+	struct sql_call call = {.facts = facts};
+	struct buf *calls = walk->calls;
+
+	snprintf(call.schema, sizeof(call.schema), "%.*s", (int)f->schema_len,
+	         f->schema != NULL ? f->schema : "");
+	snprintf(call.name, sizeof(call.name), "%.*s", (int)f->len, f->name);
+	for (size_t at = 0; at < calls->len; at += sizeof(call))
+		if (memcmp(calls->data + at, &call, sizeof(call)) == 0)
+			return;
+	buf_put(calls, &call, sizeof(call));
+}
+
 /* schema: NULL where the call names none. */
 static void check_function(struct sql_walk *walk, const char *schema,
                            const struct sql_json_string *name)
 {
 	struct sql_function_name f = {.name = name->p, .len = name->len};
 	const struct sql_refusal *refusal = NULL;
+	const char *fault;
 	struct sql_json_string s;
+	unsigned facts;
 
 	if (sql_json_string(schema, &s)) {
 		f.schema = s.p;
 		f.schema_len = s.len;
 	}
 	refuse(walk, sql_guard_function(walk->rules, &f));
-	walk->bits |= sql_guard_known(walk->rules, &f, &refusal);
+	facts = sql_guard_facts(walk->rules, &f);
+	if (walk->calls != NULL)
+		note_call(walk, &f, facts);
+	walk->bits |= sql_guard_known(walk->rules, &f, facts, &refusal);
 	refuse(walk, refusal);
+	fault = sql_function_fault(&f, facts);
+	if (fault != NULL)
+		not_only_reads(walk, fault, name);
 }
 
 static void on_func_call(struct sql_walk *walk, const char *call)
@@ -120,7 +159,10 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	/* The schema is no part of it: whatever is called set_config is treated as such. */
 	bits = sql_function_bits(s.p, s.len);
 	walk->judged_name_end = sql_json_end(names);
-	if (bits == 0 || !may_read(walk, call))
+	if (bits == 0)
+		return;
+	not_only_reads(walk, "calls a function that may do more", &s);
+	if (!may_read(walk, call))
 		return;
 	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
 		on_set_config(walk, call);
@@ -150,6 +192,8 @@ static void on_string(struct sql_walk *walk, const char *string)
 		refuse_rule(walk, SQL_RULE_SET_CONFIG_UNREADABLE);
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse_rule(walk, SQL_RULE_DYNAMIC_SQL);
+	if (bits != 0)
+		not_only_reads(walk, "calls a function that may do more", &s);
 	walk->bits |= function_state(bits);
 }
 
@@ -178,6 +222,7 @@ static void on_create_table(struct sql_walk *walk, const char *create)
 
 static void on_into(struct sql_walk *walk, const char *into)
 {
+	not_only_reads(walk, "makes a table", NULL);
 	if (sql_json_is(sql_json_get(into, "onCommit"), "ONCOMMIT_DROP"))
 		walk->dropped_temp_end = sql_json_end(sql_json_get(into, "rel"));
 }
@@ -417,9 +462,20 @@ static void on_object_type(struct sql_walk *walk, const char *value)
 static void on_relation_name(struct sql_walk *walk, const char *value)
 {
 	struct sql_json_string s;
+	const char *fault;
 
-	if (sql_json_string(value, &s))
-		refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
+	if (!sql_json_string(value, &s))
+		return;
+	refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
+	fault = sql_relation_fault(s.p, s.len);
+	if (fault != NULL)
+		not_only_reads(walk, fault, &s);
+}
+
+static void on_locking(struct sql_walk *walk, const char *value)
+{
+	(void)value;
+	not_only_reads(walk, "locks rows", NULL);
 }
 
 /* A key and its length. */
@@ -446,6 +502,7 @@ static const struct key keys[] = {
 	{KEY("objectType"), on_object_type},
 	{KEY("removeType"), on_object_type},
 	{KEY("subtype"), on_subtype},
+	{KEY("lockingClause"), on_locking},
 };
 
 /* Looked for only where a key ends like that: most do not. */
@@ -533,18 +590,33 @@ static void visit_key(struct sql_walk *walk, const struct key *table, size_t n,
 		}
 }
 
+static void visit_statement(struct sql_walk *walk, const struct sql_json_string *key,
+                            const char *value, bool is_top)
+{
+	const char *fault = sql_statement_fault(key, value, is_top);
+
+	if (fault != NULL)
+		not_only_reads(walk, fault, NULL);
+	visit_key(walk, statement_keys, COUNT_OF(statement_keys), key, value);
+}
+
 void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 {
 	const char *end = sql_json_end(stmt), *value = stmt;
 	struct sql_json_string key;
+	bool is_top = true;
 
 	walk->judged_name_end = walk->dropped_temp_end = walk->view_end = stmt;
 	walk->budget_bytes = (size_t)(end - stmt) * BUDGET_TREES + BUDGET_LEAST_BYTES;
-	while (!is_too_complex(walk) && (value = sql_json_scan(value, end, &key)) != NULL)
+	while (!is_too_complex(walk) && (value = sql_json_scan(value, end, &key)) != NULL) {
 		if (key.len > 4 && memcmp(key.p + key.len - 4, "Stmt", 4) == 0)
-			visit_key(walk, statement_keys, COUNT_OF(statement_keys), &key, value);
+			visit_statement(walk, &key, value, is_top);
 		else
 			visit_key(walk, keys, COUNT_OF(keys), &key, value);
+		is_top = false;
+	}
+	if (is_too_complex(walk) || (walk->bits & DOES_MORE) != 0)
+		not_only_reads(walk, "does something for the session", NULL);
 	/* What it explains may be refused for more. */
 	if (walk->is_explain)
 		refuse_rule(walk, SQL_RULE_STATISTICS);

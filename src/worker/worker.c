@@ -210,6 +210,24 @@ void worker_set_catalog(struct worker *w, struct sql_catalog *catalog)
 	mailbox_post(w->mailbox, &letter->mail);
 }
 
+static void on_roles(struct mail *mail, void *owner)
+{
+	struct worker *w = owner;
+
+	pools_follow(w->session.pools);
+	session_follow_roles(&w->session);
+	mem_free(mail);
+}
+
+void worker_follow_roles(struct worker *w)
+{
+	struct mail *mail = mem_zalloc(sizeof(*mail));
+
+	OBJ_CHECK(w, WORKER_MAGIC);
+	mail->deliver = on_roles;
+	mailbox_post(w->mailbox, mail);
+}
+
 static void on_keys_done(struct mail *mail, void *owner)
 {
 	struct keys_order *order = CONTAINER_OF(mail, struct keys_order, mail);
@@ -448,6 +466,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 	struct pools_env pools = {
 		.shared = w->shared->pools,
 		.conf = conf,
+		.fresh = w->shared->fresh,
 		.backend = &w->backend,
 		.mailbox = w->mailbox,
 		.timers = w->timers,
@@ -460,6 +479,7 @@ static void init_session(struct worker *w, struct auth_keys *keys)
 		.base = w->base,
 		.timers = w->timers,
 		.pools = pools_new(&pools),
+		.fresh = w->shared->fresh,
 		.backend = &w->backend,
 		.sql = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),
 		.sql_service = sql_cache_new(protected_settings, SQL_CACHE_ENTRIES),

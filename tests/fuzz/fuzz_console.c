@@ -3,7 +3,8 @@
  * What must hold, beyond not reading past the end:
  * - what is a command has an argument that fits and, written down plainly in quotes, is read again
  *   as the same command with the same argument;
- * - a command of stats_users is a SHOW or a SET that is ignored, nothing else. */
+ * - a statement to be explained is there, and not empty;
+ * - a command of stats_users is a SHOW, an EXPLAIN or a SET that is ignored, nothing else. */
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +47,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (console_parse(text, &c) == PARSE_OK) {
 		MUST(c.id < COMMAND_COUNT && strlen(c.arg) < CONSOLE_ARG_MAX);
-		if (c.id < COUNT_OF(verbs)) {
+		if (c.id == COMMAND_EXPLAIN_ROUTE) {
+			MUST(!c.is_admins && c.arg[0] == '\0');
+			MUST(c.statement > text && c.statement[0] != '\0');
+		} else if (c.id < COUNT_OF(verbs)) {
 			MUST(c.is_admins == (strcmp(verbs[c.id], "show") != 0));
 			check_again(&c, verbs[c.id]);
 		} else {

@@ -107,6 +107,17 @@ SUMMARIES = [
     (("build", "", 0), (0, 0, 0)),
     (("build", "", 2), (0, 1, 0)),
 ]
+# (kind, log): what is named
+FAILURES = [
+    (("cmocka", UNIT_LOG + "[  FAILED  ] test_a\n[  FAILED  ] 1 test(s), listed below:\n"),
+     ["[  FAILED  ] test_a"]),
+    (("cmocka", "!! unit/b ended with status 139\n"), ["!! unit/b ended with status 139"]),
+    (("pytest", "E   FAILED\nFAILED t.py::a - no\nERROR t.py::b\n== 1 failed in 1s ==\n"),
+     ["FAILED t.py::a - no", "ERROR t.py::b"]),
+    (("rules", "lint a: ok\nlint b: FAILED\n"), ["lint b: FAILED"]),
+    (("build", "a.c:1:2: error: no\nmake: *** [b] Error 1\n"),
+     ["a.c:1:2: error: no", "make: *** [b] Error 1"]),
+]
 
 
 def write_tree(root, files):
@@ -162,6 +173,10 @@ def try_summary():
         counted = summary.count(*given)
         if counted != expected:
             yield "summary.py counts %s for %r, not %s" % (counted, given, expected)
+    for given, expected in FAILURES:
+        named = summary.failures(*given)
+        if named != expected:
+            yield "summary.py names %s in %r, not %s" % (named, given, expected)
 
 
 def selftest(context):

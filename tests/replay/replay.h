@@ -250,6 +250,8 @@ void replay_round_trip(struct actor *c, struct actor *s, const char *tenant, con
 #define DEFERRED_BEGIN_DONE BIND_COMPLETE, COMPLETE("BEGIN")
 #define FIRST_DEFERRED_BEGIN PARSE(OURS(1), "BEGIN"), DEFERRED_BEGIN
 #define FIRST_DEFERRED_BEGIN_DONE PARSE_COMPLETE, DEFERRED_BEGIN_DONE
+#define FIRST_COMMIT PARSE(OURS(7), "COMMIT"), BIND("", OURS(7)), EXECUTE("")
+#define FIRST_COMMIT_DONE PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("ROLLBACK")
 #define PARSE_SETTING PARSE(OURS(3), "SELECT pg_catalog.set_config($1,$2,false)")
 #define SETTING(name, value) BIND("", OURS(3), name, value), EXECUTE("")
 #define SETTING_DONE(value) BIND_COMPLETE, ROW(value), COMPLETE("SELECT 1")

@@ -141,6 +141,9 @@ static void pin_stays_where_nobody_can_tell(struct replay *t)
 	server_says(s, CONTEXT_DONE("123"), COMPLETE("UNLISTEN"), READY('I'));
 	server_gets_some(s);
 	server_says(s, SERVER_ERROR("42501", "permission denied"), READY('I'));
+	server_gets(s, PARSE(OURS(8), "SELECT pgusher_session.is_clean()"), BIND("", OURS(8)),
+	            EXECUTE(""), SYNC);
+	server_says(s, SERVER_ERROR("3F000", "no such schema"), READY('I'));
 	server_gets(s, CONTEXT("123"), QUERY("load 'x'"));
 	server_says(s, CONTEXT_DONE("123"), COMPLETE("LOAD"), READY('I'));
 	client_sends(c, QUERY("unlisten x"));

@@ -77,6 +77,26 @@ static void cut_after_reset_all(struct replay *t)
 	client_gets(c, COMPLETE("SELECT 1"), READY('T'));
 }
 
+/* Outside of a block the cut is in the middle of a transaction, which we keep in one. */
+static void a_block_around_reset_all(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("select 1;reset all;select 2"));
+	server_gets(s, FIRST_DEFERRED_BEGIN, CONTEXT("123"), QUERY("select 1;reset all;"));
+	server_says(s, FIRST_DEFERRED_BEGIN_DONE, CONTEXT_DONE("123"), COMPLETE("SELECT 1"),
+	            COMPLETE("RESET"), READY('T'));
+	client_gets(c, COMPLETE("SELECT 1"), COMPLETE("RESET"));
+	server_gets(s, CONTEXT("123"), QUERY("                   select 2"));
+	server_says(s, CONTEXT_DONE("123"), SERVER_ERROR("22012", "division by zero"), READY('E'));
+	client_gets(c, SERVER_ERROR("22012", "division by zero"));
+	server_gets(s, FIRST_COMMIT, SYNC);
+	server_says(s, FIRST_COMMIT_DONE, READY('I'));
+	client_gets(c, READY('I'));
+	round_trip(c, s, "123");
+}
+
 /* DO cannot commit when it is not alone in its Query, so there is nothing to cut, and cutting would
  * make two transactions of what is one. */
 static void not_cut_after_do(struct replay *t)
@@ -207,6 +227,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(not_cut_where_the_context_stays),
 	SCENARIO(cut_after_and_chain),
 	SCENARIO(cut_after_reset_all),
+	SCENARIO(a_block_around_reset_all),
 	SCENARIO(not_cut_after_do),
 	SCENARIO(pieces_keep_their_place),
 	SCENARIO(error_stops_the_rest),

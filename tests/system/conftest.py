@@ -1,7 +1,7 @@
 """The system tests' shared furniture: one PostgreSQL cluster, one key set, proxies.
 
 Run by `make system`, or by hand: `pytest tests/system`. PGUSHER_BIN chooses the binary,
-PGUSHER_SEED repeats a randomised run, PGUSHER_SOAK=1 makes the load tests run for a minute.
+PGUSHER_SEED chooses the random test's seed, PGUSHER_SOAK=1 makes the load tests run for a minute.
 """
 
 import faulthandler

@@ -210,6 +210,12 @@ def test_explain_what_is_refused(guarded, mode, status):
     assert "guard       passes" in out
 
 
+def test_explain_knows_postgresqls_own_functions(guarded):
+    unseen = "runs code that PgUsher does not see into"
+    assert unseen not in explained(guarded, "SELECT lower('A'), count(*) FROM item")[1]
+    assert unseen in explained(guarded, "SELECT lowest('A') FROM item")[1]
+
+
 def test_explain_as_service_role(guarded):
     assert explained(guarded, "--role", "svc", "SELECT lastval()")[0] == 0
     assert explained(guarded, "--role", "app", "SELECT lastval()")[0] == 1

@@ -162,7 +162,7 @@ def test_no_table_and_no_grant_are_said(cluster, probe_role, make_proxy):
     cluster.sql("CREATE DATABASE bare")
     proxy = make_proxy(probing(probe_role, database="bare"))
     wait_until(lambda: node(proxy, "replica1", "bare")["state"] == "no heartbeat table", "state")
-    assert node(proxy, "primary", "bare")["role"] == "primary"
+    wait_until(lambda: node(proxy, "primary", "bare")["role"] == "primary", "role")
     assert lag(proxy, "replica1", "bare") is None
     assert node(proxy, "replica1", "bare", "PATHS")["usable"] == "no"
     assert node(proxy, "primary", "bare", "PATHS")["usable"] == "yes"

@@ -4,13 +4,13 @@ is message by message what they are told by PostgreSQL itself with the context s
 Each client of a tenant runs its script (grammar.py) twice, step by step: on a connection
 through PgUsher, and on a direct one to a second database that was the same to begin with.
 All clients run at once, so servers change hands all the time. A failure prints the seed, the
-step and both replies; PGUSHER_SEED=... repeats the scripts (not the interleaving).
+step and both replies; PGUSHER_SEED=... repeats the scripts (not the interleaving). `make
+check-random` runs seeds that nobody has tried.
 """
 
 import os
 import random
 import re
-import sys
 import threading
 import time
 import traceback
@@ -21,65 +21,24 @@ import pytest
 import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from grammar import Grammar, Step
+from sides import Side
 
 CLIENTS_PER_TENANT = 4
 STEPS = 300
+# The same on every run, so that a failure of `make check` is one that can be repeated. Nothing is
+# special about them: `make check-random` tries others.
+SEEDS = ((2, 1001), (3, 1002))
 
 
-def seed_of_run():
-    return int(os.environ.get("PGUSHER_SEED") or random.SystemRandom().randrange(1 << 32))
-
-
-# ---- reading exactly the replies of a step -----------------------------------------------
-
-ENDS = {
-    "P": "1", "B": "2", "C": "3", "E": "CsI", "DS": "Tn", "DP": "Tn", "S": "Z", "Q": "Z",
-}
-
-
-def read_replies(conn, waits):
-    """Reads until every entry of waits has its reply, by the protocol's rules for errors.
-
-    An error ends all up to the next Sync. Returns the messages, and whether an error has been
-    seen whose Sync is still to be sent (then further messages of the batch get no reply).
-    """
-    pending, out, failed = deque(waits), [], False
-    while pending:
-        msg = conn.read()
-        out.append(msg)
-        if msg.type == "E" and msg.fields().get("S") == "FATAL":
-            raise AssertionError(f"connection ended: {msg}")
-        if msg.type == "E" and pending[0] != "Q":
-            while pending and pending[0] != "S":
-                pending.popleft()
-            failed = not pending
-        elif msg.type in ENDS[pending[0]]:
-            pending.popleft()
-    return out, failed
-
-
-class Side:
-    """One of the two connections of a client: it remembers that a batch has failed."""
-
-    def __init__(self, conn, rng=None):
-        self.conn = conn
-        self.rng = rng
-        self.failed = False
-
-    def run(self, step):
-        data = step.data
-        if self.rng and self.rng.random() < 0.2:
-            cuts = [self.rng.randrange(len(data)) for _ in range(self.rng.randint(1, 5))]
-            self.conn.send_cut(data, cuts, pause=0.0005)
-        else:
-            self.conn.send(data)
-        waits = list(step.waits)
-        if self.failed:
-            # Skipped by the server up to and without the next Sync.
-            waits = waits[waits.index("S"):] if "S" in waits else []
-        replies, failed = read_replies(self.conn, waits)
-        self.failed = failed or (self.failed and not waits)
-        return replies
+def runs():
+    """(servers, seed) of each run: PGUSHER_SEED is a seed, or `random` for PGUSHER_RUNS new ones."""
+    wish = os.environ.get("PGUSHER_SEED")
+    if not wish:
+        return SEEDS
+    count = int(os.environ.get("PGUSHER_RUNS", "1"))
+    seeds = [random.SystemRandom().randrange(1 << 32) for _ in range(count)] \
+        if wish == "random" else [int(wish)]
+    return [(servers, seed) for seed in seeds for servers in (2, 3)]
 
 
 # ---- one client --------------------------------------------------------------------------
@@ -267,10 +226,8 @@ def direct_client(cluster, tenant, dbname="rand_direct"):
     return conn
 
 
-@pytest.mark.parametrize("servers", [2, 3])
-def test_replies_are_postgresqls_own(make_proxy, cluster, twin_databases, servers):
-    seed = seed_of_run()
-    print(f"PGUSHER_SEED={seed}", file=sys.stderr)
+@pytest.mark.parametrize("servers, seed", runs())
+def test_replies_are_postgresqls_own(make_proxy, cluster, twin_databases, servers, seed):
     proxy = make_proxy(
         {"pgusher": {"max_server_conn": servers, "workers": 2, "max_prepared_statements": 3}},
         databases=("rand_proxied",),

@@ -112,6 +112,28 @@ def test_an_error_changes_nothing(own):
     assert config(console)["query_timeout"] == "9"
 
 
+def test_a_key_file_that_is_no_good_refuses_it(own, keys, tmp_path):
+    """The one that is in use, too: the whole of the old configuration stays, its keys with it."""
+    jwks = tmp_path / "keys.json"
+    with open(keys.jwks_file, encoding="utf-8") as file:
+        good = file.read()
+    jwks.write_text(good)
+    proxy, console = own({"jwt": {"jwks_file": jwks}})
+    before = config(console)
+    for bad, why in (("{", "not valid JSON"), ("{}", "")):
+        jwks.write_text(bad)
+        with pytest.raises(PgError, match=f"the old configuration stays.*{jwks}.*{why}"):
+            change(proxy, console, {"pgusher": {"query_timeout": "8s"}})
+        assert config(console) == before
+        with proxy.raw(TENANT_A) as conn:
+            assert conn.scalar("SELECT 1") == "1"
+    # What is changed here has nothing to do with files.
+    assert console.do("SET query_wait_timeout = '13s'") == "SET"
+    jwks.write_text(good)
+    change(proxy, console, {"pgusher": {"query_timeout": "8s"}})
+    assert config(console)["query_timeout"] == "8"
+
+
 def test_sighup(own):
     proxy, console = own()
     proxy.sections["pgusher"]["query_timeout"] = "7s"

@@ -8,6 +8,7 @@ import pytest
 import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from console import CONSOLE, Console
+from signing import Signed
 
 pytestmark = pytest.mark.usefixtures("items")
 
@@ -297,6 +298,55 @@ def test_a_pin_ends_with_what_it_was_for(watched, make, end, name):
         assert p.codes_of(one.simple(end)) == []
         assert p.rows_of(two.read_until_ready()) == [("1",)]
         assert pinned(watched, TENANT_A) == [""]
+
+
+@pytest.fixture
+def hardened(cluster, keys, tmp_path_factory):
+    """As sql/ hardens it, but for TEMP, of which a pin is tested."""
+    cluster.deploy("hardened")
+    made = Signed(cluster, tmp_path_factory.mktemp("hardened"), "hardened")
+    made.run("hardening.sql")
+    cluster.sql("GRANT TEMP ON DATABASE hardened TO app", dbname="hardened")
+    yield "hardened"
+    cluster.close_superuser("hardened")
+    cluster.sql("DROP DATABASE hardened WITH (FORCE)")
+
+
+def test_a_pin_ends_in_a_hardened_database(make_proxy, hardened):
+    """There the role may not look at what lives in its session."""
+    proxy = make_proxy({"pgusher": {"workers": 1, "max_server_conn": 1, "admin_users": "dba"}},
+                       databases=(hardened,))
+    with proxy.raw(TENANT_A, hardened) as one, proxy.raw(TENANT_B, hardened) as two:
+        for make, end, name in PINS[:-1]:
+            assert p.codes_of(one.simple(make)) == []
+            assert pinned(proxy, TENANT_A) == [name]
+            assert p.codes_of(one.simple(end)) == []
+            assert two.scalar("SELECT 1") == "1"
+        one.simple("LISTEN a; LISTEN b")
+        one.simple("UNLISTEN a")
+        one.simple("SELECT 1")
+        assert pinned(proxy, TENANT_A) == ["listen"]
+
+
+@pytest.mark.parametrize("made", [
+    ["CREATE TEMP TABLE t (a nosuch)"], ["BEGIN", "CREATE TEMP TABLE t (a int)", "ROLLBACK"],
+    ["BEGIN; LISTEN a; SELECT 1/0", "COMMIT"], ["SELECT pg_advisory_lock(79 / 0)"]])
+def test_what_was_never_made_does_not_pin(watched, made):
+    with watched.raw(TENANT_A) as one, watched.raw(TENANT_B) as two:
+        for sql in made:
+            one.simple(sql)
+        assert two.scalar("SELECT 1") == "1"
+        assert pinned(watched, TENANT_A) == [""]
+
+
+def test_what_was_made_before_it_failed_pins(watched):
+    with watched.raw(TENANT_A) as one:
+        for made in (["SELECT CASE WHEN pg_try_advisory_lock(79) THEN 1 / (random() * 0)::int END"], ["BEGIN", "LISTEN a", "COMMIT"]):
+            for sql in made:
+                one.simple(sql)
+            one.simple("SELECT 1")
+            assert pinned(watched, TENANT_A) != [""]
+            one.simple("DISCARD ALL")
 
 
 def test_a_pin_lasts_while_something_is_left(watched):

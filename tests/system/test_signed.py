@@ -407,6 +407,40 @@ def test_a_bad_key_file_changes_nothing(signed, start):
     assert run_binary("check", "-c", proxy.ini).returncode == 0
 
 
+def test_with_roles_of_ones_own(cluster, tmp_path):
+    """The keys are whose one says; without a word from then on."""
+    for sql in ("CREATE DATABASE own TEMPLATE template0", "CREATE ROLE \"Key keeper\""):
+        cluster.sql(sql)
+    for sql in ("CREATE TABLE thing (tenant_id bigint)", "INSERT INTO thing VALUES (%s)",
+                "ALTER TABLE thing ENABLE ROW LEVEL SECURITY",
+                "GRANT SELECT ON thing TO app", "CREATE POLICY tenant_isolation ON thing USING"
+                " (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint)"):
+        cluster.sql(sql, (TENANT_A,) if "%s" in sql else None, dbname="own")
+    made = Signed(cluster, tmp_path, "own")
+    files = {name: os.path.join(REPO, "sql", name) for name in ("signed.sql", "signed_key.sql")}
+    early = made.psql("-v", f"key_file={made.key_file}", "-f", files["signed_key.sql"])
+    assert early.returncode != 0 and "run signed.sql in this database before" in early.stderr
+    for option, says in (("owner=nobody", 'there is no role "nobody"'),
+                         ("app_role=nobody", "-v app_role=ROLE"),
+                         ("owner=app", "cannot own the keys")):
+        refused = made.psql("-1", "-v", option, "-f", files["signed.sql"])
+        assert refused.returncode != 0 and says in refused.stderr, refused.stderr
+        assert not cluster.sql("SELECT to_regnamespace('pgusher')::text", dbname="own")[0][0]
+    made.run("signed.sql", "-1", "-v", "owner=Key keeper")
+    made.run("signed.sql", "-1")
+    made.set_key()
+    assert cluster.sql("SELECT DISTINCT relowner::regrole::text FROM pg_class"
+                       " WHERE relnamespace = 'pgusher'::regnamespace", dbname="own") == \
+        [('"Key keeper"',)]
+    assert count(made.direct(TENANT_A), "SELECT count(*) FROM thing") == 0
+    assert count(made.direct(TENANT_A, proven=TENANT_A), "SELECT count(*) FROM thing") == 1
+    while made.opened:
+        made.opened.pop().close()
+    cluster.close_superuser("own")
+    cluster.sql("DROP DATABASE own")
+    cluster.sql("DROP ROLE \"Key keeper\"")
+
+
 def test_unsigned_takes_it_back(cluster, tmp_path):
     cluster.deploy("unsigned", template="pristine")
     made = Signed(cluster, tmp_path, "unsigned")

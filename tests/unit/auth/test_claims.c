@@ -402,11 +402,82 @@ static void test_is_tenant(void **state)
 
 #define T(name) cmocka_unit_test_setup(name, kit_reset)
 
+/* The claims that say how fresh a session's reads must be. */
+static struct auth_ticket *with_wishes(const char *json, enum auth_reason *reason)
+{
+	char payload[256];
+	struct auth_request req;
+	struct auth_ticket *ticket;
+	char *token;
+
+	snprintf(payload, sizeof(payload),
+	         "{\"exp\":1700000100,\"role\":\"app\",\"tenant_id\":1%s}", json);
+	token = kit_hs256(payload);
+	req = kit_request(token);
+	*reason = auth_verify(NULL, &req, &ticket);
+	mem_free(token);
+	return ticket;
+}
+
+static void test_wishes(void **state)
+{
+	enum auth_reason reason;
+	struct auth_ticket *t = with_wishes("", &reason);
+
+	(void)state;
+	assert_int_equal(reason, AUTH_OK);
+	assert_false(t->has_consistency);
+	assert_false(t->has_max_lag);
+	auth_ticket_put(&t);
+	t = with_wishes(",\"consistency\":\"Eventual\",\"max_lag\":\"500ms\"", &reason);
+	assert_int_equal(reason, AUTH_OK);
+	assert_true(t->has_consistency);
+	assert_int_equal(t->consistency, CONF_CONSISTENCY_EVENTUAL);
+	assert_true(t->has_max_lag);
+	assert_int_equal(t->max_lag_us, 500 * US_PER_MS);
+	auth_ticket_put(&t);
+	t = with_wishes(",\"max_lag\":2", &reason);
+	assert_int_equal(reason, AUTH_OK);
+	assert_false(t->has_consistency);
+	assert_int_equal(t->max_lag_us, 2 * US_PER_S);
+	auth_ticket_put(&t);
+}
+
+static void test_wishes_refused(void **state)
+{
+	static const char *const bad[] = {
+		"\"consistency\":\"strongest\"",
+		"\"consistency\":\"\"",
+		"\"consistency\":null",
+		"\"consistency\":1",
+		"\"consistency\":[\"strong\"]",
+		"\"max_lag\":-1",
+		"\"max_lag\":0.5",
+		"\"max_lag\":\"5 parsecs\"",
+		"\"max_lag\":\"\"",
+		"\"max_lag\":null",
+		"\"max_lag\":true",
+		"\"max_lag\":\"9999999999h\"",
+	};
+	enum auth_reason reason;
+	char json[128];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		snprintf(json, sizeof(json), ",%s", bad[i]);
+		assert_null(with_wishes(json, &reason));
+		if (reason != AUTH_WISH)
+			fail_msg("%s: %s", bad[i], auth_reason_label(reason));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_tenant_accepted),
 		T(test_tenant_refused),
+		T(test_wishes),
+		T(test_wishes_refused),
 		T(test_tenant_malformed),
 		T(test_tenant_missing),
 		T(test_dotted_claim),

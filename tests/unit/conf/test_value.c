@@ -46,8 +46,8 @@ static void test_numbers(void **state)
 	fixture_bad(PGUSHER("max_prepared_statements ="),
 	            "t.ini:2: max_prepared_statements: \"\" is not a whole number from 0 to "
 	            "2147483647");
-	fixture_bad(REST "[node b]\nhost = h\nweight = 0\n",
-	            "t.ini:10: weight: \"0\" is not a whole number from 1 to 2147483647");
+	fixture_bad(REST "[tenant 1]\nweight = 0\n",
+	            "t.ini:9: weight: \"0\" is not a whole number from 1 to 2147483647");
 }
 
 static void test_ports(void **state)

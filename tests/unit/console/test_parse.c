@@ -37,6 +37,16 @@ static void check_bad(const char *text)
 		fail_msg("%s: taken", text);
 }
 
+static void check_statement(const char *text, const char *statement)
+{
+	struct command c;
+
+	if (console_parse(text, &c) != PARSE_OK || c.id != COMMAND_EXPLAIN_ROUTE)
+		fail_msg("%s: nothing to explain", text);
+	if (c.is_admins || c.arg[0] != '\0' || strcmp(c.statement, statement) != 0)
+		fail_msg("%s: explains '%s'", text, c.statement);
+}
+
 static void check_setting(const char *text, const char *value)
 {
 	struct command c;
@@ -65,6 +75,20 @@ static void test_words(void **state)
 	check_bad("RELOAD now");
 	check_bad("SELECT 1");
 	check_bad("-- SHOW CLIENTS");
+}
+
+static void test_statements(void **state)
+{
+	(void)state;
+	check_statement("EXPLAIN ROUTE SELECT 1", "SELECT 1");
+	check_statement(" explain\nRoute\t SELECT ';', \"x\" /* ; */ ; ",
+	                "SELECT ';', \"x\" /* ; */ ; ");
+	check_statement("EXPLAIN ROUTE/*max_lag='1s'*/ SELECT 1", "/*max_lag='1s'*/ SELECT 1");
+	check_bad("EXPLAIN");
+	check_bad("EXPLAIN ROUTE");
+	check_bad("EXPLAIN ROUTE ; ");
+	check_bad("EXPLAIN ROUTES SELECT 1");
+	check_bad("EXPLAIN SELECT 1");
 }
 
 static void test_arguments(void **state)
@@ -162,9 +186,9 @@ static void test_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_words),  cmocka_unit_test(test_arguments),
-		cmocka_unit_test(test_empty),  cmocka_unit_test(test_parameters),
-		cmocka_unit_test(test_access),
+		cmocka_unit_test(test_words),      cmocka_unit_test(test_statements),
+		cmocka_unit_test(test_arguments),  cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_parameters), cmocka_unit_test(test_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,10 +13,11 @@
 #include "base/clock.h"
 #include "fresh.h"
 
-static const char ini[] =
-	"[jwt]\njwks_url = http://127.0.0.1/keys\n"
-	"[node a]\nhost = 127.0.0.1\n[node b]\nhost = 127.0.0.1\n"
-	"[database one]\nnodes = a, b\n[database two]\nnodes = b, a\n[role app]\n";
+static const char ini[] = "[jwt]\njwks_url = http://127.0.0.1/keys\n"
+			  "[node a]\nhost = 127.0.0.1\n[node b]\nhost = 127.0.0.1\n"
+			  "[node c]\nhost = 127.0.0.1\n"
+			  "[database one]\nnodes = a, b\n[database two]\nnodes = b, a\n"
+			  "[database three]\nnodes = a, b, c\n[role app]\n";
 
 static struct fresh *fresh;
 
@@ -44,7 +45,7 @@ static int teardown(void **state)
 static void test_paths(void **state)
 {
 	(void)state;
-	assert_int_equal(fresh_count(fresh), 4);
+	assert_int_equal(fresh_count(fresh), 7);
 	assert_string_equal(fresh_database(fresh, 2)->name, "two");
 	assert_string_equal(fresh_node(fresh, 2)->name, "b");
 	assert_int_equal(fresh_find(fresh, fresh_database(fresh, 3)), 2);
@@ -112,6 +113,41 @@ static void test_two_primaries(void **state)
 	assert_false(is_contested);
 }
 
+/* Of one timeline: until one of them has been silent long enough, or is a standby, or a third one
+ * is ahead of both. */
+static void test_undecided(void **state)
+{
+	const struct fresh_view standby = {.role = FRESH_REPLICA, .seen_us = US_PER_S};
+	struct fresh_view view;
+
+	(void)state;
+	set_primary(0, 1, 900, US_PER_S);
+	set_primary(1, 2, 100, US_PER_S);
+	assert_false(fresh_is_undecided(fresh, 0));
+	set_primary(0, 2, 101, US_PER_S);
+	assert_true(fresh_is_undecided(fresh, 0));
+	fresh_look(fresh, 0, &view);
+	view.fault = FRESH_DOWN;
+	fresh_set(fresh, 0, &view);
+	assert_true(fresh_is_undecided(fresh, 0));
+	set_primary(1, 2, 100, US_PER_S + FRESH_CONTEST_US);
+	assert_false(fresh_is_undecided(fresh, 0));
+	assert_int_equal(fresh_primary(fresh, 0, NULL), 0);
+	set_primary(0, 2, 101, US_PER_S + FRESH_CONTEST_US);
+	assert_true(fresh_is_undecided(fresh, 0));
+	fresh_set(fresh, 1, &standby);
+	assert_false(fresh_is_undecided(fresh, 0));
+	assert_int_equal(fresh_role(fresh, 0), FRESH_PRIMARY);
+	assert_int_equal(fresh_role(fresh, 1), FRESH_REPLICA);
+	/* The first two are the same; the third one decides. */
+	set_primary(4, 1, 1, US_PER_S);
+	set_primary(5, 1, 1, US_PER_S);
+	assert_true(fresh_is_undecided(fresh, 4));
+	set_primary(6, 2, 1, US_PER_S);
+	assert_false(fresh_is_undecided(fresh, 4));
+	assert_int_equal(fresh_primary(fresh, 4, NULL), 6);
+}
+
 static void test_words(void **state)
 {
 	(void)state;
@@ -174,6 +210,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lag, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_primary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_primaries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_undecided, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
 	};

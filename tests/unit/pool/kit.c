@@ -256,6 +256,7 @@ static void open_worker(struct kit *k, unsigned index)
 	struct kit_worker *w = &k->workers[index];
 	struct pools_env env = {.shared = k->shared,
 	                        .conf = &k->conf,
+	                        .fresh = k->fresh,
 	                        .backend = &w->backend,
 	                        .dialer = {kit_dial, kit_cancel, k},
 	                        .worker = index};
@@ -284,6 +285,7 @@ static void open_workers(struct kit *k, unsigned n_workers, int max_server_conn)
 	clock_fake(k->now_us, 1700000000);
 	k->base = event_base_new();
 	init_conf(k, max_server_conn);
+	k->fresh = k->is_measured ? fresh_new(&k->conf) : NULL;
 	k->shared = pools_shared_new(n_workers);
 	k->n_workers = n_workers;
 	for (unsigned i = 0; i < n_workers; i++)
@@ -295,6 +297,42 @@ void kit_open(struct kit *k, unsigned n_workers, int max_server_conn)
 	memset(k, 0, sizeof(*k));
 	k->listen_fd = -1;
 	open_workers(k, n_workers, max_server_conn);
+}
+
+void kit_open_measured(struct kit *k, unsigned n_workers, int max_server_conn)
+{
+	memset(k, 0, sizeof(*k));
+	k->listen_fd = -1;
+	k->is_measured = true;
+	open_workers(k, n_workers, max_server_conn);
+}
+
+static void set_view(struct kit *k, int node, const struct fresh_view *view)
+{
+	fresh_set(k->fresh, (size_t)node, view);
+	for (unsigned i = 0; i < k->n_workers; i++)
+		pools_follow(k->workers[i].pools);
+	kit_mail(k);
+}
+
+void kit_says(struct kit *k, int node, enum fresh_role role, uint32_t timeline)
+{
+	struct fresh_view view = {.role = role,
+	                          .has_us = k->now_us,
+	                          .seen_us = k->now_us,
+	                          .timeline = timeline,
+	                          .position = 1};
+
+	set_view(k, node, &view);
+}
+
+void kit_is_silent(struct kit *k, int node)
+{
+	struct fresh_view view;
+
+	fresh_look(k->fresh, (size_t)node, &view);
+	view.fault = FRESH_DOWN;
+	set_view(k, node, &view);
 }
 
 /* Where libpq looks for a server's socket. */
@@ -350,6 +388,8 @@ void kit_close(struct kit *k)
 	for (size_t i = 0; i < COUNT_OF(k->nodes); i++)
 		assert_int_equal(kit_servers(k, (int)i), 0);
 	pools_shared_free(&k->shared);
+	if (k->fresh != NULL)
+		fresh_free(&k->fresh);
 	event_base_free(k->base);
 	buf_fini(&k->log);
 	if (k->is_real)

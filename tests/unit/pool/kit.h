@@ -40,6 +40,7 @@ struct kit {
 	struct conf_role roles[2];
 	struct conf_tenant tenants[2]; /* conf.n_tenant of them; kit_conf_changed afterwards */
 	struct pools_shared *shared;
+	struct fresh *fresh; /* kit_open_measured */
 	unsigned n_workers;
 	struct kit_worker workers[KIT_WORKERS_MAX];
 	int64_t now_us;
@@ -50,6 +51,7 @@ struct kit {
 	int n_cancels;
 	struct fake fakes[KIT_FAKES_MAX];
 
+	bool is_measured;
 	/* Real sockets. */
 	bool is_real;
 	char dir[64];
@@ -71,6 +73,12 @@ struct seat {
 };
 
 void kit_open(struct kit *k, unsigned n_workers, int max_server_conn);
+/* The same where the nodes' roles are measured: none is known yet. */
+void kit_open_measured(struct kit *k, unsigned n_workers, int max_server_conn);
+/* What nodes[node] of database one says of itself, and all pools hear of it. A silent one keeps its
+ * role, as with the probe; then the others are asked once more. */
+void kit_says(struct kit *k, int node, enum fresh_role role, uint32_t timeline);
+void kit_is_silent(struct kit *k, int node);
 /* The same with unix sockets for servers, which can be lent. */
 void kit_open_real(struct kit *k, unsigned n_workers, int max_server_conn);
 /* Everything must be given back: no waiters, no servers in use. */

@@ -70,12 +70,15 @@ static void test_builtins(void **state)
 {
 	(void)state;
 	assert_int_equal(sql_builtin_find(NULL, NULL, "lower"), KNOWN);
-	assert_int_equal(sql_builtin_find(NULL, "pg_catalog", "RI_FKey_check_ins"), KNOWN);
+	assert_int_equal(sql_builtin_find(NULL, "pg_catalog", "RI_FKey_check_ins"),
+	                 KNOWN | SQL_FUNCTION_VOLATILE);
+	assert_int_equal(sql_builtin_find(NULL, NULL, "now"), KNOWN);
 	assert_int_equal(sql_builtin_find(NULL, "public", "lower"), 0);
 	assert_int_equal(sql_builtin_find(NULL, NULL, "LOWER"), 0);
 	assert_int_equal(sql_builtin_find(NULL, NULL, "upsert_hot_attrs"), 0);
 	/* The ends of the table, and its order. */
-	assert_int_equal(sql_builtin_find(NULL, NULL, "RI_FKey_cascade_del"), KNOWN);
+	assert_int_equal(sql_builtin_find(NULL, NULL, "RI_FKey_cascade_del"),
+	                 KNOWN | SQL_FUNCTION_VOLATILE);
 	assert_int_equal(sql_builtin_find(NULL, NULL, "xpath_exists"), KNOWN);
 }
 

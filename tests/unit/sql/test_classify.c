@@ -21,10 +21,11 @@ static struct sql_cache *new_cache(void)
 	return sql_cache_new(protected_names, 1000);
 }
 
-/* SQL_ALTERS has a test of its own. */
+/* SQL_ALTERS has a test of its own, and reading has test_reads.c. */
 static uint32_t bits_of(const struct sql_info *info, unsigned i)
 {
-	return info->stmts[i].bits & ~(uint32_t)(SQL_ALTERS | SQL_STATE_KINDS | SQL_ENDS_STATE);
+	return info->stmts[i].bits & ~(uint32_t)(SQL_ALTERS | SQL_READ_ONLY | SQL_BEGINS_READ_ONLY |
+	                                         SQL_STATE_KINDS | SQL_ENDS_STATE);
 }
 
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)

@@ -1,0 +1,237 @@
+"""Failover: the primary is killed, a replica is promoted, the old one comes back, two are promoted.
+
+Each test wrecks a cluster of its own. What clients may and may not see is docs/freshness.md's:
+who had nothing in flight goes on; what was in flight is never repeated; nothing is sent to a
+primary that is fenced, nor to either of two of which nobody can say which one counts.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from cluster import Cluster, wait_until
+from console import CONSOLE, Console
+from pgproto import ConnectionClosed, PgError, codes_of
+from proxy import Proxy
+
+TENANT = 7
+CLOSED = (ConnectionClosed, OSError)
+TABLES = """
+CREATE TABLE tally (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp());
+GRANT SELECT, INSERT ON tally TO app;
+CREATE TABLE public.replication_heartbeat (
+    id serial PRIMARY KEY, timestamp timestamptz DEFAULT now(), source varchar(50) NOT NULL);
+CREATE UNIQUE INDEX ON public.replication_heartbeat (source);
+GRANT USAGE ON SCHEMA public TO probe;
+GRANT SELECT, INSERT, UPDATE ON public.replication_heartbeat TO probe;
+GRANT USAGE ON SEQUENCE public.replication_heartbeat_id_seq TO probe;
+"""
+WHERE = "SELECT current_setting('cluster_name')"
+
+
+class Doomed(Cluster):
+    """A cluster to be wrecked."""
+
+    def kill(self, node):
+        """kill -9, of all its processes."""
+        for key in [k for k in self._superusers if k[0] == node]:
+            self._superusers.pop(key).close()
+        with open(os.path.join(self.base, node, "postmaster.pid"), encoding="ascii") as file:
+            pid = int(file.readline())
+        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True,
+                                  check=False).stdout.split()
+        for each in [pid, *map(int, children)]:
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"), f"{node} is dead")
+
+    def promote(self, node):
+        assert self.superuser(node=node).execute("SELECT pg_promote()").fetchone()[0]
+
+
+@pytest.fixture
+def doomed(tmp_path):
+    made = Doomed(tmp_path / "cluster")
+    try:
+        made.start()
+        made.sql("CREATE DATABASE fo")
+        made.superuser("fo").execute(TABLES)
+        made.wait_caught_up()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def usher(doomed, keys, tmp_path):
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    overrides = {
+        "pgusher": {**CONSOLE, "workers": 2, "max_server_conn": 4, "query_wait_timeout": "90s",
+                    "server_login_retry": "15s"},
+        "database fo": {"nodes": "primary, replica1, replica2"},
+        "role probe": {"tenant": "none", "password_file":
+                       os.path.join(doomed.folder, "probe.password")},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+    }
+    with Proxy(doomed, keys, folder, overrides, databases=()) as running:
+        wait_until(lambda: states(running)["primary"] == ("primary", "ok"), "it is measured")
+        yield running
+
+
+def states(proxy):
+    console = Console(proxy)
+    try:
+        return {row["node"]: (row["role"], row["state"]) for row in console.show("NODES")}
+    finally:
+        console.conn.close()
+
+
+class Writer(threading.Thread):
+    """Inserts one id after the other, each once. A connection that broke is made again."""
+
+    def __init__(self, proxy, first):
+        super().__init__(daemon=True)
+        self.proxy = proxy
+        self.next = first
+        self.acked, self.failed = [], []
+        self.is_over = False
+
+    def run(self):
+        conn = None
+        while not self.is_over:
+            self.next += 1
+            try:
+                conn = conn or self.proxy.raw(TENANT, "fo")
+                conn.timeout = 120
+                conn.rows(f"INSERT INTO tally (id) VALUES ({self.next})")
+                self.acked.append((time.monotonic(), self.next))
+            except (PgError, *CLOSED) as error:
+                self.failed.append(error)
+                if conn is not None:
+                    conn.close()
+                conn = None
+            time.sleep(0.002)
+        if conn is not None:
+            conn.close()
+
+
+def test_a_promotion_under_load(doomed, usher):
+    doomed.sql("ALTER SYSTEM SET synchronous_standby_names = 'replica1'")
+    doomed.sql("SELECT pg_reload_conf()")
+    idle = [usher.raw(TENANT, "fo") for _ in range(6)]
+    for conn in idle:
+        conn.timeout = 120
+        assert conn.scalar(WHERE) == "primary"
+    writers = [Writer(usher, n * 1000000) for n in range(6)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: all(len(w.acked) > 20 for w in writers), "all of them write")
+
+    doomed.kill("primary")
+    # Who has nothing in flight waits for the next one, and is not told of the change.
+    waiting = threading.Thread(target=lambda: idle[0].rows("INSERT INTO tally (id) VALUES (-1)"))
+    waiting.start()
+    wait_until(lambda: states(usher)["primary"][1] == "down", "the probe knows")
+    doomed.promote("replica1")
+    promoted = time.monotonic()
+    wait_until(lambda: all(w.acked[-1][0] > promoted for w in writers), "all of them go on", 60)
+    first = min(at for w in writers for at, _ in w.acked if at > promoted)
+    waiting.join(60)
+    assert not waiting.is_alive()
+    for number, conn in enumerate(idle):
+        assert conn.scalar(WHERE) == "replica1", number
+    for writer in writers:
+        writer.is_over = True
+    for writer in writers:
+        writer.join(60)
+    print(f"first write {first - promoted:.3f} s after the promotion")
+
+    there = {row[0] for row in doomed.superuser("fo", "replica1").execute("SELECT id FROM tally")}
+    assert -1 in there
+    lost = {n for w in writers for _, n in w.acked} - there
+    assert not lost, f"{len(lost)} acknowledged writes are lost"
+    for writer in writers:
+        # At most what was in flight, and the connection that it was on.
+        assert len(writer.failed) <= 1, writer.failed
+        assert all(getattr(e, "code", "08006") in ("08006", "57P01", "57P02", "57P03")
+                   for e in writer.failed), writer.failed
+    for conn in idle:
+        conn.terminate()
+
+
+def test_the_old_primary_comes_back(doomed, usher):
+    """It is fenced: on a lower timeline, whatever it says and though it be the only one there."""
+    conn = usher.raw(TENANT, "fo")
+    conn.timeout = 120
+    assert conn.scalar(WHERE) == "primary"
+    doomed.kill("primary")
+    doomed.promote("replica1")
+    assert conn.scalar(WHERE) == "replica1"
+    doomed.restart("primary")
+    wait_until(lambda: "fenced" in states(usher)["primary"][1], "the old one is fenced", 60)
+    for _ in range(20):
+        assert conn.scalar(WHERE) == "replica1"
+    doomed.kill("replica1")
+    wait_until(lambda: states(usher)["replica1"][1] == "down", "the probe knows")
+    console = Console(usher)
+    console.do("SET query_wait_timeout = 2")
+    with pytest.raises(PgError) as caught:
+        conn.rows("INSERT INTO tally (id) VALUES (1)")
+    assert caught.value.code == "57P03", caught.value
+    assert "there is no primary" in str(caught.value)
+    assert doomed.sql("SELECT count(*) FROM tally", dbname="fo") == [(0,)]
+    console.do("SET query_wait_timeout = 90")
+    # The same client, as soon as the right one is back.
+    doomed.restart("replica1")
+    assert conn.scalar(WHERE) == "replica1"
+    conn.terminate()
+
+
+def test_the_primary_lives_on(doomed, usher):
+    """A replica is promoted beside it. What would be committed there is lost: clients that are in a
+    transaction there, or have a session of their own, are ended; the others do not notice."""
+    idle, busy, pinned = (usher.raw(TENANT, "fo") for _ in range(3))
+    assert idle.scalar(WHERE) == "primary"
+    busy.simple("BEGIN")
+    busy.rows("INSERT INTO tally (id) VALUES (1)")
+    assert pinned.scalar("SELECT pg_try_advisory_lock(4711)") == "t"
+    assert pinned.scalar(WHERE) == "primary"
+    doomed.promote("replica1")
+    for conn in (busy, pinned):
+        assert codes_of(conn.read_to_end()) == ["57P01"]
+    for _ in range(10):
+        assert idle.scalar(WHERE) == "replica1"
+    assert "fenced" in states(usher)["primary"][1]
+    # Rolled back, and nobody is connected to it any more but the probe.
+    wait_until(lambda: doomed.backends("fo") == [], "all servers on the old one are closed")
+    assert doomed.sql("SELECT count(*) FROM tally", dbname="fo") == [(0,)]
+    idle.terminate()
+
+
+def test_two_are_promoted(doomed, usher):
+    """Both on timeline 2: nothing is sent to either, until one is gone."""
+    conn = usher.raw(TENANT, "fo")
+    conn.timeout = 120
+    assert conn.scalar(WHERE) == "primary"
+    doomed.kill("primary")
+    doomed.promote("replica1")
+    doomed.promote("replica2")
+    usher.wait_log("two nodes of one timeline")
+    with pytest.raises(PgError) as caught:
+        conn.rows("INSERT INTO tally (id) VALUES (1)")
+    assert caught.value.code == "57P03", caught.value
+    assert "two servers say that they are the primary" in str(caught.value)
+    for node in ("replica1", "replica2"):
+        assert states(usher)[node] == ("primary", "fenced: two primaries of one timeline")
+    doomed.kill("replica2")
+    usher.wait_log("it is decided which node is the primary", 60)
+    assert conn.scalar(WHERE) == "replica1"
+    conn.rows("INSERT INTO tally (id) VALUES (2)")
+    conn.terminate()

@@ -11,7 +11,7 @@ standard input:
 
     ask token TENANT [SECONDS]    a token, good for an hour or so many seconds
     ask restart                   the proxy is restarted on its port, in the answer's time
-    ask lost                      the proxy's server connections are ended by PostgreSQL
+    ask node PORT                 the name of the node whose server has that port
 
 One cluster and one proxy, with the guard as it comes (strict), serve all of them.
 """
@@ -158,10 +158,9 @@ class Program:
             self.proxy.stop()
             self.proxy.start()
             return "restarted"
-        if words == ["lost"]:
-            self.proxy.cluster.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                                   " WHERE usename = 'app'")
-            return "lost"
+        if words[0] == "node":
+            ports = {str(port): name for name, port in self.proxy.cluster.ports.items()}
+            return ports[words[1]]
         raise Failed(f"cannot be asked: {' '.join(words)}")
 
 

@@ -216,6 +216,18 @@ final class Hibernate {
         Checks.ok("restart", "the pool drops what the proxy has closed");
     }
 
+    static void checkSource() {
+        of(Checks.TENANT_A, session -> {
+            int port = session.createNativeQuery("SELECT inet_server_port()", Integer.class)
+                    .getSingleResult();
+            String node = Checks.ask("node " + port);
+            Checks.equal(session.createNativeQuery("SHOW usher.data_source", String.class)
+                    .getSingleResult(), node);
+            Checks.ok("source", node);
+            return null;
+        });
+    }
+
     public static void main(String[] args) throws Exception {
         Checks.ok("login", "hbm2ddl.auto = validate has read the catalogue");
         checkTenants();
@@ -226,7 +238,7 @@ final class Hibernate {
         Checks.none("copy", "that is the driver's");
         checkCancel();
         checkRestart();
-        Checks.none("source", "there is none");
+        checkSource();
         FACTORY.close();
     }
 }

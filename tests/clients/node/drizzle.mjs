@@ -114,6 +114,15 @@ async function checkRestart() {
 	ok("restart", "the pool drops what the proxy has closed");
 }
 
+async function checkSource() {
+	await withTenant(TENANT_A, async (tx) => {
+		const { rows: [{ port }] } = await tx.execute("SELECT inet_server_port() AS port");
+		const node = await ask("node", port);
+		equal((await tx.execute("SHOW usher.data_source")).rows, [{ "usher.data_source": node }]);
+		ok("source", node);
+	});
+}
+
 await checkLogin();
 await checkTenants();
 await checkRenewal();
@@ -123,5 +132,5 @@ await checkBatch();
 none("copy", "that is the driver's");
 await checkCancel();
 await checkRestart();
-none("source", "there is none");
+await checkSource();
 await pool.end();

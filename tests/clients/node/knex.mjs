@@ -115,6 +115,15 @@ async function checkRestart() {
 	ok("restart", "the pool drops what the proxy has closed");
 }
 
+async function checkSource() {
+	await withTenant(TENANT_A, async (trx) => {
+		const { rows: [{ port }] } = await trx.raw("SELECT inet_server_port() AS port");
+		const node = await ask("node", port);
+		equal((await trx.raw("SHOW usher.data_source")).rows, [{ "usher.data_source": node }]);
+		ok("source", node);
+	});
+}
+
 await checkLogin();
 await checkTenants();
 await checkRenewal();
@@ -124,5 +133,5 @@ await checkBatch();
 none("copy", "that is the driver's");
 await checkCancel();
 await checkRestart();
-none("source", "there is none");
+await checkSource();
 await knex.destroy();

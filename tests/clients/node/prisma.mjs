@@ -102,6 +102,15 @@ async function checkRestart() {
 	ok("restart", "the pool drops what the proxy has closed");
 }
 
+async function checkSource() {
+	await withTenant(TENANT_A, async (tx) => {
+		const [{ port }] = await tx.$queryRaw`SELECT inet_server_port() AS port`;
+		const node = await ask("node", port);
+		equal(await tx.$queryRaw`SHOW usher.data_source`, [{ "usher.data_source": node }]);
+		ok("source", node);
+	});
+}
+
 await checkLogin();
 await checkTenants();
 await checkRenewal();
@@ -111,5 +120,5 @@ await checkBatch();
 none("copy", "that is the driver's");
 await checkCancel();
 await checkRestart();
-none("source", "there is none");
+await checkSource();
 await prisma.$disconnect();

@@ -61,6 +61,9 @@ function check_tenants(PDO $db): void
     }
     $spoof = fn (PDO $db) => execute($db,
         "INSERT INTO note (tenant_id, body) VALUES (?, 'spoof')", [TENANT_A]);
+    // It asks for lastval(), which is not the tenant's alone; INSERT ... RETURNING is.
+    refused(fn () => $db->lastInsertId(), '42501');
+    equal($db->inTransaction(), false);
     ok('tenants', refused(fn () => with_tenant($db, TENANT_B, $spoof), '42501'));
 }
 
@@ -126,7 +129,15 @@ function check_cancel(PDO $db): void
     ok('cancel', refused(fn () => with_tenant($db, TENANT_A, $slow), '57014'));
 }
 
-function check_restart(PDO $db): void
+function check_source(PDO $db): void
+{
+    $port = $db->query('SELECT inet_server_port()')->fetchColumn();
+    $node = ask('node', (string) $port);
+    equal($db->query('SHOW usher.data_source')->fetchColumn(), $node);
+    ok('source', $node);
+}
+
+function check_restart(PDO $db): PDO
 {
     $before = with_tenant($db, TENANT_A, bodies(...));
     ask('restart');
@@ -134,6 +145,7 @@ function check_restart(PDO $db): void
     $db = login(fetch_token(TENANT_A));
     equal(with_tenant($db, TENANT_A, bodies(...)), $before);
     ok('restart', 'a new connection after the error');
+    return $db;
 }
 
 $db = login(fetch_token(TENANT_A));
@@ -145,5 +157,4 @@ check_savepoint($db);
 none('batch', 'PDO sends one statement at a time');
 check_copy($db);
 check_cancel($db);
-check_restart($db);
-none('source', 'there is none');
+check_source(check_restart($db));

@@ -139,6 +139,15 @@ def check_restart():
     ok("restart", "CONN_HEALTH_CHECKS")
 
 
+def check_source():
+    with tenant_atomic(TENANT_A), connection.cursor() as cursor:
+        cursor.execute("SELECT inet_server_port()")
+        node = ask("node", cursor.fetchone()[0])
+        cursor.execute("SHOW usher.data_source")
+        assert cursor.fetchone() == (node,)
+    ok("source", node)
+
+
 if __name__ == "__main__":
     reset_queries()
     check_login()
@@ -150,4 +159,4 @@ if __name__ == "__main__":
     none("copy", "that is the driver's")
     check_cancel()
     check_restart()
-    none("source", "there is none")
+    check_source()

@@ -196,6 +196,14 @@ def check_restart():
     ok("restart", "pool_pre_ping")
 
 
+def check_source():
+    def where(session):
+        node = ask("node", session.scalar(sa.text("SELECT inet_server_port()")))
+        assert session.scalar(sa.text("SHOW usher.data_source")) == node
+        return node
+    ok("source", db.run(TENANT_A, where))
+
+
 if __name__ == "__main__":
     check_login()
     check_tenants()
@@ -206,4 +214,4 @@ if __name__ == "__main__":
     none("copy", "that is the driver's")
     check_cancel()
     check_restart()
-    none("source", "there is none")
+    check_source()

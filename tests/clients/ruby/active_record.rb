@@ -120,6 +120,15 @@ def check_restart
   ok("restart", "the pool's verify! when a connection is taken")
 end
 
+def check_source
+  ApplicationRecord.with_tenant(TENANT_A) do
+    connection = ActiveRecord::Base.connection
+    node = ask("node", connection.select_value("SELECT inet_server_port()"))
+    equal(connection.select_value("SHOW usher.data_source"), node)
+    ok("source", node)
+  end
+end
+
 ActiveRecord::Base.establish_connection(
   adapter: "postgresql", host: ENV["PGHOST"], port: ENV["PGPORT"],
   database: ENV["PGDATABASE"], username: ENV["PGUSER"], pool: 2
@@ -133,4 +142,4 @@ check_batch
 none("copy", "that is the driver's")
 check_cancel
 check_restart
-none("source", "there is none")
+check_source

@@ -113,6 +113,15 @@ def check_restart(conn)
   conn = login
   equal(with_tenant(conn, TENANT_A) { bodies(conn) }, before)
   ok("restart", "a new connection after the error")
+  conn
+end
+
+def check_source(conn)
+  port = conn.exec("SELECT inet_server_port()").getvalue(0, 0)
+  node = ask("node", port)
+  equal(conn.exec("SHOW usher.data_source").getvalue(0, 0), node)
+  equal(conn.parameter_status("usher.data_source"), node)
+  ok("source", "#{node}, by SHOW and parameter_status")
 end
 
 conn = login
@@ -124,5 +133,4 @@ check_savepoint(conn)
 check_batch(conn)
 check_copy(conn)
 check_cancel(conn)
-check_restart(conn)
-none("source", "there is none")
+check_source(check_restart(conn))

@@ -185,6 +185,18 @@ func checkRestart(db *gorm.DB) {
 	OK("restart", "database/sql replaces what is gone")
 }
 
+func checkSource(db *gorm.DB) {
+	Must(db.WithContext(of(TenantA)).Transaction(func(tx *gorm.DB) error {
+		var port int
+		var source string
+		Must(tx.Raw("SELECT inet_server_port()").Scan(&port).Error)
+		Must(tx.Raw("SHOW usher.data_source").Scan(&source).Error)
+		Equal(source, Ask("node", port))
+		OK("source", source)
+		return nil
+	}))
+}
+
 func main() {
 	db := Get(open())
 	checkLogin(db)
@@ -196,5 +208,5 @@ func main() {
 	None("copy", "that is the driver's")
 	checkCancel(db)
 	checkRestart(db)
-	None("source", "there is none")
+	checkSource(db)
 }

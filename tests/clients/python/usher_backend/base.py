@@ -6,7 +6,7 @@ from django.db.backends.postgresql import base
 from checks import TENANT_A, fetch_token
 
 
-# docs: begin backend
+# docs: begin
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self):
         return {**super().get_connection_params(), "password": fetch_token(TENANT_A)}

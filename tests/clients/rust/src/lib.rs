@@ -26,10 +26,6 @@ pub fn ok(check: &str, seen: impl Display) {
     println!("ok {check}: {}", seen.to_string().replace('\n', " "));
 }
 
-pub fn none(check: &str, why: &str) {
-    println!("none {check}: {why}");
-}
-
 pub fn ask(question: &str) -> String {
     let _turn = ASKING.lock().unwrap();
     println!("ask {question}");

@@ -192,6 +192,16 @@ async fn check_restart(pool: &PgPool, tenant: i64) {
     );
 }
 
+async fn check_source(pool: &PgPool) {
+    let mut conn = pool.acquire().await.unwrap();
+    let port = sqlx::query_scalar("SELECT inet_server_port()");
+    let port: i32 = port.fetch_one(&mut *conn).await.unwrap();
+    let source = sqlx::query_scalar("SHOW usher.data_source");
+    let source: String = source.fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(source, ask(&format!("node {port}")));
+    ok("source", source);
+}
+
 #[tokio::main]
 async fn main() {
     ok("login", refused(login("no.token.this").await, "28000"));
@@ -204,5 +214,5 @@ async fn main() {
     check_copy(&pools[1]).await;
     check_cancel(&pools[0]).await;
     check_restart(&pools[0], tenant_a()).await;
-    none("source", "there is none");
+    check_source(&pools[0]).await;
 }

@@ -228,6 +228,21 @@ async fn check_restart(pool: &Pool) {
     ok("restart", "the pool drops what the proxy has closed");
 }
 
+async fn check_source(pool: &Pool) {
+    let client = client_of(pool, tenant_a()).await;
+    let row = client
+        .query_one("SELECT inet_server_port()", &[])
+        .await
+        .unwrap();
+    let node = ask(&format!("node {}", row.get::<_, i32>(0)));
+    let row = client
+        .query_one("SHOW usher.data_source", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, String>(0), node);
+    ok("source", node);
+}
+
 #[tokio::main]
 async fn main() {
     ok("login", refused(login("no.token.this").await, "28000"));
@@ -240,5 +255,5 @@ async fn main() {
     check_copy(&pool).await;
     check_cancel(&pool).await;
     check_restart(&pool).await;
-    none("source", "there is none");
+    check_source(&pool).await;
 }

@@ -213,6 +213,9 @@ bool server_end(struct server *s);
 void server_forget_expected(struct server *s);
 /* FATE_ANSWER entries whose turn has come are passed to the sink now. */
 void server_answer(struct server *s);
+/* In on_ready: what the client gets before goes to on_bytes now, so that something of the sink's
+ * own can come behind it. */
+void server_pass_on(struct server *s);
 
 /* BEGIN, as a bound statement without Sync, so that its failure skips what follows. */
 void server_put_begin(struct server *s);

@@ -27,7 +27,7 @@ enum sql_kind {
 	SQL_SHOW,            /* SHOW of a server's own setting: passes before the context */
 	SQL_COPY_IN,         /* COPY ... FROM STDIN: SQL_DATA that asks the client for data */
 	SQL_NO_TRANSACTION,  /* cannot run in a transaction block: VACUUM, CREATE DATABASE, ... */
-	SQL_OWN,             /* SET usher.token: never sent, and never sql_classify's answer */
+	SQL_OWN,             /* sql_read_own's: never sent, and never sql_classify's answer */
 	SQL_UNPARSED,        /* the parser does not know it: treated as SQL_DATA and SQL_OPAQUE */
 };
 
@@ -73,6 +73,7 @@ struct sql_stmt {
 	uint64_t fingerprint;
 	/* Where it is in the text, without the semicolon; only where n_stmts > 1. */
 	uint32_t start_bytes, len_bytes;
+	uint64_t savepoint; /* of SAVEPOINT, RELEASE, ROLLBACK TO: stands for its name */
 };
 
 struct sql_info {
@@ -138,10 +139,24 @@ bool sql_is_personal(const char *text, size_t len);
 /* False for settings that change neither what statements mean nor how they are planned. */
 bool sql_setting_alters(const char *name);
 
-/* SET [SESSION | LOCAL] usher.token { = | TO } { 'token' | DEFAULT }, RESET usher.token. */
+/* A statement about one of PgUsher's own settings, and nothing else:
+ *   SET [SESSION | LOCAL] usher.x { = | TO } { 'value' | word | number | DEFAULT }
+ *   RESET usher.x, SHOW usher.x
+ *   SELECT current_setting('usher.x' [, missing_ok]), SELECT set_config('usher.x', 'value', local)
+ * usher.token takes only 'value' or DEFAULT, and none of the functions. */
+#define SQL_OWN_NAME_MAX 64
+enum sql_own_verb {
+	SQL_OWN_SET,
+	SQL_OWN_RESET,
+	SQL_OWN_SHOW,
+	SQL_OWN_CURRENT_SETTING,
+	SQL_OWN_SET_CONFIG,
+};
 struct sql_own {
-	bool is_local, is_reset; /* is_reset: the command is RESET */
-	const char *value;       /* in the text, not NUL-terminated; NULL: back to the login's */
+	enum sql_own_verb verb;
+	bool is_local, is_missing_ok;
+	char name[SQL_OWN_NAME_MAX]; /* what is behind usher. in lower case */
+	const char *value;           /* in the text, not NUL-terminated; NULL: the default */
 	size_t len;
 };
 /* False for any other text. A statement of this kind is not for sql_classify. */

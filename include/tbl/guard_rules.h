@@ -130,9 +130,10 @@ GUARD_RULE(USHER_TOKEN, "usher_token", "1", OFF, "42501",
            "usher.token must be set by a plain SET statement of its own",
            "SET [LOCAL] usher.token = '...' or RESET usher.token, with nothing else in the string.",
            "usher.token in any other spelling")
-GUARD_RULE(USHER_SETTING, "usher_setting", "1", OFF, "42704",
-           "unrecognized configuration parameter of PgUsher",
-           "In this version there is usher.token only.", "other settings that begin with usher.")
+GUARD_RULE(USHER_SETTING, "usher_setting", "1", OFF, "0A000",
+           "usher settings must be set by a plain SET statement of their own",
+           "SET [LOCAL] usher.name = 'value' or RESET usher.name, with nothing else in the string.",
+           "other settings that begin with usher., set in any other spelling or place")
 GUARD_RULE(RESERVED_NAME, "reserved_name", "7", OFF, "42501",
            "prepared statement names that begin with \"pgu_\" are reserved",
            "Choose another name.", "PREPARE, EXECUTE, DEALLOCATE of PgUsher's own statements")

@@ -74,7 +74,7 @@ struct server {
 	char fixed_names[FIXED_COUNT][SERVER_STMT_NAME_MAX];
 	bool fixed_ready[FIXED_COUNT];
 	bool asks_function; /* server_ask_state_otherwise */
-	bool echoed; /* the context's row has come, and was right */
+	bool echoed;        /* the context's row has come, and was right */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */
 	uint32_t next_stmt_id;

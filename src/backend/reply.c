@@ -106,6 +106,11 @@ void server_answer(struct server *s)
 	run_end(s);
 }
 
+void server_pass_on(struct server *s)
+{
+	run_end(s);
+}
+
 void server_forget_expected(struct server *s)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
@@ -218,7 +223,8 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 		f->type == 'Z' || f->type == 'S' ||
 		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && (s->env->reports || s->note.tells_errors) && f->body_len <= WHOLE_MAX) ||
+		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
+	         f->body_len <= WHOLE_MAX) ||
 		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))

@@ -305,9 +305,9 @@ static enum step parse_own(struct client *c, const struct message *m, const char
                            const uint8_t *body)
 {
 	static const struct sql_stmt stmt = {.kind = SQL_OWN};
-	enum step step = identity_turn(c);
+	enum step step = own_parse(c);
 
-	if (step != STEP_MORE)
+	if (step != STEP_MORE || c->batch_failed)
 		return step;
 	if (name[0] != '\0')
 		return take_named(c, m, name, body, &stmt);
@@ -378,7 +378,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	s = name[0] != '\0' ? stmt_find(c, name) : NULL;
 	text = s != NULL ? s->text : name[0] == '\0' ? c->unnamed : NULL;
 	if (text != NULL && text->stmt.kind == SQL_OWN)
-		return identity_bind(c, m, text, portal, cur.at);
+		return own_bind(c, m, text, portal, cur.at);
 	judged = text != NULL ? guard_judge_again(c, text) : NULL;
 	if (judged != NULL)
 		return refuse_judged(c, judged);
@@ -434,6 +434,16 @@ static const struct sql_stmt *described(struct client *c, bool is_portal, const 
 	return s != NULL ? &s->text->stmt : &unknown_stmt;
 }
 
+/* The same, of a SQL_OWN statement: its text. */
+static const char *own_text(struct client *c, bool is_portal, const char *name)
+{
+	const struct text *text = is_portal         ? c->own_portal
+	                          : name[0] == '\0' ? c->unnamed
+	                                            : stmt_find(c, name)->text;
+
+	return (const char *)text->body;
+}
+
 enum step batch_describe(struct client *c, const struct message *m)
 {
 	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
@@ -447,7 +457,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 		return malformed(c);
 	stmt = described(c, m->body[0] == 'P', name);
 	if (stmt->kind == SQL_OWN)
-		return identity_describe(c, m->body[0] == 'S');
+		return own_describe(c, own_text(c, m->body[0] == 'P', name), m->body[0] == 'S');
 	step = start(c, m, stmt);
 	if (step != STEP_MORE)
 		return not_started(c, step);
@@ -502,7 +512,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return malformed(c);
 	stmt = portal_find(c, portal);
 	if (stmt->kind == SQL_OWN)
-		return identity_execute(c);
+		return own_execute(c, be32_get(cur.at));
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;

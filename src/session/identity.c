@@ -1,6 +1,6 @@
 /* Which tenant a client is, when that changes inside a connection: SET usher.token.
  *
- *   query_take, batch_* ─► identity_query, identity_parse ... ─► change ─► auth_verify
+ *   own.c               ─► identity_settle, identity_change ─► auth_verify
  *   lease_after         ─► identity_sent     a COMMIT or ROLLBACK is on its way
  *   on_ready            ─► identity_ready    it has come true, or not
  *
@@ -9,15 +9,11 @@
  * ends with the transaction. In one transaction there is one tenant: once its context has gone
  * out, a change is refused, because ROLLBACK TO a savepoint would bring the old context back.
  *
- * The statements are answered here and never sent. Inside a batch they wait until every reply
- * that the server owes has come, so that nothing needs to be undone when an earlier one fails.
  * Where a batch fails behind a COMMIT and nobody can say which token holds, the connection is
- * closed. */
+ * closed. The other settings (wish.c) live and end with the same transactions. */
 #include <string.h>
 
 #include "session_int.h"
-
-enum own { OWN_DONE, OWN_ERROR };
 
 struct identity {
 	struct auth_ticket *login;
@@ -96,7 +92,6 @@ void identity_free(struct client *c)
 		auth_ticket_put(&c->identity->pending);
 		MEM_FREE(&c->identity);
 	}
-	text_put(c->env, &c->own_portal);
 	auth_ticket_put(&c->state_of);
 	auth_ticket_put(&c->ticket);
 }
@@ -109,6 +104,7 @@ void identity_end(struct client *c, bool committed)
 	struct identity *id = c->identity;
 
 	c->context_given = false;
+	wish_end(c, committed);
 	if (id == NULL || id->txn == NULL)
 		return;
 	if (committed && id->pending != NULL)
@@ -143,6 +139,7 @@ void identity_sent(struct client *c, const struct sql_stmt *stmt)
 	                 : TXN_END_ROLLBACK;
 	c->end_is_told = false;
 	/* What follows in the batch runs only if this succeeds. */
+	wish_assume_end(c, c->end == TXN_END_COMMIT);
 	if (id != NULL && id->txn != NULL)
 		assign(&c->ticket,
 		       c->end == TXN_END_COMMIT && id->pending != NULL ? id->pending : id->session);
@@ -162,8 +159,15 @@ static void resolve(struct client *c, bool ended)
 	}
 	c->context_given = given || c->given_before_end;
 	c->given_before_end = false;
+	wish_assume_none(c);
 	if (id != NULL && id->txn != NULL)
 		assign(&c->ticket, id->txn);
+}
+
+void identity_settle(struct client *c)
+{
+	if (c->end != TXN_END_NONE)
+		resolve(c, true);
 }
 
 /* CommandComplete of an Execute that ends a transaction. */
@@ -194,6 +198,8 @@ void identity_ready(struct client *c, char status)
 	} else {
 		if (doubt && c->identity != NULL && c->identity->txn != NULL)
 			session_fail(c, CLOSE_CLIENT_TOKEN_DOUBT);
+		if (doubt)
+			wish_doubt(c);
 		/* It failed itself, and so ended in a rollback; or it was skipped. */
 		if (status == 'I')
 			c->end = TXN_END_ROLLBACK;
@@ -208,6 +214,7 @@ void identity_reset(struct client *c)
 {
 	struct identity *id = c->identity;
 
+	wish_reset(c);
 	if (id == NULL)
 		return;
 	assign(&id->pending, id->login);
@@ -255,63 +262,52 @@ void identity_forget_left(struct client *c)
 	c->state_is_mixed = false;
 }
 
-static enum own place(struct client *c, const struct sql_own *own, struct auth_ticket *ticket,
-                      bool in_txn)
+static void place(struct client *c, const struct sql_own *own, struct auth_ticket *ticket,
+                  bool in_txn)
 {
 	struct identity *id = identity_of(c);
 
 	if (!in_txn && own->is_local)
-		return OWN_DONE; /* as PostgreSQL: no effect outside of a transaction */
+		return; /* as PostgreSQL: no effect outside of a transaction */
 	assign(in_txn ? &id->txn : &id->session, ticket);
 	if (in_txn && !own->is_local)
 		assign(&id->pending, ticket);
 	assign(&c->ticket, ticket);
-	return OWN_DONE;
 }
 
-/* in_txn: what is set ends, or takes hold, with a transaction. */
-static enum own change(struct client *c, const struct sql_own *own, bool in_txn,
-                       struct wire_error *e)
+bool identity_change(struct client *c, const struct sql_own *own, bool in_txn, struct wire_error *e)
 {
 	struct auth_ticket *ticket = NULL;
 	enum auth_reason reason = AUTH_OK;
 	const char *hint = NULL;
-	enum own done = OWN_ERROR;
+	bool is_done = false;
 
-	/* Every reply has come, and none was an error: an end on its way has come true. */
-	if (c->end != TXN_END_NONE)
-		resolve(c, true);
-	if (c->txn.state == TXN_FAILED) {
-		*e = error(SQLSTATE_IN_FAILED_TRANSACTION,
-		           "current transaction is aborted, commands ignored until end of "
-		           "transaction block",
-		           NULL);
-		return OWN_ERROR;
-	}
 	if (c->context_given) {
 		*e = error(SQLSTATE_ACTIVE_TRANSACTION,
 		           "usher.token must be set before any query of its transaction",
 		           "A transaction has one tenant.");
-		return OWN_ERROR;
+		return false;
 	}
 	if (own->value != NULL)
 		reason = login_verify(c, own->value, own->len, &ticket, &hint);
 	else
 		ticket = auth_ticket_get(identity_of(c)->login);
-	if (reason != AUTH_OK)
+	if (reason != AUTH_OK) {
 		*e = error(SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), hint);
-	else if (leaves_state(c, ticket))
+	} else if (leaves_state(c, ticket)) {
 		*e = error(SQLSTATE_OBJECT_IN_USE,
 		           "the session holds state of its present tenant on the server",
 		           "Temporary tables, LISTEN, cursors WITH HOLD, prepared statements and "
 		           "advisory locks go with DISCARD ALL.");
-	else
-		done = place(c, own, ticket, in_txn);
-	report_token(c, done == OWN_DONE    ? NULL
+	} else {
+		place(c, own, ticket, in_txn);
+		is_done = true;
+	}
+	report_token(c, is_done             ? NULL
 	                : reason != AUTH_OK ? auth_reason_label(reason)
 	                                    : "session_state");
 	auth_ticket_put(&ticket);
-	return done;
+	return is_done;
 }
 
 bool identity_begin(struct client *c, const char *token, size_t len)
@@ -319,125 +315,8 @@ bool identity_begin(struct client *c, const char *token, size_t len)
 	struct sql_own own = {.value = token, .len = len};
 	struct wire_error e;
 
-	if (change(c, &own, false, &e) == OWN_DONE)
+	if (identity_change(c, &own, false, &e))
 		return true;
 	session_fatal(c, CLOSE_CLIENT_AUTH, &e);
 	return false;
-}
-
-static const char *tag(const struct sql_own *own)
-{
-	return own->is_reset ? "RESET" : "SET";
-}
-
-static void put_complete(struct client *c, const struct sql_own *own)
-{
-	wire_put_command_complete(c->env->backend->scratch, tag(own));
-	client_put(c, c->env->backend->scratch);
-}
-
-/* ---- the simple protocol -------------------------------------------------------------------- */
-
-enum step identity_query(struct client *c, const struct sql_own *own)
-{
-	struct wire_error e =
-		error(SQLSTATE_FEATURE_NOT_SUPPORTED,
-	              "usher.token cannot be set by a Query inside a batch", "Send Sync first.");
-	bool in_block = c->txn.state != TXN_NONE;
-
-	if (c->batch_open || change(c, own, in_block, &e) != OWN_DONE)
-		return query_refuse(c, &e);
-	if (own->is_local && !in_block) {
-		e = error(SQLSTATE_NO_ACTIVE_TRANSACTION,
-		          "SET LOCAL can only be used in transaction blocks", NULL);
-		e.severity = "WARNING";
-		wire_put_notice(c->env->backend->scratch, &e);
-		client_put(c, c->env->backend->scratch);
-	}
-	put_complete(c, own);
-	client_put_ready(c);
-	return STEP_MORE;
-}
-
-/* ---- the extended protocol ------------------------------------------------------------------ */
-
-/* What is behind the names of a Bind: formats, then values, of which there must be none. */
-static bool binds_nothing(const uint8_t *p, const uint8_t *end)
-{
-	size_t formats;
-
-	if (end - p < 2)
-		return false;
-	formats = 2 * (size_t)be16_get(p);
-	return (size_t)(end - p) >= 2 + formats + 2 && be16_get(p + 2 + formats) == 0;
-}
-
-/* Its turn comes when the server owes nothing more. */
-enum step identity_turn(struct client *c)
-{
-	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
-
-	if (c->server == NULL || server_owed(c->server) == 0) {
-		c->batch_open = true;
-		return STEP_MORE;
-	}
-	outvec_copy(lease_send(c), flush, sizeof(flush));
-	c->flow = FLOW_WAIT_REPLIES;
-	return STEP_WAIT;
-}
-
-enum step identity_bind(struct client *c, const struct message *m, struct text *text,
-                        const char *portal, const uint8_t *rest)
-{
-	enum step step = identity_turn(c);
-	struct wire_error e;
-
-	if (step != STEP_MORE)
-		return step;
-	if (!binds_nothing(rest, m->body + m->have)) {
-		session_fail(c, CLOSE_CLIENT_PROTOCOL);
-		return STEP_DONE;
-	}
-	if (portal[0] != '\0') {
-		e = error(SQLSTATE_FEATURE_NOT_SUPPORTED,
-		          "SET usher.token runs in the unnamed portal only", NULL);
-		return batch_refuse(c, &e);
-	}
-	portal_set(c, "", &text->stmt);
-	text_put(c->env, &c->own_portal);
-	text->refs++;
-	c->own_portal = text;
-	client_put_bare(c, '2');
-	return STEP_MORE;
-}
-
-enum step identity_describe(struct client *c, bool is_statement)
-{
-	enum step step = identity_turn(c);
-
-	if (step != STEP_MORE)
-		return step;
-	if (is_statement) {
-		wire_put_no_parameters(c->env->backend->scratch);
-		client_put(c, c->env->backend->scratch);
-	}
-	client_put_bare(c, 'n');
-	return STEP_MORE;
-}
-
-enum step identity_execute(struct client *c)
-{
-	enum step step = identity_turn(c);
-	const char *text = (const char *)c->own_portal->body;
-	struct sql_own own;
-	struct wire_error e;
-
-	if (step != STEP_MORE)
-		return step;
-	MUST(sql_read_own(text, strlen(text), &own));
-	/* Without a block it is in the batch's own transaction, which ends with Sync. */
-	if (change(c, &own, true, &e) != OWN_DONE)
-		return batch_refuse(c, &e);
-	put_complete(c, &own);
-	return STEP_MORE;
 }

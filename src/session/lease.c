@@ -200,6 +200,8 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 	/* What it takes away may be needed in the same batch. */
 	if (stmt->bits & SQL_DISCARDS)
 		server_forget_prepared(c->server);
+	if (stmt->savepoint != 0)
+		wish_savepoint(c, stmt);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
 	identity_leaves(c, stmt->bits);

@@ -155,8 +155,14 @@ static enum step judge_setting(struct client *c, struct buf *settings, const cha
 	struct buf set = {0};
 	const struct sql_info *info;
 	const struct sql_refusal *refusal;
+	struct own_error error;
 	bool makes_state;
 
+	if (strncasecmp(name, "usher.", 6) == 0)
+		return own_begin(c, name + 6, value, &error)
+		               ? STEP_MORE
+		               : refuse(c, CLOSE_CLIENT_UNSUPPORTED, error.e.sqlstate,
+		                        error.e.message, error.e.hint);
 	/* Every server speaks UTF8 to begin with. */
 	if (strcasecmp(name, "client_encoding") == 0 && is_utf8(value))
 		return STEP_MORE;

@@ -61,8 +61,8 @@ void pin_value(struct client *c, const char *p, size_t len)
 void pin_failed(struct client *c)
 {
 	if (c->pin_look == PIN_LOOK_ASKED)
-		c->pin_look = server_ask_state_otherwise(c->server) ? PIN_LOOK_WANTED
-		                                                    : PIN_LOOK_NONE;
+		c->pin_look =
+			server_ask_state_otherwise(c->server) ? PIN_LOOK_WANTED : PIN_LOOK_NONE;
 }
 
 bool pin_is_looked_at(struct client *c)

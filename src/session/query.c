@@ -319,7 +319,7 @@ enum step query_take(struct client *c, const struct message *m)
 	text_put(c->env, &c->unnamed);
 	portal_forget_unnamed(c);
 	if (sql_read_own((const char *)m->body, m->body_len - 1, &own))
-		return identity_query(c, &own);
+		return own_query(c, &own);
 	info = guard_classify(c, (const char *)m->body, m->body_len - 1);
 	if (info->refusal != NULL) {
 		e = guard_refuse(c, info->refusal, info->fingerprint);

@@ -211,6 +211,7 @@ static bool on_ready(void *owner, char status)
 	if (c->script_goes_on)
 		return false;
 	script_free(c);
+	wish_report(c);
 	report_ready(c);
 	count_ready(c);
 	c->flow = FLOW_OPEN;

@@ -107,8 +107,7 @@ static bool begins_read_only(const struct client *c, const struct sql_stmt *stmt
 {
 	if (stmt->bits & SQL_BEGINS_READ_ONLY)
 		return true;
-	return (stmt->bits & SQL_BARE) &&
-	       is_on(client_setting(c, "default_transaction_read_only"));
+	return (stmt->bits & SQL_BARE) && is_on(client_setting(c, "default_transaction_read_only"));
 }
 
 /* A standby refuses it. */
@@ -319,9 +318,8 @@ enum lease route_lease(struct client *c)
 		return LEASE_REFUSED;
 	}
 	c->flow = FLOW_WAIT_SERVER;
-	timeout_us = r->consistency == CONF_CONSISTENCY_ANALYTICS
-	                     ? pool_wait_timeout_us(&r->waiter)
-	                     : PATIENCE_US;
+	timeout_us = r->consistency == CONF_CONSISTENCY_ANALYTICS ? pool_wait_timeout_us(&r->waiter)
+	                                                          : PATIENCE_US;
 	if (timeout_us > 0)
 		timer_arm(c->env->timers, &c->wait_timer, timeout_us);
 	return LEASE_WAIT;

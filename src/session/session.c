@@ -585,6 +585,8 @@ static void client_free(struct client *c)
 	text_put(c->env, &c->unnamed);
 	portals_forget(c);
 	admin_free(c);
+	text_put(c->env, &c->own_portal);
+	wish_free(c);
 	identity_free(c);
 	report_free(c);
 	mem_free(c->startup_token);

@@ -40,7 +40,7 @@ enum phase {
 enum flow {
 	FLOW_OPEN,
 	FLOW_WAIT_SERVER,  /* in the pool's queue; the message that needs the server is kept */
-	FLOW_WAIT_REPLIES, /* SET usher.token in a batch: until nothing is owed before it */
+	FLOW_WAIT_REPLIES, /* a statement of own.c in a batch: until nothing is owed before it */
 	FLOW_WAIT_READY,   /* a Query or Sync was sent: nothing more until its ReadyForQuery */
 	FLOW_COPY_START,   /* an Execute of COPY FROM STDIN was sent: until the server's word */
 	FLOW_COPY_IN,      /* CopyData, CopyDone, CopyFail */
@@ -183,8 +183,10 @@ struct client {
 	struct touched *touched;
 	/* wish.c: by the ini, and what wish_of puts together. */
 	struct fresh_wish wish_default, wish;
-	struct source source; /* of the last statement that was sent */
-	uint32_t pins;        /* SQL_STATE_*: what pins the server at hand */
+	struct wishes *wishes; /* what was SET; NULL: nothing ever */
+	struct source source;  /* of the last statement that was sent */
+	struct source told;    /* as ParameterStatus said */
+	uint32_t pins;         /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
 	struct timer finish_timer; /* the client has said all it will say */
 
@@ -227,9 +229,9 @@ struct client {
 	int first_path; /* of its database; FRESH_NO_PATH: there is nothing to choose from */
 	size_t n_paths;
 	bool may_route;
-	bool has_written;    /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;     /* fresh_writer */
-	int64_t wrote_us;    /* when the answer to its last write came; FRESH_NEVER */
+	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
+	uint64_t writer;  /* fresh_writer */
+	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
 	struct route *route; /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
@@ -260,6 +262,8 @@ struct client {
 	bool unnamed_restored; /* in this batch, because a Parse was skipped */
 	struct sql_stmt unnamed_portal;
 	struct text *own_portal;         /* where that is a SQL_OWN statement */
+	uint8_t own_is_binary;           /* its columns, a bit each */
+	bool own_is_done;                /* its row was sent */
 	struct client_stmt *deallocates; /* the statement that a DEALLOCATE bound to it names */
 	/* The unnamed portal: the server said that it is there, since the last Query; and Binds of
 	 * it that it has not answered yet. */
@@ -340,13 +344,12 @@ bool identity_is_revoked(const struct client *c);
 void identity_free(struct client *c);
 /* The token of the startup options. False: the login is refused. */
 bool identity_begin(struct client *c, const char *token, size_t len);
-enum step identity_query(struct client *c, const struct sql_own *own);
-/* A message about SET usher.token: STEP_MORE when it is its turn. */
-enum step identity_turn(struct client *c);
-enum step identity_bind(struct client *c, const struct message *m, struct text *text,
-                        const char *portal, const uint8_t *rest);
-enum step identity_describe(struct client *c, bool is_statement);
-enum step identity_execute(struct client *c);
+/* An end of the transaction that was sent has come true: every reply is here, and none an error. */
+void identity_settle(struct client *c);
+/* SET or RESET of usher.token. in_txn: it ends, or takes hold, with a transaction. False: e says
+ * why not. */
+bool identity_change(struct client *c, const struct sql_own *own, bool in_txn,
+                     struct wire_error *e);
 void identity_sent(struct client *c, const struct sql_stmt *stmt);
 void identity_ended(struct client *c);
 void identity_stays(struct client *c);
@@ -392,11 +395,71 @@ void settings_error(struct client *c);
 /* They could not be read, so the server is pinned. */
 bool settings_are_stuck(const struct client *c);
 
+/* own.c: statements about usher.*, by both protocols */
+enum own_setting {
+#define OWN_SETTING(name, word, access, values) OWN_##name,
+#include "tbl/own_settings.h"
+#undef OWN_SETTING
+	OWN_SETTINGS
+};
+/* An error whose message is made for it. */
+struct own_error {
+	struct wire_error e;
+	char message[256];
+};
+/* usher.NAME of the startup options, but for usher.token. False: it cannot be set to this. */
+bool own_begin(struct client *c, const char *name, const char *value, struct own_error *error);
+enum step own_query(struct client *c, const struct sql_own *own);
+/* STEP_MORE: it is its turn, or it is refused (batch_failed). */
+enum step own_parse(struct client *c);
+enum step own_bind(struct client *c, const struct message *m, struct text *text, const char *portal,
+                   const uint8_t *rest);
+enum step own_describe(struct client *c, const char *text, bool is_statement);
+enum step own_execute(struct client *c, uint32_t max_rows);
+
+/* answer.c: what SHOW of them answers */
+struct answer {
+	enum own_setting setting;
+	const char *column; /* NULL: the setting's own name */
+	uint8_t n_columns;  /* 0: no row */
+	bool is_null;
+};
+/* is_binary: a bit for each column. */
+void answer_put_columns(struct buf *b, const struct answer *a, uint8_t is_binary);
+void answer_put_row(struct client *c, struct buf *b, const struct answer *a, uint8_t is_binary);
+
 /* wish.c: how fresh answers must be */
+/* For the session, or with the transaction at hand (in_txn). value: NUL-terminated, NULL: the
+ * startup's. False: there is no such value. */
+bool wish_set(struct client *c, enum own_setting setting, const char *value, bool in_txn,
+              bool is_local);
+/* Before the login is done: what RESET goes back to. */
+bool wish_begin(struct client *c, enum own_setting setting, const char *value);
+void wish_free(struct client *c);
+/* RESET ALL, DISCARD ALL has run. */
+void wish_reset(struct client *c);
+/* The transaction is over. */
+void wish_end(struct client *c, bool committed);
+/* Its end is on its way, and what follows runs only if it comes true; or it did not. */
+void wish_assume_end(struct client *c, bool commits);
+void wish_assume_none(struct client *c);
+/* Nobody knows whether it was committed. */
+void wish_doubt(struct client *c);
+/* SAVEPOINT, RELEASE, ROLLBACK TO was sent. */
+void wish_savepoint(struct client *c, const struct sql_stmt *stmt);
+bool wish_reports(const struct client *c);
 /* The ini's defaults, at login and after each change. */
 void wish_set_conf(struct client *c);
 /* What the next statement asks for by ini, claims and settings; holds until the next call. */
 const struct fresh_wish *wish_of(struct client *c);
+
+/* source.c: where statements ran, as clients are told */
+#define SOURCE_LAG_MAX 24 /* of the text of a lag, with its NUL */
+void source_lag_text(int64_t lag_us, char text[SOURCE_LAG_MAX]);
+double source_lag_seconds(int64_t lag_us);
+const char *source_indicator(int64_t lag_us);
+/* ParameterStatus of what has changed since the last ones. */
+void wish_report(struct client *c);
 
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "sql_int.h"
 
@@ -57,6 +58,7 @@ static void read_transaction(const char *node, struct sql_stmt *stmt)
 		{"TRANS_STMT_ROLLBACK_PREPARED", SQL_NO_TRANSACTION, SQL_NO_TRANSACTION, 0},
 	};
 	const char *kind = sql_json_get(node, "kind");
+	struct sql_json_string name;
 
 	/* A kind that we do not know must not pass for one that we do. */
 	stmt->kind = SQL_UNPARSED;
@@ -69,6 +71,8 @@ static void read_transaction(const char *node, struct sql_stmt *stmt)
 	}
 	if (stmt->kind == SQL_BEGIN && sql_json_get(node, "options") == NULL)
 		stmt->bits |= SQL_BARE;
+	if (sql_json_string(sql_json_get(node, "savepoint_name"), &name))
+		stmt->savepoint = hash_bytes(name.p, name.len);
 	if (stmt->kind == SQL_BEGIN && begins_read_only(sql_json_get(node, "options")))
 		stmt->bits |= SQL_BEGINS_READ_ONLY;
 }

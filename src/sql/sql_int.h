@@ -1,7 +1,7 @@
 /* What the files of the module share; nobody else includes it.
  *
  * lexer.c      tokens, exactly as PostgreSQL's scan.l cuts them
- * own.c        SET usher.token
+ * own.c        statements about usher.*
  * hint.c       what comments ask for
  * personal.c   texts that mean something else to each session
  * deallocate.c the name in a DEALLOCATE, by the lexer

@@ -111,7 +111,8 @@ void replay_turn(struct replay *t);
 /* Has connected and said nothing yet. */
 struct actor *client_connects(struct replay *t);
 struct actor *client_connects_from(struct replay *t, const struct peer *peer);
-/* Logs in as role app with a token of this tenant; a server is dialed if need be. */
+/* Logs in as role app with a token of this tenant; a server is dialed if need be. With usher.report
+ * off, unless the startup parameters say otherwise: where statements ran is told by test_wish.c. */
 struct actor *client_logs_in(struct replay *t, const char *tenant);
 /* The same with startup parameters, "name", "value", ..., NULL. Up to the Password message. */
 struct actor *client_starts(struct replay *t, const char *tenant, const char *const *parameters);

@@ -234,7 +234,7 @@ static void service_role_has_no_context(struct replay *t)
 {
 	struct actor *c = client_connects(t), *s;
 
-	client_sends(c, STARTUP("user", "service", "database", "eav"));
+	client_sends(c, STARTUP("user", "service", "database", "eav", "usher.report", "off"));
 	client_gets(c, AUTH(3));
 	client_sends(c, PASSWORD(replay_token(t, NULL, "role=service")));
 	client_is_welcome(c);
@@ -252,7 +252,7 @@ static void roles_do_not_share_servers(struct replay *t)
 
 	replay_warm(t, &a, &s);
 	c = client_connects(t);
-	client_sends(c, STARTUP("user", "service", "database", "eav"));
+	client_sends(c, STARTUP("user", "service", "database", "eav", "usher.report", "off"));
 	client_gets(c, AUTH(3));
 	client_sends(c, PASSWORD(replay_token(t, NULL, "role=service")));
 	client_is_welcome(c);

@@ -209,7 +209,7 @@ static void service_role_needs_no_pieces(struct replay *t)
 	struct actor *c = client_connects(t), *s;
 	const char *sql = "begin; select 1; commit; select 2";
 
-	client_sends(c, STARTUP("user", "service", "database", "eav"));
+	client_sends(c, STARTUP("user", "service", "database", "eav", "usher.report", "off"));
 	client_gets(c, AUTH(3));
 	client_sends(c, PASSWORD(replay_token(t, NULL, "role=service")));
 	client_is_welcome(c);

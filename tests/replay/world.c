@@ -476,10 +476,10 @@ struct actor *client_connects(struct replay *t)
 
 struct actor *client_starts(struct replay *t, const char *tenant, const char *const *parameters)
 {
-	const char *all[32] = {"user", "app", "database", "eav"};
+	const char *all[32] = {"user", "app", "database", "eav", "usher.report", "off"};
 	struct actor *c = client_connects(t);
 
-	for (size_t i = 4; *parameters != NULL; parameters++)
+	for (size_t i = 6; *parameters != NULL; parameters++)
 		all[i++] = *parameters;
 	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0, all));
 	client_gets(c, AUTH(3));

@@ -50,7 +50,7 @@ STANDARD = [
     (5, "row_security", "SET row_security = off"),
 ]
 ALWAYS = [
-    (1, "usher_setting", "SET usher.nothing = 1"),
+    (1, "usher_setting", "SET \"usher\".nothing = 1"),
     (7, "reserved_name", "EXECUTE pgu_1"),
     (20, "string_syntax", "SET standard_conforming_strings = off"),
 ]

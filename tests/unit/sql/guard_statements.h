@@ -85,7 +85,7 @@ static const struct {
          SQL_RULE_SHARED_CODE, true},
 	{"CREATE EXTENSION dblink", SQL_RULE_SHARED_CODE, true},
 	{"LOAD 'auto_explain'", SQL_RULE_SHARED_CODE, true},
-	{"SET usher.nothing = 1", SQL_RULE_USHER_SETTING, true},
+	{"SELECT 1; SET usher.nothing = 1", SQL_RULE_USHER_SETTING, true},
 	{"EXECUTE pgu_1", SQL_RULE_RESERVED_NAME, true},
 	{"SET standard_conforming_strings = off", SQL_RULE_STRING_SYNTAX, true},
 	{"SET client_encoding = 'SJIS'", SQL_RULE_CLIENT_ENCODING, true},

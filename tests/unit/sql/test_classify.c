@@ -431,31 +431,64 @@ static void test_dated(void **state)
 			fail_msg("%s", plain[i]);
 }
 
-/* SET usher.token in every spelling that is taken; any other is the classifier's, who refuses it. */
+/* Statements about usher.* in every spelling that is taken; any other is the classifier's. */
 static void test_own(void **state)
 {
 	static const struct {
-		const char *text, *value;
-		bool is_local, is_reset;
+		const char *text, *name, *value;
+		enum sql_own_verb verb;
+		bool is_local, is_missing_ok;
 	} taken[] = {
-		{"SET usher.token = 'a.b.c'", "a.b.c", false, false},
-		{"set session USHER.TOKEN to 'a' ; ", "a", false, false},
-		{"/* c */ SET LOCAL usher . token='a'--", "a", true, false},
-		{"SET usher.token TO DEFAULT", NULL, false, false},
-		{"SET LOCAL usher.token = default", NULL, true, false},
-		{"RESET usher.token", NULL, false, true},
-		{"SET usher.token = ''", "", false, false},
+		{"SET usher.token = 'a.b.c'", "token", "a.b.c", SQL_OWN_SET, false, false},
+		{"set session USHER.TOKEN to 'a' ; ", "token", "a", SQL_OWN_SET, false, false},
+		{"/* c */ SET LOCAL usher . token='a'--", "token", "a", SQL_OWN_SET, true, false},
+		{"SET usher.token TO DEFAULT", "token", NULL, SQL_OWN_SET, false, false},
+		{"SET LOCAL usher.token = default", "token", NULL, SQL_OWN_SET, true, false},
+		{"RESET usher.token", "token", NULL, SQL_OWN_RESET, false, false},
+		{"SET usher.token = ''", "token", "", SQL_OWN_SET, false, false},
+		{"SHOW usher.token", "token", NULL, SQL_OWN_SHOW, false, false},
+		{"SET usher.consistency = strong", "consistency", "strong", SQL_OWN_SET, false,
+	         false},
+		{"SET LOCAL usher.max_lag TO 5", "max_lag", "5", SQL_OWN_SET, true, false},
+		{"SET usher.max_lag = 0.5", "max_lag", "0.5", SQL_OWN_SET, false, false},
+		{"SET usher.report = off", "report", "off", SQL_OWN_SET, false, false},
+		{"set usher.Tokens = a", "tokens", "a", SQL_OWN_SET, false, false},
+		{"SHOW usher.consistency;", "consistency", NULL, SQL_OWN_SHOW, false, false},
+		{"select current_setting('usher.X')", "x", NULL, SQL_OWN_CURRENT_SETTING, false,
+	         false},
+		{"SELECT pg_catalog.current_setting('Usher.x', true)", "x", NULL,
+	         SQL_OWN_CURRENT_SETTING, false, true},
+		{"SELECT set_config('usher.x', 'a', true);", "x", "a", SQL_OWN_SET_CONFIG, true,
+	         false},
+		{"SELECT set_config('usher.x', NULL, false)", "x", NULL, SQL_OWN_SET_CONFIG, false,
+	         false},
 	};
 	static const char *const others[] = {
 		"",
 		"SET",
 		"RESET",
+		"SHOW",
+		"SHOW usher",
+		"SHOW usher.x, usher.y",
+		"SHOW ALL",
+		"SELECT",
+		"SELECT current_setting",
+		"SELECT current_setting()",
+		"SELECT current_setting('work_mem')",
+		"SELECT current_setting('usher.')",
+		"SELECT current_setting('usher.x') AS a",
+		"SELECT current_setting('usher.x'), 1",
+		"SELECT current_setting('usher.token')",
+		"SELECT public.current_setting('usher.x')",
+		"SELECT set_config('usher.token', 'a', false)",
+		"SELECT set_config('usher.x', 'a')",
+		"SELECT set_config('usher.x', $1, false)",
 		"SET usher.token",
 		"SET usher.token = ",
 		"SET usher.token = 'a",
 		"SET usher.token = 'a' 'b'",
 		"SET usher.token = 'a', 'b'",
-		"SET usher.tokens = 'a'",
+		"SET usher.x = a, b",
 		"SET usher.token = 'a'; SELECT 1",
 		"SET \"usher\".token = 'a'",
 		"SELECT 1",
@@ -463,10 +496,10 @@ static void test_own(void **state)
 		"SET usher.token = 'a''b'",
 		"SET usher.token = $$a$$",
 		"SET usher.token = a",
+		"SET usher.x = -1",
 		"RESET LOCAL usher.token",
 		"RESET usher.token = 'a'",
 		"SET LOCAL SESSION usher.token = 'a'",
-		"SHOW usher.token",
 		"SET usher = 'a'",
 	};
 	struct sql_own own;
@@ -475,8 +508,10 @@ static void test_own(void **state)
 	for (size_t i = 0; i < COUNT_OF(taken); i++) {
 		if (!sql_read_own(taken[i].text, strlen(taken[i].text), &own))
 			fail_msg("%s", taken[i].text);
+		assert_int_equal(own.verb, taken[i].verb);
+		assert_string_equal(own.name, taken[i].name);
 		assert_int_equal(own.is_local, taken[i].is_local);
-		assert_int_equal(own.is_reset, taken[i].is_reset);
+		assert_int_equal(own.is_missing_ok, taken[i].is_missing_ok);
 		assert_int_equal(own.value == NULL, taken[i].value == NULL);
 		if (own.value == NULL)
 			continue;
@@ -486,6 +521,25 @@ static void test_own(void **state)
 	for (size_t i = 0; i < COUNT_OF(others); i++)
 		if (sql_read_own(others[i], strlen(others[i]), &own))
 			fail_msg("%s", others[i]);
+}
+
+/* Who sets a savepoint, releases it and goes back to it names the same one. */
+static void test_savepoints(void **state)
+{
+	static const char *const same[] = {"SAVEPOINT A",   "savepoint a /* c */",
+	                                   "RELEASE a",     "RELEASE SAVEPOINT \"a\"",
+	                                   "ROLLBACK TO a", "ROLLBACK TO SAVEPOINT A"};
+	struct sql_cache *cache = new_cache();
+	uint64_t first = sql_classify(cache, same[0], strlen(same[0]))->stmts[0].savepoint;
+
+	(void)state;
+	assert_true(first != 0);
+	for (size_t i = 0; i < COUNT_OF(same); i++)
+		assert_true(sql_classify(cache, same[i], strlen(same[i]))->stmts[0].savepoint ==
+		            first);
+	assert_false(sql_classify(cache, "SAVEPOINT b", 11)->stmts[0].savepoint == first);
+	assert_true(sql_classify(cache, "SELECT 1", 8)->stmts[0].savepoint == 0);
+	sql_cache_free(&cache);
 }
 
 static void test_protected_settings(void **state)
@@ -523,6 +577,7 @@ int main(void)
 		cmocka_unit_test(test_alters),
 		cmocka_unit_test(test_dated),
 		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_savepoints),
 		cmocka_unit_test(test_protected_settings),
 	};
 

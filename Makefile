@@ -165,6 +165,12 @@ SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation pr
 system-core: $(OUT)/pgusher | deps-check
 	$(PYTEST) $(SYSTEM_CORE)
 
+.PHONY: check-regress
+check-regress: $(OUT)/pgusher | deps-check ## PostgreSQL's own regression files, which are fetched, direct and through PgUsher
+	scripts/fetch-regress.sh $(BUILD)/regress
+	PGUSHER_BIN=$(abspath $(OUT)/pgusher) $(PYTHON) tests/parity/regress.py $(BUILD)/regress \
+		$(BUILD)/regress/results
+
 RANDOM_RUNS ?= 10
 .PHONY: check-random
 check-random: $(OUT)/pgusher | deps-check ## random scripts against PostgreSQL itself, RANDOM_RUNS (10) new seeds

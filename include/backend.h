@@ -86,8 +86,8 @@ struct sink_ops {
 	/* A command of an entry that is_reported has ended: its tag, without a NUL; NULL: a portal
 	 * that has more rows. */
 	void (*on_tag)(void *owner, const struct expect *e, const char *tag, size_t len);
-	/* env.reports or note.tells_errors: an error came, of the statements of the owner's; on_reply follows. NULL: not
-	 * wanted. */
+	/* env.reports or note.tells_errors: an error came, of the statements of the owner's;
+	 * on_reply follows. NULL: not wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);

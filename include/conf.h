@@ -90,7 +90,7 @@ const struct conf_tenant *conf_find_tenant(const struct conf *conf, const char *
 /* What holds for a tenant: its own section's values, and those of [tenants] and [pgusher] where it
  * has none. */
 struct conf_limits {
-	int max_client_conn, max_server_conn; /* 0: no limit */
+	int max_client_conn, max_server_conn, max_pinned; /* 0: no limit */
 	int weight;
 	int64_t query_wait_timeout; /* 0: no limit */
 };

@@ -93,7 +93,8 @@ void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 
 /* ---- limits on clients ------------------------------------------------------------------- */
 
-enum limit_kind { LIMIT_TENANT, LIMIT_DATABASE, LIMIT_ROLE };
+/* LIMIT_PINNED: by tenant, of the clients that keep their server. */
+enum limit_kind { LIMIT_TENANT, LIMIT_DATABASE, LIMIT_ROLE, LIMIT_PINNED };
 /* One more client of this name, over all workers; false: there are max already (0: no limit). */
 bool limit_enter(struct pools *pools, enum limit_kind kind, const char *name, int max);
 void limit_leave(struct pools *pools, enum limit_kind kind, const char *name);

@@ -90,7 +90,8 @@ struct client *session_accept_fake(struct session_env *env, const struct stream_
 struct client *session_of_link(struct list *link);
 /* Ends it, with the reason told to the client where there is one. */
 void session_close(struct client *client, enum close_reason reason);
-/* What a statement's comments, if it begins or ends with some, ask for instead of what is in wish. */
+/* What a statement's comments, if it begins or ends with some, ask for instead of what is in
+ * wish. */
 struct fresh_wish;
 void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
 

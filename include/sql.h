@@ -53,6 +53,7 @@ enum sql_bits {
 	                                 user's function that is not volatile. DECLARE and FETCH
 	                                 too: their cursor lives where the transaction is. */
 	SQL_BEGINS_READ_ONLY = 1u << 11, /* SQL_BEGIN with READ ONLY, and not SERIALIZABLE */
+	SQL_ONLY_SETS = 1u << 12,        /* SET, SET LOCAL, RESET: of a setting, which is no data */
 	/* With SQL_MAKES_STATE: what. */
 	SQL_STATE_TEMP = 1u << 24,
 	SQL_STATE_LISTEN = 1u << 25,

@@ -63,13 +63,23 @@ enum sql_function_facts {
 	SQL_FUNCTION_SETS_CONTEXT = 1u << 3, /* one has a SET clause for the tenant context */
 	SQL_FUNCTION_OPAQUE = 1u << 4,       /* one may leave something in the session */
 	SQL_FUNCTION_DEFINER = 1u << 5,      /* one is volatile and SECURITY DEFINER */
+	SQL_FUNCTION_OF_ROW = 1u << 6,       /* one can be called as a row's column */
+	/* Of what is behind a relation: */
+	SQL_FUNCTION_ON_WRITE = 1u << 7,  /* runs when the relation is written to, not when read */
+	SQL_FUNCTION_NOT_THERE = 1u << 8, /* no code: a standby cannot read it as the primary can */
 };
+
+struct sql_catalog_row;
 
 /* A snapshot of the server's functions. */
 struct sql_functions {
 	const void *snapshot;
 	/* enum sql_function_facts; schema: NULL where the call names none. */
 	unsigned (*find)(const void *snapshot, const char *schema, const char *name);
+	/* The rows of this name, functions or not, one by one: the first behind NULL; NULL behind
+	 * the last. NULL: nothing is known of anything but functions. */
+	const struct sql_catalog_row *(*next)(const void *snapshot, const char *name,
+	                                      const struct sql_catalog_row *row);
 };
 /* Forgets what is remembered. NULL: nothing is known, and no function counts as unknown. The
  * struct is copied; the snapshot has to live until the next call or the cache's end. A call of one

@@ -113,7 +113,7 @@ probe_role = probe
 directory_query = SELECT tenant_id, is_active FROM tenants
 
 [guard]
-trusted_functions = upsert_hot_attrs, find_entities_by_attributes
+trusted_functions = upsert_hot_attrs, find_entities_by_attributes, entities_set_updated_at, entity_values_ingest_refuse
 INI
 }
 

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Fetches PostgreSQL's regression SQL (Debian's source package of the installed release's
-# PostgreSQL) into the folder DIR/sql; does nothing where it is there. Leaves apt's own lists alone.
+# Fetches PostgreSQL's regression tests (Debian's source package of the installed release's
+# PostgreSQL) into the folder DIR: sql/, data/ and the schedule; does nothing where they are there.
+# Leaves apt's own lists alone.
 #
 #   scripts/fetch-regress.sh DIR
 set -eu
 
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
-[ ! -f "$dir/sql/strings.sql" ] || exit 0
+[ ! -f "$dir/parallel_schedule" ] || exit 0
 . /etc/os-release
 case $VERSION_CODENAME in
 bookworm) package=postgresql-15 ;;
@@ -21,6 +22,6 @@ set -- -q -o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourcepar
 	-o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt" -o APT::Sandbox::User=root
 apt-get "$@" update > apt.log
 apt-get "$@" source --download-only "$package" >> apt.log
-tar -xf "$package"_*.orig.tar.bz2 --wildcards --strip-components=5 -C "$dir/sql" \
-	'*/src/test/regress/sql/*.sql'
+tar -xf "$package"_*.orig.tar.bz2 --wildcards --strip-components=4 -C "$dir" \
+	'*/src/test/regress/sql/*.sql' '*/src/test/regress/data/*' '*/src/test/regress/parallel_schedule'
 rm -rf "$dir/apt"

@@ -314,7 +314,9 @@ finding (rule, object, what, fix) AS (
     SELECT 14, 'function ' || name, 'SECURITY DEFINER as ' || proowner::regrole || ', whom no policy'
            ' holds, and does not name the setting', 'REVOKE EXECUTE, or another owner'
       FROM fn, names_setting s
-     WHERE prosecdef AND may_call AND NOT is_extension AND src !~ s.re
+     WHERE prosecdef AND may_call
+       AND name <> 'pgusher_session.is_clean()' -- hardening.sql's: of one's own session
+       AND NOT is_extension AND src !~ s.re
        AND EXISTS (SELECT FROM unheld u JOIN rel ON rel.oid = u.relid
                     WHERE u.role = proowner AND rel.relrowsecurity)
     UNION ALL

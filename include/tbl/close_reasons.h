@@ -15,6 +15,9 @@ CLOSE_REASON(CLIENT_TOKEN_DOUBT, "client_token_doubt", "28000",
              "a batch failed behind a COMMIT: which usher.token holds is not known")
 CLOSE_REASON(CLIENT_UNSUPPORTED, "client_unsupported", "0A000", "not supported")
 CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300", "no more connections allowed (max_client_conn)")
+CLOSE_REASON(CLIENT_PINS, "client_pins", "53300",
+             "terminating connection: a setting would keep one more server connection than the "
+             "tenant may (max_pinned)")
 CLOSE_REASON(CLIENT_ROOM, "client_room", "53300",
              "no more connections allowed (the limit of open files)")
 CLOSE_REASON(CLIENT_DISABLED, "client_disabled", "57P03", "the database is disabled")

@@ -57,7 +57,8 @@ OPTION(pgusher, transaction_timeout, DURATION, DEFAULT("0"), LIVE,
        "The same for a whole transaction.")
 OPTION(pgusher, idle_transaction_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle in a transaction for longer is ended with 25P03 and the transaction "
-       "rolled back; 0: no limit. Set it: such a client holds a server connection.")
+       "rolled back, also where it owes the rest of COPY FROM STDIN or of a message, or the Sync of "
+       "a batch; 0: no limit. Set it: such a client holds a server connection.")
 OPTION(pgusher, client_idle_timeout, DURATION, DEFAULT("0"), LIVE,
        "A client that is idle outside of a transaction for longer is ended with 57P05; 0: no "
        "limit.")
@@ -205,7 +206,7 @@ OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), LIVE,
 OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), LIVE,
        "What is written. auth: logins, changes of the token, ends of connections. guard: refused "
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
-       "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
+       "than they asked for. statements: each statement's fingerprint, node, rows and duration.")
 SECTION_END(audit)
 
 SECTION(guard, ONCE, "",
@@ -274,6 +275,11 @@ OPTION(tenants, max_client_conn, INT, DEFAULT("0"), LIVE,
 OPTION(tenants, max_server_conn, INT, DEFAULT("0"), LIVE,
        "Server connections that one tenant's clients hold at once, all databases and workers "
        "together; its further clients wait until it gives one back; 0: no limit.")
+OPTION(tenants, max_pinned, INT, DEFAULT("20"), LIVE,
+       "Server connections that one tenant's clients keep beyond a transaction, by temporary "
+       "tables, LISTEN, session advisory locks, cursors WITH HOLD, PREPARE: a statement that would "
+       "keep one more is refused with 53300; 0: no limit. Keep it well below max_server_conn of "
+       "[pgusher], or one tenant can hold all.")
 OPTION(tenants, weight, COUNT, DEFAULT("1"), LIVE,
        "While clients wait, a free server connection goes to the tenant that has used the least "
        "server time for its weight: one of weight 3 gets three times the time of one of weight 1.")
@@ -294,6 +300,8 @@ SECTION(tenant, OPTIONAL, "123",
 OPTION(tenant, max_client_conn, INHERIT_INT, EXAMPLE("1000"), LIVE,
        "As in [tenants], for this one; 0: no limit.")
 OPTION(tenant, max_server_conn, INHERIT_INT, EXAMPLE("20"), LIVE,
+       "As in [tenants], for this one; 0: no limit.")
+OPTION(tenant, max_pinned, INHERIT_INT, EXAMPLE("5"), LIVE,
        "As in [tenants], for this one; 0: no limit.")
 OPTION(tenant, weight, INHERIT_COUNT, EXAMPLE("3"), LIVE, "As in [tenants], for this one.")
 OPTION(tenant, query_wait_timeout, INHERIT_DURATION, EXAMPLE("10s"), LIVE,

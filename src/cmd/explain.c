@@ -72,18 +72,38 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* In this version there is one place to send anything to. */
+/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late the nodes are. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
-	const char *route = "primary: every statement goes there in this version";
+	const char *route = "primary";
 
+	if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
+		route = "a replica that is fresh enough, else the primary";
 	if (is_refused)
 		route = "nowhere: refused";
 	else if (stmt->kind == SQL_OWN)
 		route = "nowhere: answered by PgUsher";
 	else if (stmt->kind == SQL_BEGIN && (stmt->bits & SQL_BARE))
 		route = "primary, with the transaction's next statement";
+	else if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
+		route = "a node that is fresh enough (usher.consistency), else the primary";
 	printf("  %-12s%s\n", "route", route);
+}
+
+static void print_reads(struct explain *x, const struct sql_stmt *stmt, const char *text,
+                        size_t len)
+{
+	struct sql_why why;
+
+	if (stmt->kind == SQL_OWN || stmt->kind == SQL_EMPTY)
+		return;
+	if ((stmt->bits & SQL_READ_ONLY) != 0) {
+		printf("  %-12syes\n", "reads only");
+		return;
+	}
+	sql_why_not_read_only(x->cache, text, len, &why);
+	printf("  %-12sno: it %s%s%s\n", "reads only", why.what != NULL ? why.what : "may not",
+	       why.name[0] != '\0' ? ": " : "", why.name);
 }
 
 /* fingerprint: as in the audit log; 0: it has none. */
@@ -111,6 +131,7 @@ static void print_statement(struct explain *x, const struct sql_stmt *stmt, cons
 		printf("  %-12s%s\n", label[0] == '\0' ? "it" : "", words);
 		label = "it";
 	}
+	print_reads(x, stmt, text, len);
 	print_guard(x, refusal);
 	print_route(stmt, refusal != NULL);
 }

@@ -466,6 +466,7 @@ struct conf_limits conf_tenant_limits(const struct conf *conf, const char *tenan
 	struct conf_limits limits = {
 		.max_client_conn = all->max_client_conn,
 		.max_server_conn = all->max_server_conn,
+		.max_pinned = all->max_pinned,
 		.weight = all->weight,
 		.query_wait_timeout =
 			own_or(all->query_wait_timeout, conf->pgusher.query_wait_timeout),
@@ -475,6 +476,7 @@ struct conf_limits conf_tenant_limits(const struct conf *conf, const char *tenan
 		return limits;
 	limits.max_client_conn = (int)own_or(own->max_client_conn, limits.max_client_conn);
 	limits.max_server_conn = (int)own_or(own->max_server_conn, limits.max_server_conn);
+	limits.max_pinned = (int)own_or(own->max_pinned, limits.max_pinned);
 	limits.weight = (int)own_or(own->weight, limits.weight);
 	limits.query_wait_timeout = own_or(own->query_wait_timeout, limits.query_wait_timeout);
 	return limits;

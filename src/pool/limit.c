@@ -1,6 +1,7 @@
-/* How many clients there are of a tenant, a database or a role, over all workers, for the limits
- * that configuration sets on them. Asked at login and at the end of a client only, so one lock
- * will do. A count exists while it is not zero. */
+/* How many clients there are of a tenant, a database or a role, and how many of a tenant keep their
+ * server, over all workers, for the limits that configuration sets on them. Asked at login, at the
+ * end of a client and where a pin begins or ends, so one lock will do. A count exists while it is
+ * not zero. */
 #include <stdio.h>
 #include <string.h>
 

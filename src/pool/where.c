@@ -2,13 +2,15 @@
  *
  * Roles are asked, not configured. Where the probe measures, env.fresh says who the primary is, and
  * pools follow: its servers are the only ones that are used, those on another node are closed as
- * soon as they are free. Where it does not, or the primary does not answer it, the primary is looked
- * for by trying: the candidates are the database's nodes with role = auto, in order; one that turns
- * out to be a standby or does not answer makes the next one the candidate, for all workers.
+ * soon as they are free. Where it does not, or the primary does not answer it, the primary is
+ * looked for by trying: the candidates are the database's nodes with role = auto, in order; one
+ * that turns out to be a standby or does not answer makes the next one the candidate, for all
+ * workers.
  *
- * Of several nodes that say they are the primary the one with the highest timeline counts. The others
- * are fenced: never tried, though that one be silent, because it may have what they have not. Where
- * two have the same timeline nobody can say which one counts, and no server is used at all.
+ * Of several nodes that say they are the primary the one with the highest timeline counts. The
+ * others are fenced: never tried, though that one be silent, because it may have what they have
+ * not. Where two have the same timeline nobody can say which one counts, and no server is used at
+ * all.
  *
  * A pool at one node (pool_at) takes standbys only, or whatever an analytics node is; when its node
  * is promoted, its servers are closed as soon as they are free. */
@@ -42,13 +44,11 @@ static struct pool_node *node_of(const struct pool *pool, const struct conf_node
 
 static bool is_silent(const struct pool *pool, const struct conf_node *node)
 {
-	struct fresh_view view;
 	size_t i = 0;
 
 	while (pool->database->nodes[i] != node)
 		i++;
-	fresh_look(fresh_of(pool), (size_t)pool->path + i, &view);
-	return view.fault == FRESH_DOWN;
+	return fresh_fault(fresh_of(pool), (size_t)pool->path + i) == FRESH_DOWN;
 }
 
 /* It is not the primary, whatever it says. */
@@ -77,24 +77,27 @@ bool where_lacks_primary(const struct pool *pool, struct wire_error *error)
 {
 	const struct conf_node *primary;
 
-	if (where_is_fixed(pool) || pool->path == FRESH_NO_PATH)
-		return false;
-	*error = (struct wire_error){.severity = "ERROR", .sqlstate = SQLSTATE_CANNOT_CONNECT_NOW};
 	if (where_is_undecided(pool)) {
-		error->message = "two servers say that they are the primary";
-		error->detail = "They are on the same timeline: nobody can say which one counts.";
-		error->hint =
-			"An operator must stop one of them, or make it a standby of the other: "
-			"see SHOW NODES on PgUsher's console.";
+		*error = (struct wire_error){
+			.severity = "ERROR",
+			.sqlstate = SQLSTATE_CANNOT_CONNECT_NOW,
+			.message = "two servers say that they are the primary",
+			.detail = "They are on the same timeline: nobody can say which one counts.",
+			.hint = "An operator must stop one of them, or make it a standby of the "
+				"other: see SHOW NODES on PgUsher's console."};
 		return true;
 	}
-	primary = elected(pool);
-	if (primary != NULL && !is_silent(pool, primary))
+	primary = where_is_fixed(pool) ? NULL : elected(pool);
+	/* With a server it has been found by trying. */
+	if (primary == NULL || !is_silent(pool, primary) || atomic_load(&pool->shared->n_alive) > 0)
 		return false;
-	error->message = "there is no primary to send this to";
-	error->detail = pool->message[0] != '\0' ? pool->message : NULL;
-	error->hint = "Statements go on when the primary is back, or another node is promoted: see "
-		      "SHOW NODES on PgUsher's console.";
+	*error = (struct wire_error){
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_CANNOT_CONNECT_NOW,
+		.message = "there is no primary to send this to",
+		.detail = pool->message[0] != '\0' ? pool->message : NULL,
+		.hint = "Statements go on when the primary is back, or another node is promoted: "
+			"see SHOW NODES on PgUsher's console."};
 	return true;
 }
 

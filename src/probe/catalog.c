@@ -28,7 +28,13 @@
 #define RETRY_US US_PER_S
 #define MISS_US (5 * US_PER_S)
 #define QUERY_US (30 * US_PER_S)
-#define SQL_MAX 2048
+
+/* The columns of catalog_query's answer: thing, schema, name, via_schema, via, and these. */
+#define FIRST_FACT 5
+static const uint32_t facts[] = {SQL_FUNCTION_USER,      SQL_FUNCTION_VOLATILE,
+                                 SQL_FUNCTION_OPAQUE,    SQL_FUNCTION_SETS_CONTEXT,
+                                 SQL_FUNCTION_DEFINER,   SQL_FUNCTION_OF_ROW,
+                                 SQL_FUNCTION_NOT_THERE, SQL_FUNCTION_ON_WRITE};
 
 /* A database's part. */
 struct shelf {
@@ -74,9 +80,10 @@ static void publish(struct cataloguer *c)
 	log_info("function catalogue: %zu names, %zu of users' functions, of these %zu with "
 	         "volatile "
 	         "SECURITY DEFINER ones and %zu whose SET clause would change the tenant%s",
-	         sql_catalog_count(catalog, 0), sql_catalog_count(catalog, SQL_FUNCTION_USER),
-	         sql_catalog_count(catalog, SQL_FUNCTION_DEFINER),
-	         sql_catalog_count(catalog, SQL_FUNCTION_SETS_CONTEXT),
+	         sql_catalog_count(catalog, SQL_THING_FUNCTION, 0),
+	         sql_catalog_count(catalog, SQL_THING_FUNCTION, SQL_FUNCTION_USER),
+	         sql_catalog_count(catalog, SQL_THING_FUNCTION, SQL_FUNCTION_DEFINER),
+	         sql_catalog_count(catalog, SQL_THING_FUNCTION, SQL_FUNCTION_SETS_CONTEXT),
 	         is_whole ? "" : "; databases are missing");
 	sql_catalog_put(&c->catalog);
 	c->catalog = catalog;
@@ -97,25 +104,42 @@ static void say_failure(struct shelf *s, const PGresult *result)
 	s->has_failed = true;
 }
 
-static bool is_true(const PGresult *result, int row, int column)
+/* NULL where it is NULL. */
+static const char *text_at(const PGresult *result, int row, int column)
 {
-	return PQgetvalue(result, row, column)[0] == 't';
+	return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+static enum sql_thing thing_at(const PGresult *result, int row)
+{
+	switch (PQgetvalue(result, row, 0)[0]) {
+	case 'o':
+		return SQL_THING_OPERATOR;
+	case 'r':
+		return SQL_THING_RELATION;
+	case 't':
+		return SQL_THING_TYPE;
+	default:
+		return SQL_THING_FUNCTION;
+	}
 }
 
 static struct sql_catalog *read_rows(const PGresult *result)
 {
-	static const uint32_t facts[] = {SQL_FUNCTION_USER, SQL_FUNCTION_VOLATILE,
-	                                 SQL_FUNCTION_OPAQUE, SQL_FUNCTION_SETS_CONTEXT,
-	                                 SQL_FUNCTION_DEFINER};
 	int n = PQntuples(result);
 	struct sql_catalog_row *rows = mem_zalloc(((size_t)n + 1) * sizeof(rows[0]));
 	struct sql_catalog *part;
 
 	for (int i = 0; i < n; i++) {
-		rows[i] = (struct sql_catalog_row){PQgetvalue(result, i, 0),
-		                                   PQgetvalue(result, i, 1), SQL_FUNCTION_KNOWN};
+		rows[i] = (struct sql_catalog_row){.thing = thing_at(result, i),
+		                                   .schema = PQgetvalue(result, i, 1),
+		                                   .name = PQgetvalue(result, i, 2),
+		                                   .via_schema = text_at(result, i, 3),
+		                                   .via = text_at(result, i, 4),
+		                                   .facts = SQL_FUNCTION_KNOWN};
 		for (size_t k = 0; k < COUNT_OF(facts); k++)
-			rows[i].facts |= is_true(result, i, 2 + (int)k) ? facts[k] : 0;
+			if (PQgetvalue(result, i, FIRST_FACT + (int)k)[0] == 't')
+				rows[i].facts |= facts[k];
 	}
 	part = sql_catalog_new(rows, (size_t)n);
 	mem_free(rows);
@@ -128,7 +152,8 @@ static void on_rows(void *arg, const PGresult *result, int64_t asked_us)
 
 	s->asked_us = asked_us;
 	s->due_us = asked_us + RETRY_US;
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != 7) {
+	if (PQresultStatus(result) != PGRES_TUPLES_OK ||
+	    PQnfields(result) != FIRST_FACT + (int)COUNT_OF(facts)) {
 		say_failure(s, result);
 		return;
 	}
@@ -139,27 +164,13 @@ static void on_rows(void *arg, const PGresult *result, int64_t asked_us)
 	publish(s->cataloguer);
 }
 
-/* The names of settings are of letters, digits, _ and a dot (conf). */
 static void ask(struct shelf *s, struct link *link)
 {
-	const struct conf_context *context = &s->cataloguer->config.conf->context;
-	char sql[SQL_MAX];
+	struct buf sql = {0};
 
-	snprintf(sql, sizeof(sql),
-	         "SELECT n.nspname, p.proname, bool_or(p.is_user), bool_or(p.provolatile = 'v'),"
-	         " bool_or(p.is_user AND NOT (l.lanname IN ('c', 'internal')"
-	         "  AND p.provolatile <> 'v' AND p.prokind IN ('f', 'w'))),"
-	         " bool_or(EXISTS (SELECT 1 FROM pg_catalog.unnest(p.proconfig) AS s (setting)"
-	         "  WHERE pg_catalog.lower(pg_catalog.split_part(s.setting, '=', 1)) IN"
-	         "  (pg_catalog.lower('%s'), pg_catalog.lower('%s'), 'role', 'row_security',"
-	         "   'session_authorization', 'session_replication_role'))),"
-	         " bool_or(p.is_user AND p.prosecdef AND p.provolatile = 'v')"
-	         " FROM (SELECT *, oid >= 16384 AS is_user FROM pg_catalog.pg_proc) AS p"
-	         " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
-	         " JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
-	         " GROUP BY 1, 2",
-	         context->setting, context->proof_setting);
-	link_ask(link, sql, QUERY_US, on_rows);
+	catalog_query(&s->cataloguer->config.conf->context, &sql);
+	link_ask(link, (const char *)sql.data, QUERY_US, on_rows);
+	buf_fini(&sql);
 }
 
 static void look_at(struct shelf *s, bool is_missed, int64_t now_us)

@@ -151,6 +151,11 @@ void lister_free(struct lister **lp);
 
 /* ---- catalog.c: the function catalogue -------------------------------------------------- */
 
+/* ---- catalog_query.c */
+
+/* The text of the query, with a NUL, into out. */
+void catalog_query(const struct conf_context *context, struct buf *out);
+
 struct cataloguer;
 struct cataloguer *cataloguer_new(const struct watch_config *config, probe_catalog_fn *on_catalog,
                                   void *arg);

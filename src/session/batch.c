@@ -67,10 +67,17 @@ static enum step refuse_unknown(struct client *c, const char *name)
 	                    "prepared statement \"%s\" does not exist", name);
 }
 
-static enum step malformed(struct client *c)
+/* PostgreSQL's words (pqformat.c), and like there an error that the batch's Sync heals. */
+#define NO_STRING "invalid string in message"
+#define TOO_SHORT "insufficient data left in message"
+#define TOO_LONG "invalid message format"
+
+static enum step malformed(struct client *c, const char *what)
 {
-	session_fail(c, CLOSE_CLIENT_PROTOCOL);
-	return STEP_DONE;
+	struct wire_error e = {
+		.severity = "ERROR", .sqlstate = SQLSTATE_PROTOCOL_VIOLATION, .message = what};
+
+	return batch_refuse(c, &e);
 }
 
 /* ---- what all have in common ---------------------------------------------------------------- */
@@ -329,7 +336,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 	enum step step;
 
 	if (query == NULL || cur.end - cur.at < 2)
-		return malformed(c);
+		return malformed(c, query == NULL ? NO_STRING : TOO_SHORT);
 	if (sql_read_own(query, strlen(query), &own))
 		return parse_own(c, m, name, text);
 	info = guard_classify(c, query, strlen(query));
@@ -371,10 +378,11 @@ enum step batch_bind(struct client *c, const struct message *m)
 	struct text *text;
 	struct server_stmt_ref ref;
 	const struct sql_info *judged;
+	const struct wire_error *full;
 	enum step step;
 
 	if (name == NULL)
-		return malformed(c);
+		return malformed(c, NO_STRING);
 	s = name[0] != '\0' ? stmt_find(c, name) : NULL;
 	text = s != NULL ? s->text : name[0] == '\0' ? c->unnamed : NULL;
 	if (text != NULL && text->stmt.kind == SQL_OWN)
@@ -389,6 +397,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 		return refuse_unknown(c, name);
 	if (route_forbids(c, text->stmt.bits))
 		return batch_refuse(c, &route_no_state);
+	full = pin_refusal(c, &text->stmt, 1);
+	if (full != NULL)
+		return refuse(c, full, MARK_NONE);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
 		return refuse_named(c, SQLSTATE_PROGRAM_LIMIT,
 		                    "too many portals: \"%s\" is not taken", portal);
@@ -444,18 +455,39 @@ static const char *own_text(struct client *c, bool is_portal, const char *name)
 	return (const char *)text->body;
 }
 
-enum step batch_describe(struct client *c, const struct message *m)
+/* Describe and Close: 'S' or 'P', and a name. NULL: refused. */
+static const char *read_named(struct client *c, const struct message *m, const char *what)
 {
 	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
 	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
+	char text[64];
+
+	if (m->body_len == 0)
+		malformed(c, "no data left in message");
+	else if (name == NULL)
+		malformed(c, NO_STRING);
+	else if (cur.at != cur.end)
+		malformed(c, TOO_LONG);
+	else if (m->body[0] == 'S' || m->body[0] == 'P')
+		return name;
+	else {
+		snprintf(text, sizeof(text), "invalid %s message subtype %d", what, m->body[0]);
+		malformed(c, text);
+	}
+	return NULL;
+}
+
+enum step batch_describe(struct client *c, const struct message *m)
+{
+	const char *name = read_named(c, m, "DESCRIBE");
 	const struct sql_stmt *stmt;
 	struct client_stmt *s;
 	struct expect e = {.kind = EXPECT_DESCRIBE, .fate = FATE_PASS};
 	struct server_stmt_ref ref;
 	enum step step;
 
-	if (name == NULL || cur.at != cur.end || (m->body[0] != 'S' && m->body[0] != 'P'))
-		return malformed(c);
+	if (name == NULL)
+		return STEP_MORE;
 	stmt = described(c, m->body[0] == 'P', name);
 	if (stmt->kind == SQL_OWN)
 		return own_describe(c, own_text(c, m->body[0] == 'P', name), m->body[0] == 'S');
@@ -477,7 +509,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 		if (s == NULL)
 			return refuse_unknown(c, name);
 		ensure_named(c, s, &ref);
-		pass_renamed(c, m, m->body, 1, ref.name, cur.end);
+		pass_renamed(c, m, m->body, 1, ref.name, m->body + m->body_len);
 		e.server_stmt = ref.id;
 	}
 	server_expect(c->server, &e);
@@ -511,7 +543,9 @@ enum step batch_execute(struct client *c, const struct message *m)
 	enum step step;
 
 	if (portal == NULL || cur.end - cur.at != 4)
-		return malformed(c);
+		return malformed(c, portal == NULL         ? NO_STRING
+		                    : cur.end - cur.at < 4 ? TOO_SHORT
+		                                           : TOO_LONG);
 	stmt = portal_find(c, portal);
 	if (stmt->kind == SQL_OWN)
 		return own_execute(c, be32_get(cur.at));
@@ -570,11 +604,10 @@ static void close_unnamed(struct client *c)
 
 enum step batch_close(struct client *c, const struct message *m)
 {
-	struct wire_cursor cur = {m->body + 1, m->body + m->body_len};
-	const char *name = m->body_len > 1 ? wire_cursor_cstr(&cur) : NULL;
+	const char *name = read_named(c, m, "CLOSE");
 
-	if (name == NULL || cur.at != cur.end || (m->body[0] != 'S' && m->body[0] != 'P'))
-		return malformed(c);
+	if (name == NULL)
+		return STEP_MORE;
 	if (m->body[0] == 'S') {
 		if (name[0] != '\0')
 			close_named(c, stmt_find(c, name));
@@ -597,10 +630,17 @@ enum step batch_close(struct client *c, const struct message *m)
 
 /* ---- Flush, Sync ---------------------------------------------------------------------------- */
 
+/* Where a batch ends is not known any more. */
+static enum step violation(struct client *c)
+{
+	session_fail(c, CLOSE_CLIENT_PROTOCOL);
+	return STEP_DONE;
+}
+
 enum step batch_flush(struct client *c, const struct message *m)
 {
 	if (m->body_len != 0)
-		return malformed(c);
+		return violation(c);
 	if (c->server != NULL)
 		pass_whole(c, m);
 	return STEP_MORE;
@@ -609,7 +649,7 @@ enum step batch_flush(struct client *c, const struct message *m)
 enum step batch_sync(struct client *c, const struct message *m)
 {
 	if (m->body_len != 0)
-		return malformed(c);
+		return violation(c);
 	if (c->server == NULL) {
 		if (c->txn.state == TXN_NONE) {
 			portal_forget_unnamed(c);

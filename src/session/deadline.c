@@ -29,6 +29,17 @@ static void consider(struct deadline *d, int64_t since_us, int64_t timeout_us,
 	d->reason = reason;
 }
 
+/* Its server has nothing to do until the client goes on: with COPY, with a message that it began,
+ * or with the Sync of a batch that it has flushed. PostgreSQL's idle_in_transaction_session_timeout
+ * does not see these. */
+static bool is_awaited(const struct client *c)
+{
+	if (c->server == NULL || server_backlog_bytes(c->server) > 0)
+		return false;
+	return c->flow == FLOW_COPY_IN || (c->body_left > 0 && c->body_passes) ||
+	       (c->flow == FLOW_OPEN && server_owed(c->server) == 0);
+}
+
 static struct deadline earliest(const struct client *c)
 {
 	const struct conf_pgusher *conf = &c->env->conf->pgusher;
@@ -40,6 +51,9 @@ static struct deadline earliest(const struct client *c)
 	}
 	consider(&d, c->busy_us, conf->query_timeout, CLOSE_CLIENT_QUERY_TIMEOUT);
 	consider(&d, c->in_txn_us, conf->transaction_timeout, CLOSE_CLIENT_TRANSACTION_TIMEOUT);
+	if (c->busy_us != 0 && is_awaited(c))
+		consider(&d, c->heard_us, conf->idle_transaction_timeout,
+		         CLOSE_CLIENT_IDLE_TRANSACTION);
 	if (c->busy_us != 0 || c->flow != FLOW_OPEN)
 		return d;
 	if (c->txn.state != TXN_NONE)
@@ -128,6 +142,16 @@ void deadline_sent(struct client *c)
 		c->busy_us = c->heard_us;
 	if (c->in_txn_us == 0)
 		c->in_txn_us = c->heard_us;
+	set(c, c->heard_us);
+}
+
+/* Its server said something: what it had to do took time that is not the client's. */
+void deadline_replied(struct client *c)
+{
+	if (c->env->conf->pgusher.idle_transaction_timeout == 0 || c->busy_us == 0 ||
+	    !is_awaited(c))
+		return;
+	c->heard_us = clock_mono_us();
 	set(c, c->heard_us);
 }
 

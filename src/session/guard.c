@@ -25,10 +25,11 @@ void session_set_guard(struct session_env *env)
 /* Before the first catalogue PostgreSQL's own functions are known, and no others. */
 void session_set_catalog(struct session_env *env, struct sql_catalog *catalog)
 {
-	struct sql_functions functions = {.snapshot = catalog, .find = sql_catalog_find};
+	struct sql_functions functions = {
+		.snapshot = catalog, .find = sql_catalog_find, .next = sql_catalog_next};
 
 	if (catalog == NULL)
-		functions.find = sql_builtin_find;
+		functions = (struct sql_functions){.find = sql_builtin_find};
 	sql_cache_set_functions(env->sql, &functions);
 	sql_cache_set_functions(env->sql_service, &functions);
 	sql_catalog_put(&env->catalog);

@@ -30,6 +30,7 @@ static int max_of(const struct client *c, const struct limit *limit)
 	case LIMIT_ROLE:
 		return conf_find_role(conf, c->user)->max_client_conn;
 	case LIMIT_TENANT:
+	case LIMIT_PINNED:
 		break;
 	}
 	/* A service role has no tenant, or any: it is the role that limits it. */

@@ -39,18 +39,60 @@ void pin_note(struct client *c, uint32_t bits)
  * look for; what the batch made may have come behind it. */
 void pin_discarded(struct client *c, uint32_t bits)
 {
-	pin_forget(c);
-	c->pins = bits & SQL_STATE_KINDS;
-	if (bits & SQL_MAKES_STATE)
-		want_look(c);
-	else
+	if (!(bits & SQL_MAKES_STATE)) {
 		server_note(c->server)->taint &= (uint8_t)~TAINT_PIN;
+		pin_forget(c);
+		return;
+	}
+	c->pins = bits & SQL_STATE_KINDS;
+	c->pin_look = PIN_LOOK_NONE;
+	want_look(c);
 }
 
 void pin_forget(struct client *c)
 {
 	c->pins = 0;
 	c->pin_look = PIN_LOOK_NONE;
+	/* A setting may pin it still. */
+	if (c->server == NULL || !(server_note(c->server)->taint & TAINT_PIN))
+		pin_leave(c);
+}
+
+void pin_leave(struct client *c)
+{
+	if (c->is_pin_counted)
+		limit_leave(c->env->pools, LIMIT_PINNED, identity_login(c)->tenant);
+	c->is_pin_counted = false;
+}
+
+bool pin_enter(struct client *c)
+{
+	const char *tenant = identity_login(c)->tenant;
+
+	/* Of a service role, and of a pool_mode that keeps servers anyway, there is no limit. */
+	if (c->is_pin_counted || c->is_tenantless || c->is_for_session)
+		return true;
+	c->is_pin_counted = limit_enter(c->env->pools, LIMIT_PINNED, tenant,
+	                                conf_tenant_limits(c->env->conf, tenant).max_pinned);
+	return c->is_pin_counted;
+}
+
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n)
+{
+	static const struct wire_error error = {
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_TOO_MANY_CONNECTIONS,
+		.message = "your tenant's sessions keep too many server connections (max_pinned)",
+		.hint = "Temporary tables, LISTEN, session advisory locks, cursors WITH HOLD and "
+			"PREPARE keep one: end them, or send DISCARD ALL, in another session."};
+	uint32_t bits = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bits |= stmts[i].bits;
+	if (!(bits & SQL_MAKES_STATE) || pin_enter(c))
+		return NULL;
+	pool_count_rejected(c->env->pools, identity_login(c)->tenant);
+	return &error;
 }
 
 void pin_value(struct client *c, const char *p, size_t len)

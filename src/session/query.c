@@ -42,6 +42,7 @@ enum step query_refuse(struct client *c, const struct wire_error *e)
 		return STEP_MORE;
 	}
 	/* The server's transaction must fail too. */
+	(void)lease_begin(c);
 	(void)lease_send(c);
 	c->refusal.len = 0;
 	wire_put_error(&c->refusal, e);
@@ -305,16 +306,27 @@ static bool is_one_string(const struct message *m)
 	return m->body_len > 0 && memchr(m->body, '\0', m->body_len) == m->body + m->body_len - 1;
 }
 
+/* In PostgreSQL's words (pqformat.c). */
+static enum step refuse_malformed(struct client *c, const struct message *m)
+{
+	bool is_terminated = m->body_len > 0 && memchr(m->body, '\0', m->body_len) != NULL;
+	struct wire_error e = {.severity = "ERROR",
+	                       .sqlstate = SQLSTATE_PROTOCOL_VIOLATION,
+	                       .message = is_terminated ? "invalid message format"
+	                                                : "invalid string in message"};
+
+	return query_refuse(c, &e);
+}
+
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
+	const struct wire_error *full;
 	struct sql_own own;
 	struct wire_error e;
 
-	if (!is_one_string(m)) {
-		session_fail(c, CLOSE_CLIENT_PROTOCOL);
-		return STEP_DONE;
-	}
+	if (!is_one_string(m))
+		return refuse_malformed(c, m);
 	/* A simple query destroys the unnamed statement and portal, whatever becomes of it. */
 	text_put(c->env, &c->unnamed);
 	portal_forget_unnamed(c);
@@ -343,6 +355,9 @@ enum step query_take(struct client *c, const struct message *m)
 		if (route_forbids(c, info->stmts[i].bits))
 			return query_refuse(c, &route_no_state);
 	}
+	full = pin_refusal(c, info->stmts, info->n_stmts);
+	if (full != NULL)
+		return query_refuse(c, full);
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)

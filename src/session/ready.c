@@ -1,9 +1,13 @@
 /* PHASE_READY: one message of the client's at a time, by its type. Messages whose text matters are
  * waited for whole; CopyData and the parameters of a large Bind are handed on in pieces. */
+#include <stdio.h>
+
 #include "session_int.h"
 
 /* As much of a Bind as must be here to know its names. */
 #define BIND_HEAD_MAX 8192
+/* PQ_SMALL_MESSAGE_LIMIT in PostgreSQL's pqcomm.h, with the length word. */
+#define SMALL_MESSAGE_MAX 10000
 
 bool ready_is_expired(struct client *c, enum sql_kind kind)
 {
@@ -31,6 +35,41 @@ static enum step refuse_message(struct client *c, const struct message *m)
 	         m->type >= ' ' && m->type < 127 ? m->type : '?');
 	session_fail(c, CLOSE_CLIENT_PROTOCOL);
 	return STEP_DONE;
+}
+
+static enum step refuse_type(struct client *c, const struct message *m)
+{
+	char text[64];
+	struct wire_error e = {.sqlstate = SQLSTATE_PROTOCOL_VIOLATION, .message = text};
+
+	snprintf(text, sizeof(text), "invalid frontend message type %d", m->type);
+	session_fatal(c, CLOSE_CLIENT_PROTOCOL, &e);
+	return refuse_message(c, m);
+}
+
+/* PostgreSQL's limit for messages of the type (postgres.c, SocketBackend), 0: there is no such
+ * type. Nobody waits for the rest of a message that cannot be one. */
+static uint32_t type_max(uint8_t type)
+{
+	switch (type) {
+	case 'Q':
+	case 'F':
+	case 'P':
+	case 'B':
+	case 'd':
+		return WIRE_MESSAGE_MAX;
+	case 'C':
+	case 'D':
+	case 'E':
+	case 'H':
+	case 'S':
+	case 'X':
+	case 'c':
+	case 'f':
+		return SMALL_MESSAGE_MAX;
+	default:
+		return 0;
+	}
 }
 
 /* The body is taken as it comes, to the server or to nobody. */
@@ -177,13 +216,15 @@ enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_
 	r = wire_frame_read(p, n, &f);
 	if (r == WIRE_READ_SHORT)
 		return STEP_WAIT;
-	m = (struct message){.type = f.type,
+	m = (struct message){.type = p[0],
 	                     .body_len = f.body_len,
 	                     .start = p,
 	                     .body = p + WIRE_HEADER_BYTES,
 	                     .have = n - WIRE_HEADER_BYTES,
 	                     .ahead = n};
-	if (r == WIRE_READ_BAD)
+	if (type_max(m.type) == 0)
+		return refuse_type(c, &m);
+	if (r == WIRE_READ_BAD || m.body_len + 4 > type_max(m.type))
 		return refuse_message(c, &m);
 	if (m.have > m.body_len)
 		m.have = m.body_len;
@@ -193,6 +234,9 @@ enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_
 	if (step != STEP_MORE)
 		return step;
 	*used = WIRE_HEADER_BYTES + m.have;
+	/* A Bind that was refused: what is still to come of it must not be taken for messages. */
+	if (m.have < m.body_len && c->body_left == 0)
+		stream_body(c, &m, false);
 	/* Of the message that waited: taken without a server after all, it needs no refusal. */
 	c->is_refused = false;
 	return STEP_MORE;

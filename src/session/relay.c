@@ -308,6 +308,8 @@ static bool on_settled(void *owner)
 	if (c->closing == CLOSE_NONE)
 		(void)relay_end_batch(c);
 	session_run(c);
+	if (c->server == server && c->closing == CLOSE_NONE)
+		deadline_replied(c);
 	session_settle(c);
 	return c->server == server;
 }

@@ -538,6 +538,7 @@ void session_settle(struct client *c)
 			client_put(c, env->backend->scratch);
 		client_flush(c);
 	}
+	pin_leave(c);
 	client_limit_leave(c);
 	pool_wait_end(&c->waiter);
 	pool_waiter_fini(&c->waiter);

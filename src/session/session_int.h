@@ -116,7 +116,8 @@ struct route {
 	struct client *client;
 	struct pool_waiter waiter; /* at the path's pool */
 	struct pool *pool; /* where the lease at hand is, or is to be; NULL: at the primary */
-	size_t path;
+	size_t path;       /* if has_path; the latest */
+	bool has_path;
 	struct fresh_ask ask;
 	enum conf_consistency consistency; /* of the read at hand, if is_decided */
 	enum fresh_verdict why;            /* what the audit log was told last */
@@ -188,6 +189,7 @@ struct client {
 	struct source told;    /* as ParameterStatus said */
 	uint32_t pins;         /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
+	bool is_pin_counted;       /* for its tenant's max_pinned */
 	struct timer finish_timer; /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
@@ -320,6 +322,7 @@ void deadline_login(struct client *c);
 bool deadline_make_place(struct session_env *env, const struct client *c);
 void deadline_heard(struct client *c);
 void deadline_sent(struct client *c);
+void deadline_replied(struct client *c);
 void deadline_ready(struct client *c);
 
 /* directory.c: the tenant directory */
@@ -464,6 +467,14 @@ void wish_report(struct client *c);
 /* pin.c: what pins the client's server, and whether it is gone */
 void pin_note(struct client *c, uint32_t bits);
 void pin_discarded(struct client *c, uint32_t bits);
+/* The client is among those that keep a server, from now until pin_forget; false: its tenant has
+ * too many. */
+bool pin_enter(struct client *c);
+/* The same before these statements are sent, if one of them makes state: NULL, or how they are
+ * refused. */
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n);
+/* The client has ended. */
+void pin_leave(struct client *c);
 /* Nothing does: where the server is given back. */
 void pin_forget(struct client *c);
 /* As settings_are_asked. */

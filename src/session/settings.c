@@ -213,6 +213,9 @@ static void stick(struct client *c)
 	buf_fini(&t->values);
 	*t = (struct touched){.is_stuck = true};
 	server_note(c->server)->taint |= TAINT_PIN | TAINT_SCRUB;
+	/* It is too late to refuse the SET. */
+	if (!pin_enter(c))
+		session_fail(c, CLOSE_CLIENT_PINS);
 }
 
 static void touch_name(struct touched *t, const char *name)

@@ -17,20 +17,33 @@ struct sql_catalog {
 	atomic_uint refs;
 	atomic_bool is_missed;
 	bool is_whole;
-	char *texts; /* the rows' names */
+	char *texts; /* the names in the rows */
 	size_t n;
-	struct sql_catalog_row rows[]; /* by name, then by schema */
+	struct sql_catalog_row rows[]; /* by name, then as compare() says */
 };
+
+static int compare_via(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return (a != NULL) - (b != NULL);
+	return strcmp(a, b);
+}
 
 static int compare(const void *a, const void *b)
 {
 	const struct sql_catalog_row *x = a, *y = b;
 	int order = strcmp(x->name, y->name);
 
-	return order != 0 ? order : strcmp(x->schema, y->schema);
+	if (order == 0)
+		order = (int)x->thing - (int)y->thing;
+	if (order == 0)
+		order = strcmp(x->schema, y->schema);
+	if (order == 0)
+		order = compare_via(x->via, y->via);
+	return order != 0 ? order : compare_via(x->via_schema, y->via_schema);
 }
 
-/* Rows of the same name and schema become one. */
+/* Rows of the same thing and function become one. */
 static void fold(struct sql_catalog *c)
 {
 	size_t n = 0;
@@ -44,20 +57,29 @@ static void fold(struct sql_catalog *c)
 	c->n = n;
 }
 
+static size_t text_size(const char *text)
+{
+	return text != NULL ? strlen(text) + 1 : 0;
+}
+
 static void copy_texts(struct sql_catalog *c)
 {
 	size_t size = 0;
 	char *at;
 
 	for (size_t i = 0; i < c->n; i++)
-		size += strlen(c->rows[i].schema) + strlen(c->rows[i].name) + 2;
+		size += text_size(c->rows[i].schema) + text_size(c->rows[i].name) +
+		        text_size(c->rows[i].via_schema) + text_size(c->rows[i].via);
 	c->texts = at = mem_alloc(size + 1);
 	for (size_t i = 0; i < c->n; i++) {
-		const char **names[] = {&c->rows[i].schema, &c->rows[i].name};
+		const char **names[] = {&c->rows[i].schema, &c->rows[i].name,
+		                        &c->rows[i].via_schema, &c->rows[i].via};
 
 		for (size_t k = 0; k < COUNT_OF(names); k++) {
-			size_t len = strlen(*names[k]) + 1;
+			size_t len = text_size(*names[k]);
 
+			if (len == 0)
+				continue;
 			memcpy(at, *names[k], len);
 			*names[k] = at;
 			at += len;
@@ -131,13 +153,13 @@ bool sql_catalog_equals(const struct sql_catalog *a, const struct sql_catalog *b
 	return true;
 }
 
-size_t sql_catalog_count(const struct sql_catalog *c, uint32_t facts)
+size_t sql_catalog_count(const struct sql_catalog *c, enum sql_thing thing, uint32_t facts)
 {
 	size_t n = 0;
 
 	OBJ_CHECK(c, CATALOG_MAGIC);
 	for (size_t i = 0; i < c->n; i++)
-		n += (c->rows[i].facts & facts) == facts;
+		n += c->rows[i].thing == thing && (c->rows[i].facts & facts) == facts;
 	return n;
 }
 
@@ -171,13 +193,24 @@ unsigned sql_catalog_find(const void *catalog, const char *schema, const char *n
 
 	OBJ_CHECK(c, CATALOG_MAGIC);
 	for (size_t i = first_of(c, name); i < c->n && strcmp(c->rows[i].name, name) == 0; i++)
-		if (schema == NULL || strcmp(c->rows[i].schema, schema) == 0)
+		if (c->rows[i].thing == SQL_THING_FUNCTION &&
+		    (schema == NULL || strcmp(c->rows[i].schema, schema) == 0))
 			facts |= c->rows[i].facts;
 	if ((facts & SQL_FUNCTION_USER) != 0 && !c->is_whole)
 		facts &= ~(unsigned)SQL_FUNCTION_KNOWN;
 	if (facts == 0)
 		atomic_store_explicit(&c->is_missed, true, memory_order_relaxed);
 	return facts;
+}
+
+const struct sql_catalog_row *sql_catalog_next(const void *catalog, const char *name,
+                                               const struct sql_catalog_row *row)
+{
+	const struct sql_catalog *c = catalog;
+	const struct sql_catalog_row *next = row != NULL ? row + 1 : &c->rows[first_of(c, name)];
+
+	OBJ_CHECK(c, CATALOG_MAGIC);
+	return next < c->rows + c->n && strcmp(next->name, name) == 0 ? next : NULL;
 }
 
 /* ---- without a catalogue -------------------------------------------------------------------- */

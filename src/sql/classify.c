@@ -96,9 +96,8 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 {
 	const char *kind = sql_json_get(node, "kind"), *name = sql_json_get(node, "name");
 	bool is_local = sql_json_is_true(sql_json_get(node, "is_local"));
-
 	if (sql_json_is(kind, "VAR_RESET_ALL")) {
-		stmt->bits |= SQL_SETS_SESSION | SQL_RESETS_ALL | SQL_ALTERS;
+		stmt->bits |= SQL_SETS_SESSION | SQL_RESETS_ALL | SQL_ALTERS | SQL_ONLY_SETS;
 		return;
 	}
 	if (is_transaction_setting(name) ||
@@ -106,6 +105,7 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 		stmt->kind = SQL_SET_TRANSACTION;
 		return;
 	}
+	stmt->bits |= SQL_ONLY_SETS;
 	if (!is_local)
 		stmt->bits |= SQL_SETS_SESSION;
 	if (sql_set_alters(node))

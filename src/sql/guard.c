@@ -494,6 +494,12 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 	return refusal;
 }
 
+bool sql_guard_trusts(const struct sql_rules *rules, const char *schema, const char *name)
+{
+	return list_has(rules->trusted, schema, strlen(schema), name, strlen(name), false) ||
+	       list_has(rules->allow, schema, strlen(schema), name, strlen(name), false);
+}
+
 unsigned sql_guard_facts(const struct sql_rules *rules, const struct sql_function_name *f)
 {
 	char schema[64], name[64];

@@ -11,6 +11,7 @@
  * classify.c   parsed text -> struct sql_info (kinds, bits)
  * walk.c       facts hidden deep in a statement: functions, temp tables, texts of code
  * reads.c      what may stand in a statement that only reads
+ * behind.c     users' code that runs without its name in the statement
  * guard.c      the table of rules, modes, lists of guarded functions and views
  * rules.c      the guard rules about settings: which, in which spelling, are refused
  * code.c       the guard rules about code that comes as text
@@ -240,6 +241,8 @@ const struct sql_refusal *sql_guard_relation(const struct sql_rules *rules, cons
 /* Of a call, what the function catalogue says: enum sql_function_facts; PostgreSQL's own where
  * there is none. */
 unsigned sql_guard_facts(const struct sql_rules *rules, const struct sql_function_name *f);
+/* The operator's word that the function leaves nothing in the session. */
+bool sql_guard_trusts(const struct sql_rules *rules, const char *schema, const char *name);
 /* What these facts make of the statement: bits, and perhaps a refusal. */
 uint32_t sql_guard_known(const struct sql_rules *rules, const struct sql_function_name *f,
                          unsigned facts, const struct sql_refusal **refusal);
@@ -259,6 +262,13 @@ const char *sql_function_fault(const struct sql_function_name *f, unsigned facts
 const char *sql_relation_fault(const char *name, size_t len);
 /* Of a node of the tree whose key ends in Stmt; is_top: it is the statement itself. */
 const char *sql_statement_fault(const struct sql_json_string *key, const char *value, bool is_top);
+
+/* ---- behind.c */
+
+/* What may be behind a name that is no called function's: facts of all of it together, of
+ * things whose bit (1 << enum sql_thing) is set; of functions, those that a row can call. What the
+ * lists trust is not SQL_FUNCTION_OPAQUE. */
+unsigned sql_behind(const struct sql_rules *rules, unsigned things, const char *name, size_t len);
 
 /* ---- code.c */
 
@@ -287,7 +297,8 @@ struct sql_walk {
 	const char *judged_name_end;
 	const char *dropped_temp_end;
 	const char *view_end;
-	bool is_explain;
+	bool is_explain, may_write;
+	uint32_t write_bits; /* they count where it may write */
 	size_t budget_bytes; /* what handlers may still read of the tree */
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "sql_catalog.h"
 #include "sql_int.h"
 
 /* DECLARE ... WITH HOLD in DeclareCursorStmt.options (CURSOR_OPT_HOLD). */
@@ -24,6 +25,9 @@
 #define DOES_MORE                                                                                  \
 	(SQL_SETS_SESSION | SQL_MAKES_STATE | SQL_ENDS_STATE | SQL_ENDS_INSIDE | SQL_ALTERS |      \
 	 SQL_NAMES_PREPARED)
+
+/* What a name that is no relation's and no called function's may be. */
+#define NAMED_THINGS (1u << SQL_THING_FUNCTION | 1u << SQL_THING_OPERATOR | 1u << SQL_THING_TYPE)
 
 static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 {
@@ -172,6 +176,24 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	walk->bits |= function_state(bits);
 }
 
+static void check_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s)
+{
+	unsigned facts = sql_behind(walk->rules, things, s->p, s->len);
+
+	if (facts == 0)
+		return;
+	if ((facts & SQL_FUNCTION_OPAQUE) != 0)
+		walk->bits |= SQL_OPAQUE;
+	if ((facts & SQL_FUNCTION_ON_WRITE) != 0)
+		walk->write_bits |= SQL_OPAQUE;
+	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
+		refuse_rule(walk, SQL_RULE_FUNCTION_SETTINGS);
+	if ((facts & SQL_FUNCTION_VOLATILE) != 0)
+		not_only_reads(walk, "has a volatile function behind", s);
+	if ((facts & SQL_FUNCTION_NOT_THERE) != 0)
+		not_only_reads(walk, "reads what a replica cannot read", s);
+}
+
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
 static void on_string(struct sql_walk *walk, const char *string)
 {
@@ -185,6 +207,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 		return;
 	refuse(walk, sql_guard_function(walk->rules,
 	                                &(struct sql_function_name){.name = s.p, .len = s.len}));
+	check_behind(walk, NAMED_THINGS, &s);
 	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
 	 * CREATE OPERATOR, AGGREGATE, CAST, TRIGGER, TYPE make calls of it that do not name it. */
 	bits = sql_function_bits(s.p, s.len);
@@ -467,6 +490,7 @@ static void on_relation_name(struct sql_walk *walk, const char *value)
 	if (!sql_json_string(value, &s))
 		return;
 	refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
+	check_behind(walk, 1u << SQL_THING_RELATION, &s);
 	fault = sql_relation_fault(s.p, s.len);
 	if (fault != NULL)
 		not_only_reads(walk, fault, &s);
@@ -595,8 +619,10 @@ static void visit_statement(struct sql_walk *walk, const struct sql_json_string 
 {
 	const char *fault = sql_statement_fault(key, value, is_top);
 
-	if (fault != NULL)
+	if (fault != NULL) {
 		not_only_reads(walk, fault, NULL);
+		walk->may_write = true;
+	}
 	visit_key(walk, statement_keys, COUNT_OF(statement_keys), key, value);
 }
 
@@ -615,6 +641,8 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 			visit_key(walk, keys, COUNT_OF(keys), &key, value);
 		is_top = false;
 	}
+	if (walk->may_write)
+		walk->bits |= walk->write_bits;
 	if (is_too_complex(walk) || (walk->bits & DOES_MORE) != 0)
 		not_only_reads(walk, "does something for the session", NULL);
 	/* What it explains may be refused for more. */

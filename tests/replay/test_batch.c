@@ -351,29 +351,99 @@ static void many_messages_in_one_batch(struct replay *t)
 
 /* ---- malformed -------------------------------------------------------------------------- */
 
-static void malformed_messages_end_it(struct replay *t)
+/* PostgreSQL's words, and its way on: an error up to the Sync. */
+static void malformed_messages_fail_their_batch(struct replay *t)
 {
 	static const struct {
 		char type;
 		size_t len;
 		const char *body;
+		const char *error;
 	} bad[] = {
-		{'P', 3, "a\0b"},  {'P', 3, "\0\0\0"}, {'B', 2, "ab"},
-		{'B', 3, "\0ab"},  {'D', 0, ""},       {'D', 3, "Xa\0"},
-		{'D', 4, "Sa\0b"}, {'E', 1, "\0"},     {'E', 6, "\0\0\0\0\0\0"},
-		{'C', 1, "S"},     {'C', 3, "Za\0"},   {'S', 1, "a"},
-		{'H', 1, "a"},
+		{'P', 3, "a\0b", "invalid string"},
+		{'P', 3, "\0\0\0", "insufficient data"},
+		{'B', 2, "ab", "invalid string"},
+		{'B', 3, "\0ab", "invalid string"},
+		{'D', 0, "", "no data left"},
+		{'D', 3, "Xa\0", "invalid DESCRIBE message subtype 88"},
+		{'D', 4, "Sa\0b", "invalid message format"},
+		{'E', 1, "\0", "insufficient data"},
+		{'E', 6, "\0\0\0\0\0\0", "invalid message format"},
+		{'C', 1, "S", "invalid string"},
+		{'C', 3, "Za\0", "invalid CLOSE message subtype 90"},
 	};
 	struct actor *c, *s;
 
 	replay_warm(t, &c, &s);
+	c = client_logs_in(t, "123");
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		client_sends(c, msg_bytes((uint8_t)bad[i].type, bad[i].body, bad[i].len), SYNC);
+		client_gets(c, REFUSED("08P01", bad[i].error), READY('I'));
+	}
+	gets_nothing(s);
+}
+
+static void unknown_types_end_it(struct replay *t)
+{
+	static const uint8_t types[] = {0, 'z', 'W', 'Z', 'p', 255};
+	char text[64];
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	for (size_t i = 0; i < COUNT_OF(types); i++) {
 		c = client_logs_in(t, "123");
-		client_sends(c, msg_bytes((uint8_t)bad[i].type, bad[i].body, bad[i].len));
+		client_sends(c, HEADER(types[i], 0x10000));
+		snprintf(text, sizeof(text), "invalid frontend message type %d", types[i]);
+		client_gets(c, FATAL("08P01", text));
+		is_closed(c);
+	}
+	gets_nothing(s);
+}
+
+static void small_messages_have_a_limit(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	for (const char *type = "CDEHSXcf"; *type != '\0'; type++) {
+		c = client_logs_in(t, "123");
+		client_sends(c, HEADER((uint8_t)*type, 10001));
 		client_gets(c, FATAL("08P01", "protocol"));
 		is_closed(c);
 	}
 	gets_nothing(s);
+}
+
+/* Where such a batch would end is not known. */
+static void sync_with_a_body_ends_it(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	for (const char *type = "SH"; *type != '\0'; type++) {
+		c = client_logs_in(t, "123");
+		client_sends(c, msg_bytes((uint8_t)*type, "a", 1));
+		client_gets(c, FATAL("08P01", "protocol"));
+		is_closed(c);
+	}
+	gets_nothing(s);
+}
+
+/* The rest of a Bind that was refused by its names comes later, and is not a message. */
+static void rest_of_a_refused_bind_is_dropped(struct replay *t)
+{
+	static char body[20000];
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	memcpy(body, "\0none", 6);
+	for (size_t at = 6; at + 13 <= sizeof(body); at += 13)
+		memcpy(body + at, "Q\0\0\0\014SELECT 1", 13);
+	client_sends(c, msg_bytes('B', body, sizeof(body)), SYNC);
+	server_gets(s, REFUSAL, SYNC);
+	server_says(s, REFUSAL_FAILS, READY('I'));
+	client_gets(c, REFUSED("26000", "prepared statement \"none\" does not exist"), READY('I'));
+	round_trip(c, s, "123");
 }
 
 static void impossible_lengths_end_it(struct replay *t)
@@ -412,7 +482,11 @@ static const struct scenario scenarios[] = {
 	SCENARIO(batches_in_one_packet),
 	SCENARIO(three_hundred_batches),
 	SCENARIO(many_messages_in_one_batch),
-	SCENARIO(malformed_messages_end_it),
+	SCENARIO(malformed_messages_fail_their_batch),
+	SCENARIO(sync_with_a_body_ends_it),
+	SCENARIO(unknown_types_end_it),
+	SCENARIO(small_messages_have_a_limit),
+	SCENARIO(rest_of_a_refused_bind_is_dropped),
 	SCENARIO(impossible_lengths_end_it),
 };
 

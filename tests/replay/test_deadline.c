@@ -93,6 +93,47 @@ static void idle_transaction_timeout(struct replay *t)
 	assert_int_equal(replay_busy_servers(t), 0);
 }
 
+/* The replies are there, and the server waits for Sync. */
+static void idle_behind_flush(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_start(t, INI "idle_transaction_timeout = 5");
+	replay_warm(t, &c, &s);
+	client_sends(c, PARSE("", "select 1"), BIND("", ""), EXECUTE(""), FLUSH);
+	server_gets(s, PARSE("", "select 1"), CONTEXT("123"), BIND("", ""), EXECUTE(""), FLUSH);
+	replay_sleep(t, 7 * US_PER_S); /* it is the server that takes so long */
+	is_open(c);
+	server_says(s, PARSE_COMPLETE, CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("SELECT 1"));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SELECT 1"));
+	replay_sleep(t, 4 * US_PER_S);
+	is_open(c);
+	replay_sleep(t, 2 * US_PER_S);
+	client_gets(c, FATAL("25P03", "idle_transaction_timeout"));
+	is_closed(c);
+}
+
+static void idle_in_copy(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_start(t, INI "idle_transaction_timeout = 5");
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("copy x from stdin"));
+	server_gets(s, CONTEXT("123"), QUERY("copy x from stdin"));
+	replay_sleep(t, 7 * US_PER_S); /* for a lock */
+	server_says(s, CONTEXT_DONE("123"), COPY_IN);
+	client_gets(c, COPY_IN);
+	for (int i = 0; i < 3; i++) {
+		replay_sleep(t, 4 * US_PER_S);
+		client_sends(c, COPY_DATA("1\n"));
+		server_gets(s, COPY_DATA("1\n"));
+	}
+	replay_sleep(t, 6 * US_PER_S);
+	client_gets(c, FATAL("25P03", "idle_transaction_timeout"));
+	is_closed(c);
+}
+
 /* Also one whose BEGIN was kept back. */
 static void idle_in_deferred_begin(struct replay *t)
 {
@@ -147,6 +188,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(transaction_timeout),
 	SCENARIO(transaction_timeout_of_a_chain),
 	SCENARIO(idle_transaction_timeout),
+	SCENARIO(idle_behind_flush),
+	SCENARIO(idle_in_copy),
 	SCENARIO(idle_in_deferred_begin),
 	SCENARIO(client_idle_timeout),
 };

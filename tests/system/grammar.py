@@ -131,8 +131,7 @@ class Grammar:
         ])
 
     def setting(self):
-        """Of the session, which then follows the client. Not RESET ALL: on the direct connection it
-        would take the tenant away."""
+        """Of the session, which then follows the client."""
         rng = self.rng
         name, values = rng.choice([
             ("work_mem", ["'5MB'", "'7168kB'", "DEFAULT", "'nonsense'"]),
@@ -146,7 +145,8 @@ class Grammar:
         value = rng.choice(values)
         return rng.choice([
             f"SET {name} = {value}", f"SET {name} = {value}", f"SET SESSION {name} TO {value}", f"SET LOCAL {name} = {value}",
-            f"SHOW {name}", f"SHOW {name}", f"RESET {name}", f"SELECT current_setting('{name}')",
+            f"SHOW {name}", f"SHOW {name}", f"RESET {name}", "RESET ALL",
+            f"SELECT current_setting('{name}')",
             "SELECT to_timestamp(0)::text, 0.1::float8 / 3",
             f"SELECT set_config('{name}', 'public', {rng.choice(['true', 'false'])})"
             if name == "search_path" else
@@ -174,16 +174,20 @@ class Grammar:
         parts = [self.statement() for _ in range(self.rng.randint(2, 6))]
         # docs/deviations.md 5 and 6
         parts = [part for part in parts
-                 if not part.startswith(("SET TRANSACTION ISO", "DECLARE"))] or ["BEGIN"]
+                 if not part.startswith(("SET TRANSACTION ISO", "DECLARE", "RESET ALL"))
+                 ] or ["BEGIN"]
         return self.rng.choice(["; ", ";\n-- comment; with semicolon\n", ";;"]).join(parts) + ";"
 
     # ---- steps ----
 
     def simple(self):
         sql = self.rng.choices(
-            [self.statement(), self.script(), "", ";", "-- nothing", "/* nothing */ ;"],
-            [60, 20, 1, 1, 1, 1],
+            [self.statement(), self.script(), "", ";", "-- nothing", "/* nothing */ ;", b"no end",
+             b"two\0ends\0"],
+            [60, 20, 1, 1, 1, 1, 1, 1],
         )[0]
+        if isinstance(sql, bytes):
+            return Step().add(p.message("Q", sql), "Q", f"broken Query {sql}")
         return Step().add(p.query(sql), "Q", f"Query {sql}")
 
     def pipelined(self):
@@ -217,8 +221,8 @@ class Grammar:
     def _extended(self, step):
         rng, name, portal = self.rng, self.rng.choice(NAMES), self.rng.choice(PORTALS)
         kind = rng.choices(
-            ["whole", "parse", "run", "params", "portal", "describe", "close"],
-            [40, 8, 20, 15, 10, 5, 8],
+            ["whole", "parse", "run", "params", "portal", "describe", "close", "broken", "large"],
+            [40, 8, 20, 15, 10, 5, 8, 2, 2],
         )[0]
         if kind == "whole":
             sql = self.batched()
@@ -236,6 +240,10 @@ class Grammar:
             self._execute(step, portal)
         elif kind == "describe":
             self._describe(step, name, portal)
+        elif kind == "broken":
+            self._broken(step)
+        elif kind == "large":
+            self._large(step, rng.choice(NAMES + ("never",)))
         else:
             what, which = rng.choice([("S", name), ("P", portal)])
             step.add(p.close(what, which), "C", f"Close {what} {which!r}")
@@ -250,6 +258,26 @@ class Grammar:
         step.add(p.close("S", name), "C", f"Close S {name!r}")
         self._parse(step, name, self.batched())
         step.add(p.describe("S", name), "DS", f"Describe S {name!r}")
+
+    def _broken(self, step):
+        """A message whose body is not what its type promises: an error, up to the Sync."""
+        kind, wait, body = self.rng.choice([
+            ("P", "P", b"n"), ("P", "P", b"n\0SELECT 1\0"), ("B", "B", b""), ("B", "B", b"\0n"),
+            ("B", "B", b"\0never\0\0\0\0\1\0\0\0\x09abc"), ("D", "DS", b""), ("D", "DS", b"Xn\0"),
+            ("D", "DS", b"Sn\0more"), ("E", "E", b""), ("E", "E", b"\0"),
+            ("E", "E", b"\0\0\0\0\0\0"), ("C", "C", b""), ("C", "C", b"Xn\0"), ("C", "C", b"Sn"),
+        ])
+        step.add(p.message(kind, body), wait, f"broken {kind} {body}")
+
+    def _large(self, step, name):
+        """A value that comes in pieces, and is full of messages that nobody may read as such."""
+        if name not in ("", "never"):
+            step.add(p.close("S", name), "C", f"Close S {name!r}")
+            self._parse(step, name, "SELECT length($1::text)")
+        value = (p.query("DELETE FROM item").replace(b"\0", b"x") + b"\x01") * \
+            self.rng.choice([300, 1000, 5000])
+        step.add(p.bind("", name, [value]), "B", f"Bind '' {name!r} large")
+        self._execute(step, "")
 
     def _parse(self, step, name, sql):
         step.add(p.parse(name, sql), "P", f"Parse {name!r} {sql}")

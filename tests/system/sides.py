@@ -15,6 +15,14 @@ ENDS = {
 }
 
 
+class Ended(AssertionError):
+    """The connection was ended where it should go on; `messages` is what came of the step."""
+
+    def __init__(self, messages):
+        super().__init__(f"connection ended: {messages[-1]}")
+        self.messages = messages
+
+
 def read_replies(conn, waits):
     """Reads until every entry of waits has its reply, by the protocol's rules for errors.
 
@@ -26,7 +34,7 @@ def read_replies(conn, waits):
         msg = conn.read()
         out.append(msg)
         if msg.type == "E" and msg.fields().get("S") == "FATAL":
-            raise AssertionError(f"connection ended: {msg}")
+            raise Ended(out)
         if msg.type == "E" and pending[0] != "Q":
             while pending and pending[0] != "S":
                 pending.popleft()

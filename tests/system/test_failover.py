@@ -70,12 +70,13 @@ def doomed(tmp_path):
 
 @pytest.fixture
 def usher(doomed, keys, tmp_path):
+    """All reads are the primary's."""
     folder = tmp_path / "proxy"
     folder.mkdir()
     overrides = {
         "pgusher": {**CONSOLE, "workers": 2, "max_server_conn": 4, "query_wait_timeout": "90s",
                     "server_login_retry": "15s"},
-        "database fo": {"nodes": "primary, replica1, replica2"},
+        "database fo": {"nodes": "primary, replica1, replica2", "consistency": "strong"},
         "role probe": {"tenant": "none", "password_file":
                        os.path.join(doomed.folder, "probe.password")},
         "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},

@@ -82,6 +82,7 @@ def test_keys_come_from_the_url(make_proxy, keys, idp):
     path, public = named_key(keys, "one")
     idp.keys = [public]
     proxy = make_proxy({"jwt": jwt(idp)})
+    proxy.wait_log("keys fetched from")
     assert login(proxy, token(keys, path)) == str(TENANT_A)
     assert idp.requests == 1, "a known key is no reason to ask again"
     assert "nobodys-business" not in proxy.log()

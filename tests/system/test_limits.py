@@ -87,3 +87,55 @@ def test_a_change_of_token_moves_no_count(make_proxy, keys):
         refused(proxy, TENANT_A, "of this tenant")
         proxy.raw(TENANT_B).terminate()
     wait_until(lambda: can_log_in(proxy, TENANT_A), "the place is free again")
+
+
+# ---- servers that sessions keep -------------------------------------------------------------
+
+
+def keep(conn, extended):
+    replies = conn.run(p.one_shot("LISTEN a")) if extended else conn.simple("LISTEN a")
+    return p.codes_of(replies)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("section", ["tenants", f"tenant {TENANT_A}"])
+def test_a_tenant_keeps_so_many_servers(make_proxy, section, extended):
+    proxy = make_proxy({"pgusher": {"workers": 2, "max_server_conn": 4}, section: {"max_pinned": 2}})
+    with contextlib.ExitStack() as stack:
+        one, two, three = fill(stack, proxy, TENANT_A, 3)
+        for conn in (one, two):
+            assert keep(conn, extended) == []
+            assert keep(conn, extended) == []  # it has one already
+        assert keep(three, extended) == ["53300"]
+        assert three.scalar("SELECT 1") == "1"
+        three.simple("BEGIN")
+        assert keep(three, extended) == ["53300"]
+        assert p.codes_of(three.simple("SELECT 1")) == ["25P02"]
+        three.simple("ROLLBACK")
+        other = stack.enter_context(proxy.raw(TENANT_B))
+        assert keep(other, extended) == []
+        # What ends it makes room: a statement, or the client's end.
+        one.simple("UNLISTEN *")
+        one.scalar("SELECT 1")
+        assert keep(three, extended) == []
+        assert keep(one, extended) == ["53300"]
+        two.terminate()
+        wait_until(lambda: keep(one, extended) == [], "the place is free again")
+        one.simple("DISCARD ALL")
+        two = stack.enter_context(proxy.raw(TENANT_A))
+        assert keep(two, extended) == []
+
+
+def test_a_setting_that_keeps_one_too_many_ends_its_client(make_proxy):
+    proxy = make_proxy({"pgusher": {"workers": 1, "max_server_conn": 4}, "tenants": {"max_pinned": 1}})
+    long = f"SET my.long = '{'x' * 5000}'"
+    with proxy.raw(TENANT_A) as one, proxy.raw(TENANT_A) as two:
+        one.simple(long)
+        assert keep(two, False) == ["53300"]
+        two.send(p.query(long))
+        last = two.read_to_end()[-1].fields()
+        assert last["C"] == "53300" and "max_pinned" in last["M"]
+        one.simple("RESET my.long")
+        one.simple("DISCARD ALL")
+        with proxy.raw(TENANT_A) as three:
+            assert keep(three, False) == []

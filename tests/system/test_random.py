@@ -219,11 +219,11 @@ def contents(cluster, dbname):
 
 
 def direct_client(cluster, tenant, dbname="rand_direct"):
-    """PostgreSQL itself; one tenant a connection, so the context may as well be the session's."""
+    """PostgreSQL itself; one tenant a connection, so the context may as well be the session's. As a
+    startup setting, which RESET ALL goes back to."""
     address = ("127.0.0.1", cluster.ports["primary"])
-    conn = p.Connection.connect(address, "app", dbname, cluster.password)
-    conn.rows(f"SELECT set_config('app.current_tenant_id', '{tenant}', false)")
-    return conn
+    return p.Connection.connect(address, "app", dbname, cluster.password,
+                                options=f"-c app.current_tenant_id={tenant}")
 
 
 @pytest.mark.parametrize("servers, seed", runs())

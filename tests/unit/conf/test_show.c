@@ -93,6 +93,7 @@ static const struct {
 	{"role app", "max_client_conn", "0", "0", true},
 	{"tenants", "max_client_conn", "0", "0", true},
 	{"tenants", "max_server_conn", "0", "0", true},
+	{"tenants", "max_pinned", "20", "20", true},
 	{"tenants", "weight", "1", "1", true},
 	{"tenants", "query_wait_timeout", "", "", true},
 	{"tenants", "directory_query", "", "", false},

@@ -288,6 +288,25 @@ static void test_replica_is_back(void **state)
 
 /* ---- what is not measured ------------------------------------------------------------------ */
 
+/* Who waits because all servers are busy is not told that there is no primary. */
+static void test_nothing_is_said_of_the_unknown(void **state)
+{
+	struct wire_error error;
+	struct seat one;
+	struct kit k;
+
+	(void)state;
+	kit_open_measured(&k, 1, 5);
+	assert_false(pool_is_failing(pool_one(&k), &error));
+	seat_connected(&one, &k, "a", pool_one(&k));
+	kit_says(&k, 0, FRESH_PRIMARY, 1);
+	kit_is_silent(&k, 0);
+	assert_false(pool_is_failing(pool_one(&k), &error));
+	pool_drop(one.server, CLOSE_SERVER_LOST);
+	assert_true(pool_is_failing(pool_one(&k), &error));
+	kit_close(&k);
+}
+
 /* Before the first answer, and for nodes that the probe did not begin with. */
 static void test_unmeasured(void **state)
 {
@@ -336,6 +355,7 @@ int main(void)
 		cmocka_unit_test(test_undecided_while_waiting),
 		cmocka_unit_test(test_replica_is_promoted),
 		cmocka_unit_test(test_replica_is_back),
+		cmocka_unit_test(test_nothing_is_said_of_the_unknown),
 		cmocka_unit_test(test_unmeasured),
 	};
 

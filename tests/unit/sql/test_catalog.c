@@ -13,14 +13,14 @@
 #define OPAQUE SQL_FUNCTION_OPAQUE
 
 static const struct sql_catalog_row first[] = {
-	{"public", "f", KNOWN | USER},
-	{"pg_catalog", "lower", KNOWN},
-	{"other", "f", KNOWN | USER | OPAQUE},
-	{"public", "a", KNOWN | USER},
+	{.schema = "public", .name = "f", .facts = KNOWN | USER},
+	{.schema = "pg_catalog", .name = "lower", .facts = KNOWN},
+	{.schema = "other", .name = "f", .facts = KNOWN | USER | OPAQUE},
+	{.schema = "public", .name = "a", .facts = KNOWN | USER},
 };
 static const struct sql_catalog_row second[] = {
-	{"public", "a", KNOWN | USER | OPAQUE},
-	{"pg_catalog", "lower", KNOWN},
+	{.schema = "public", .name = "a", .facts = KNOWN | USER | OPAQUE},
+	{.schema = "pg_catalog", .name = "lower", .facts = KNOWN},
 };
 
 static void test_find(void **state)
@@ -37,7 +37,7 @@ static void test_find(void **state)
 	assert_false(sql_catalog_take_miss(c));
 	assert_int_equal(sql_catalog_find(c, NULL, "F"), 0);
 	assert_int_equal(sql_catalog_find(c, NULL, "zz"), 0);
-	assert_int_equal(sql_catalog_count(c, USER), 3);
+	assert_int_equal(sql_catalog_count(c, SQL_THING_FUNCTION, USER), 3);
 	sql_catalog_put(&c);
 	assert_null(c);
 }
@@ -51,7 +51,7 @@ static void test_join(void **state)
 
 	(void)state;
 	assert_int_equal(sql_catalog_find(whole, NULL, "a"), KNOWN | USER | OPAQUE);
-	assert_int_equal(sql_catalog_count(whole, 0), 4);
+	assert_int_equal(sql_catalog_count(whole, SQL_THING_FUNCTION, 0), 4);
 	assert_true(sql_catalog_equals(whole, again));
 	assert_false(sql_catalog_equals(whole, torn));
 	assert_false(sql_catalog_equals(whole, parts[0]));

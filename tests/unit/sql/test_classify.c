@@ -25,7 +25,7 @@ static struct sql_cache *new_cache(void)
 static uint32_t bits_of(const struct sql_info *info, unsigned i)
 {
 	return info->stmts[i].bits & ~(uint32_t)(SQL_ALTERS | SQL_READ_ONLY | SQL_BEGINS_READ_ONLY |
-	                                         SQL_STATE_KINDS | SQL_ENDS_STATE);
+	                                         SQL_ONLY_SETS | SQL_STATE_KINDS | SQL_ENDS_STATE);
 }
 
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)
@@ -559,10 +559,36 @@ static void test_protected_settings(void **state)
 	sql_cache_free(&cache);
 }
 
+/* No row can have been written by it, so no replica lacks one. */
+static void test_only_sets(void **state)
+{
+	static const struct {
+		const char *text;
+		bool only_sets;
+	} all[] = {
+		{"SET work_mem = '1MB'", true},
+		{"SET LOCAL work_mem = '1MB'", true},
+		{"RESET ALL", true},
+		{"SELECT set_config('work_mem', '1MB', false)", false},
+		{"SET TRANSACTION READ ONLY", false},
+		{"DISCARD ALL", false},
+	};
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		const struct sql_info *info = sql_classify(cache, all[i].text, strlen(all[i].text));
+
+		assert_int_equal((info->stmts[0].bits & SQL_ONLY_SETS) != 0, all[i].only_sets);
+	}
+	sql_cache_free(&cache);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_only_sets),
 		cmocka_unit_test(test_lines_without_normaliser),
 		cmocka_unit_test(test_lines_dressed_up),
 		cmocka_unit_test(test_lines_among_others),

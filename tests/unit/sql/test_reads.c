@@ -17,14 +17,26 @@
 static const char *const protected_names[] = {"app.current_tenant_id", NULL};
 
 static const struct sql_catalog_row rows[] = {
-	{"public", "pure", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER},
-	{"public", "stable", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_OPAQUE},
-	{"public", "writes", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
-	{"other", "stable", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
-	{"mine", "random", SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
-	{"pg_catalog", "random", SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
-	{"pg_catalog", "lower", SQL_FUNCTION_KNOWN},
-	{"pg_catalog", "nextval", SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
+	{.schema = "public", .name = "pure", .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER},
+	{.schema = "public",
+         .name = "stable",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_OPAQUE},
+	{.schema = "public",
+         .name = "writes",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
+	{.schema = "other",
+         .name = "stable",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
+	{.schema = "mine",
+         .name = "random",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
+	{.schema = "pg_catalog",
+         .name = "random",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
+	{.schema = "pg_catalog", .name = "lower", .facts = SQL_FUNCTION_KNOWN},
+	{.schema = "pg_catalog",
+         .name = "nextval",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
 };
 
 static const char *const reads[] = {
@@ -253,6 +265,103 @@ static void test_users_functions(void **state)
 	sql_catalog_put(&torn);
 }
 
+/* What the catalogue says of things that run code without naming it. */
+static const struct sql_catalog_row behind[] = {
+	{.schema = "public",
+         .name = "of_row",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE |
+                  SQL_FUNCTION_OPAQUE | SQL_FUNCTION_OF_ROW},
+	{.schema = "public",
+         .name = "other",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_USER | SQL_FUNCTION_VOLATILE},
+	{.thing = SQL_THING_OPERATOR,
+         .schema = "public",
+         .name = "%%",
+         .via_schema = "public",
+         .via = "f",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_OPAQUE},
+	{.thing = SQL_THING_OPERATOR,
+         .schema = "public",
+         .name = "%%%",
+         .via_schema = "public",
+         .via = "g",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
+	{.thing = SQL_THING_RELATION,
+         .schema = "public",
+         .name = "v",
+         .via_schema = "public",
+         .via = "f",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_OPAQUE | SQL_FUNCTION_VOLATILE},
+	{.thing = SQL_THING_RELATION,
+         .schema = "public",
+         .name = "t",
+         .via_schema = "public",
+         .via = "on_row",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_OPAQUE | SQL_FUNCTION_ON_WRITE},
+	{.thing = SQL_THING_RELATION,
+         .schema = "public",
+         .name = "s",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_NOT_THERE},
+	{.thing = SQL_THING_TYPE,
+         .schema = "public",
+         .name = "d",
+         .via_schema = "public",
+         .via = "f",
+         .facts = SQL_FUNCTION_KNOWN | SQL_FUNCTION_VOLATILE},
+	{.schema = "pg_catalog", .name = "count", .facts = SQL_FUNCTION_KNOWN},
+};
+
+static void test_code_behind(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_opaque;
+		const char *why, *name;
+	} lines[] = {
+		{"SELECT x.of_row FROM x", true, "has a volatile function behind", "of_row"},
+		{"SELECT (x).of_row FROM x", true, "has a volatile function behind", "of_row"},
+		{"SELECT (x.*).of_row FROM x", true, "has a volatile function behind", "of_row"},
+		{"SELECT x.other FROM x", false, NULL, NULL},
+		{"SELECT 1 %% 2", true, NULL, NULL},
+		{"SELECT 1 OPERATOR(public.%%) 2", true, NULL, NULL},
+		{"SELECT 1 %%% 2", false, "has a volatile function behind", "%%%"},
+		{"SELECT 1 % 2", false, NULL, NULL},
+		{"SELECT * FROM v", true, "has a volatile function behind", "v"},
+		{"SELECT * FROM other.v", true, "has a volatile function behind", "v"},
+		{"SELECT (SELECT count(*) FROM a JOIN v USING (b))", true,
+	         "has a volatile function behind", "v"},
+		{"COPY v TO STDOUT", true, "has a volatile function behind", "v"},
+		{"SELECT v FROM w", false, NULL, NULL},
+		{"SELECT * FROM t", false, NULL, NULL},
+		{"INSERT INTO t VALUES (1)", true, "is no query", ""},
+		{"WITH x AS (INSERT INTO t VALUES (1)) SELECT 1", true,
+	         "holds a statement that is no query", ""},
+		{"COPY t FROM STDIN", true,
+	         "copies from the client, or to or from the server's files", ""},
+		{"SELECT last_value FROM s", false, "reads what a replica cannot read", "s"},
+		{"SELECT 1::d, CAST(2 AS public.d)", false, "has a volatile function behind", "d"},
+	};
+	struct sql_catalog *catalog = sql_catalog_new(behind, COUNT_OF(behind));
+	struct sql_functions functions = {
+		.snapshot = catalog, .find = sql_catalog_find, .next = sql_catalog_next};
+	struct sql_cache *cache = sql_cache_new(protected_names, 1000);
+
+	(void)state;
+	sql_cache_set_functions(cache, &functions);
+	for (size_t i = 0; i < COUNT_OF(lines); i++) {
+		const struct sql_info *info =
+			sql_classify(cache, lines[i].text, strlen(lines[i].text));
+
+		if (((info->stmts[0].bits & SQL_OPAQUE) != 0) != lines[i].is_opaque)
+			fail_msg("%s: opaque", lines[i].text);
+		expect_why(cache, lines[i].text, lines[i].why, lines[i].name);
+	}
+	/* A name that is no function's is nothing that is missing. */
+	assert_false(sql_catalog_take_miss(catalog));
+	sql_cache_free(&cache);
+	sql_catalog_put(&catalog);
+}
+
 static void test_transactions(void **state)
 {
 	static const struct {
@@ -289,9 +398,8 @@ static void test_transactions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reads),
-		cmocka_unit_test(test_others),
-		cmocka_unit_test(test_users_functions),
+		cmocka_unit_test(test_reads),           cmocka_unit_test(test_others),
+		cmocka_unit_test(test_users_functions), cmocka_unit_test(test_code_behind),
 		cmocka_unit_test(test_transactions),
 	};
 

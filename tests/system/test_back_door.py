@@ -1,0 +1,195 @@
+"""Users' code that a statement runs without naming it: by a row's column, an operator, a cast, a
+view, a trigger, a default, a check, a policy. What it leaves in the session reaches nobody else."""
+
+import pytest
+
+from conftest import TENANT_A, TENANT_B
+from console import Console
+from pgproto import rows_of
+from proxy import merge_ini
+
+PROBE_PASSWORD = "probe-secret-4712"
+LEAVE = "BEGIN PERFORM set_config('my.left', 'behind', false); RETURN {}; END"
+
+OBJECTS = f"""
+CREATE TABLE kept (id int, n int);
+INSERT INTO kept VALUES (1, 1);
+CREATE FUNCTION leave_it() RETURNS int LANGUAGE plpgsql STABLE AS $$ {LEAVE.format(1)} $$;
+CREATE FUNCTION of_row(kept) RETURNS int LANGUAGE plpgsql STABLE AS $$ {LEAVE.format(1)} $$;
+CREATE FUNCTION id(int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
+CREATE FUNCTION add_two(int, int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
+CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$ {LEAVE.format('NEW')} $$;
+CREATE OPERATOR %% (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+CREATE TYPE pair AS (x int, y int);
+CREATE FUNCTION pair_sum(pair) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
+CREATE CAST (pair AS int) WITH FUNCTION pair_sum(pair);
+CREATE TABLE pairs (p pair);
+INSERT INTO pairs VALUES (ROW(1, 2));
+CREATE DOMAIN checked AS int CHECK (VALUE >= leave_it());
+CREATE VIEW seen AS SELECT leave_it() AS x;
+CREATE VIEW seen_again AS SELECT x FROM seen;
+CREATE VIEW own AS SELECT set_config('my.left', 'behind', false) AS x;
+CREATE VIEW with_operator AS SELECT 1 %% 2 AS x;
+CREATE TABLE triggered (a int);
+CREATE TRIGGER t BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION on_row();
+CREATE TABLE parent (a int) PARTITION BY LIST (a);
+CREATE TABLE child PARTITION OF parent FOR VALUES IN (1);
+CREATE TRIGGER t BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION on_row();
+CREATE TABLE defaults (a int, b int DEFAULT leave_it());
+CREATE TABLE checks (a int CHECK (a >= leave_it()));
+CREATE TABLE policed (a int);
+INSERT INTO policed VALUES (1);
+ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed USING (a = leave_it());
+CREATE TABLE plain (a int DEFAULT 1, b timestamptz DEFAULT now());
+CREATE VIEW plain_view AS SELECT id, lower('X') AS x, now() AS y FROM kept;
+CREATE FUNCTION changes() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE FUNCTION adds(int, int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
+CREATE OPERATOR %%% (FUNCTION = adds, LEFTARG = int, RIGHTARG = int);
+CREATE SEQUENCE numbers;
+CREATE VIEW changing AS SELECT changes() AS x;
+CREATE VIEW changing_again AS SELECT x FROM changing;
+CREATE VIEW counting AS SELECT nextval('numbers') AS x;
+CREATE VIEW by_operator AS SELECT 1 %%% 2 AS x;
+CREATE VIEW of_server AS SELECT pg_backend_pid() AS x;
+CREATE DOMAIN changing_domain AS int CHECK (VALUE >= changes());
+CREATE TABLE policed_again (a int);
+ALTER TABLE policed_again ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed_again USING (a = changes());
+CREATE UNLOGGED TABLE unlogged (a int);
+CREATE VIEW on_unlogged AS SELECT a FROM unlogged;
+CREATE TABLE numbered (a serial, b int DEFAULT changes());
+CREATE MATERIALIZED VIEW kept_view AS SELECT changes() AS x;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
+"""
+
+LEAVES = [
+    "SELECT kept.of_row FROM kept",
+    "SELECT (k).of_row FROM kept k",
+    "SELECT (k.*).of_row FROM kept k",
+    'SELECT k."of_row" FROM kept k',
+    "SELECT 1 % 2 + (1 OPERATOR(public.%%) 2)",
+    "SELECT 1 %% 2",
+    "SELECT p::int FROM pairs",
+    "SELECT CAST(ROW(1, 2)::pair AS int)",
+    "SELECT 1::checked",
+    "SELECT * FROM seen",
+    "SELECT * FROM seen_again",
+    "SELECT * FROM own",
+    "SELECT * FROM with_operator",
+    "COPY (TABLE seen) TO STDOUT",
+    "INSERT INTO triggered VALUES (1)",
+    "INSERT INTO parent VALUES (1)",
+    "INSERT INTO defaults (a) VALUES (1)",
+    "INSERT INTO checks VALUES (1)",
+    "SELECT * FROM policed",
+]
+LEAVES_NOTHING = [
+    "SELECT id, n FROM kept",
+    "SELECT k.id FROM kept k",
+    "SELECT * FROM triggered",
+    "SELECT * FROM defaults",
+    "INSERT INTO plain DEFAULT VALUES",
+    "SELECT x, y FROM plain_view",
+    "SELECT 1 % 2",
+]
+
+
+@pytest.fixture(scope="module")
+def objects(cluster):
+    """Database hidden: the objects above; and role probe with its password."""
+    if not cluster.sql("SELECT 1 FROM pg_roles WHERE rolname = 'probe'"):
+        cluster.sql("CREATE ROLE probe")
+    cluster.sql(f"ALTER ROLE probe LOGIN PASSWORD '{PROBE_PASSWORD}'")
+    cluster.sql("CREATE DATABASE hidden")
+    cluster.superuser("hidden").execute(OBJECTS)
+
+
+@pytest.fixture
+def make_hidden(objects, make_proxy, tmp_path):
+    """A proxy with one server connection and the catalogue of database hidden."""
+    password = tmp_path / "probe.password"
+    password.write_text(PROBE_PASSWORD)
+    password.chmod(0o600)
+
+    def make(sections=None):
+        proxy = make_proxy(merge_ini({
+            "pgusher": {"workers": 1, "max_server_conn": 1},
+            "role probe": {"password_file": str(password), "tenant": "none"},
+            "freshness": {"probe_role": "probe", "heartbeat_interval": "50ms"},
+        }, sections or {}), databases=("hidden",))
+        proxy.wait_log("function catalogue")
+        return proxy
+
+    return make
+
+
+@pytest.fixture
+def console(make_hidden):
+    return Console(make_hidden({"pgusher": {"admin_users": "dba"}}))
+
+
+def route_of(console, sql):
+    rows = rows_of(console.run(f"EXPLAIN ROUTE {sql}"))
+    (detail,) = [detail for kind, _, detail in rows if kind == "route"]
+    return detail
+
+
+def scrubs(client, sql):
+    """Whether the server is cleaned behind it: the statement that sets the context has another
+    name then."""
+    look = "SELECT string_agg(name, ' ' ORDER BY name) FROM pg_prepared_statements"
+    before = client.scalar(look)
+    client.rows(sql)
+    return client.scalar(look) != before
+
+
+def test_nothing_is_left_for_another_client(make_hidden):
+    proxy = make_hidden()
+    a, b = proxy.raw(TENANT_A, "hidden"), proxy.raw(TENANT_B, "hidden")
+    left = []
+    for sql in LEAVES:
+        a.simple(sql)
+        if b.scalar("SELECT coalesce(current_setting('my.left', true), '')") != "":
+            left.append(sql)
+            b.simple("DISCARD ALL")
+            a.simple("CREATE TEMP TABLE t (x int); DROP TABLE t; DO $$BEGIN END$$")
+    assert left == []
+
+
+def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):
+    a = make_hidden().raw(TENANT_A, "hidden")
+    assert [sql for sql in LEAVES_NOTHING if scrubs(a, sql)] == []
+
+
+@pytest.mark.parametrize("sql, why", [
+    ("SELECT * FROM changing", "has a volatile function behind: changing"),
+    ("SELECT * FROM changing_again", "has a volatile function behind: changing_again"),
+    ("SELECT * FROM counting", "has a volatile function behind: counting"),
+    ("SELECT * FROM by_operator", "has a volatile function behind: by_operator"),
+    ("SELECT 1 %%% 2", "has a volatile function behind: %%%"),
+    ("SELECT * FROM of_server", "has a volatile function behind: of_server"),
+    ("SELECT 1::changing_domain", "has a volatile function behind: changing_domain"),
+    ("SELECT * FROM policed_again", "has a volatile function behind: policed_again"),
+    ("SELECT * FROM unlogged", "reads what a replica cannot read: unlogged"),
+    ("SELECT * FROM on_unlogged", "reads what a replica cannot read: on_unlogged"),
+    ("SELECT last_value FROM numbers", "reads what a replica cannot read: numbers"),
+])
+def test_such_code_is_not_for_a_replica(console, sql, why):
+    assert route_of(console, sql) == f"the primary: it {why}"
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM numbered", "SELECT * FROM kept_view",
+                                 "SELECT * FROM plain_view", "SELECT * FROM triggered",
+                                 "SELECT 1 % 2", "SELECT * FROM seen"])
+def test_what_only_writing_runs_does_not_keep_reads_away(console, sql):
+    assert not route_of(console, sql).startswith("the primary: it ")
+
+
+def test_trusted_functions_are_trusted_behind_others_too(make_hidden):
+    proxy = make_hidden({"guard": {"trusted_functions": "leave_it, public.on_row, of_row"}})
+    a = proxy.raw(TENANT_A, "hidden")
+    trusted = [sql for sql in LEAVES if "%%" not in sql and "pair" not in sql
+               and "with_operator" not in sql and "own" not in sql]
+    assert len(trusted) > 10
+    assert [sql for sql in trusted if scrubs(a, sql)] == []

@@ -287,10 +287,11 @@ format: | deps-check ## clang-format every source in place
 	clang-format -i $(FORMATTED)
 
 .PHONY: docs
-docs: $(GEN_DOCS) ## write again what comes from include/tbl: etc/pgusher.ini, configuration.md, guard.md
+docs: $(GEN_DOCS) ## write again what is generated: etc/pgusher.ini, configuration.md, guard.md, clients.md's code
 	$(GEN_DOCS) ini > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp etc/pgusher.ini
 	$(GEN_DOCS) manual > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/configuration.md
 	$(GEN_DOCS) guard > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/guard.md
+	$(PYTHON) tests/clients/snippets.py --write
 
 # ---- installing --------------------------------------------------------------------------
 

@@ -72,13 +72,11 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late the nodes are. */
+/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late nodes are. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
 	const char *route = "primary";
 
-	if (stmt->bits & (SQL_READ_ONLY | SQL_BEGINS_READ_ONLY))
-		route = "a replica that is fresh enough, else the primary";
 	if (is_refused)
 		route = "nowhere: refused";
 	else if (stmt->kind == SQL_OWN)

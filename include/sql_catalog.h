@@ -33,7 +33,9 @@ void sql_catalog_put(struct sql_catalog **cp);
 bool sql_catalog_equals(const struct sql_catalog *a, const struct sql_catalog *b);
 /* How many rows of such things have all of these facts. */
 size_t sql_catalog_count(const struct sql_catalog *catalog, enum sql_thing thing, uint32_t facts);
-/* Whether an unknown function was asked for since the last time; from any thread. */
+/* Something has been made or changed in a database: it is to be read soon. From any thread. */
+void sql_catalog_ask(struct sql_catalog *catalog);
+/* Whether that, or an unknown function was asked for, since the last time; from any thread. */
 bool sql_catalog_take_miss(struct sql_catalog *catalog);
 
 /* As sql_functions.find: of a catalogue; of nothing but PostgreSQL's own (snapshot: NULL). */

@@ -318,7 +318,8 @@ OPTION(freshness, heartbeat_table, TABLE, DEFAULT("public.replication_heartbeat"
        "The table of the heartbeats, in each database, with its schema: PgUsher never creates it.")
 OPTION(freshness, catalog_refresh, DURATION, DEFAULT("60s"), RESTART,
        "How often the functions of each database are read from its primary, as probe_role; at "
-       "least 1s. A call of an unknown one has them read within 5 seconds.")
+       "least 1s. A call of an unknown one, and a CREATE or ALTER that goes through PgUsher, has "
+       "them read within 5 seconds.")
 OPTION(freshness, max_lag, DURATION, DEFAULT("5s"), LIVE,
        "Budget of consistency = bounded: a replica that is further behind is not read from.")
 OPTION(freshness, target_lag, DURATION, DEFAULT("3s"), LIVE,

@@ -4,8 +4,8 @@
  *   on_tick ─► link_ask ─► on_rows ─► publish ─► on_catalog (every worker)
  *
  * It reads them every catalog_refresh, and within MISS_US when somebody called one that is not
- * known. What fails leaves the last answer as it is. pg_proc can be read by everybody, so the role
- * needs no grants. On the probe's thread.
+ * known, or made or changed something in any of the databases. What fails leaves the last answer
+ * as it is. pg_proc can be read by everybody, so the role needs no grants. On the probe's thread.
  *
  * What may leave something in the session? Whatever is not PostgreSQL's own (its oid is below the
  * first that is given out after initdb), but for functions in C that are not VOLATILE: whoever
@@ -44,7 +44,8 @@ struct shelf {
 	struct link **links;
 	bool *is_open;
 	int64_t asked_us, due_us;
-	bool has_failed; /* the log has it */
+	int64_t missed_us; /* when it was too old for somebody */
+	bool has_failed;   /* the log has it */
 	struct sql_catalog *part;
 };
 
@@ -178,7 +179,10 @@ static void look_at(struct shelf *s, bool is_missed, int64_t now_us)
 	int primary = fresh_primary(s->cataloguer->config.fresh, s->first, NULL);
 	size_t i;
 
-	if (is_missed && s->due_us > s->asked_us + MISS_US)
+	if (is_missed)
+		s->missed_us = now_us;
+	/* Also while an answer is under way, which may be too old already. */
+	if (s->missed_us > s->asked_us && s->due_us > s->asked_us + MISS_US)
 		s->due_us = s->asked_us + MISS_US;
 	if (primary == FRESH_NO_PATH)
 		return;

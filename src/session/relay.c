@@ -1,5 +1,6 @@
 /* The way back: what the server says, to the client. */
 #include "session_int.h"
+#include "sql_catalog.h"
 
 static void on_bytes(void *owner, const void *p, size_t len)
 {
@@ -135,6 +136,17 @@ static void on_copy_in(void *owner)
 	c->copy_ate_sync = false;
 }
 
+/* Once it is there for the catalogue's reader to see. */
+static void note_definitions(struct client *c)
+{
+	c->has_defined = c->has_defined || (c->batch_bits & SQL_DEFINES);
+	if (!c->has_defined || c->txn.state != TXN_NONE)
+		return;
+	c->has_defined = false;
+	if (c->env->catalog != NULL)
+		sql_catalog_ask(c->env->catalog);
+}
+
 /* Statements that changed the server's session: who may have it next? */
 static void note_taint(struct client *c)
 {
@@ -204,6 +216,7 @@ static bool on_ready(void *owner, char status)
 		settings_ready(c);
 	}
 	c->script_goes_on = query_has_more(c);
+	note_definitions(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;

@@ -222,6 +222,7 @@ struct client {
 	bool script_goes_on;
 	bool batch_ended;     /* ReadyForQuery 'I' has passed: the server may be released */
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
+	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;

@@ -163,6 +163,12 @@ size_t sql_catalog_count(const struct sql_catalog *c, enum sql_thing thing, uint
 	return n;
 }
 
+void sql_catalog_ask(struct sql_catalog *c)
+{
+	OBJ_CHECK(c, CATALOG_MAGIC);
+	atomic_store_explicit(&c->is_missed, true, memory_order_relaxed);
+}
+
 bool sql_catalog_take_miss(struct sql_catalog *c)
 {
 	OBJ_CHECK(c, CATALOG_MAGIC);
@@ -199,7 +205,7 @@ unsigned sql_catalog_find(const void *catalog, const char *schema, const char *n
 	if ((facts & SQL_FUNCTION_USER) != 0 && !c->is_whole)
 		facts &= ~(unsigned)SQL_FUNCTION_KNOWN;
 	if (facts == 0)
-		atomic_store_explicit(&c->is_missed, true, memory_order_relaxed);
+		sql_catalog_ask(c);
 	return facts;
 }
 

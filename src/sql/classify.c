@@ -277,6 +277,22 @@ static void read_place(const char *raw, const char *text, size_t len, struct sql
 	stmt->len_bytes = (uint32_t)(end - start);
 }
 
+/* By its node. What is dropped needs no look: what was behind it sends its readers to the primary,
+ * which is right for whatever comes in its place. */
+static bool defines(const struct sql_json_string *name)
+{
+	static const char *const beginnings[] = {"Create", "Alter",  "Define",
+	                                         "View",   "Rename", "Rule"};
+
+	for (size_t i = 0; i < COUNT_OF(beginnings); i++) {
+		size_t len = strlen(beginnings[i]);
+
+		if (name->len > len && memcmp(name->p, beginnings[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void read_statement(struct sql_class *class, const struct sql_rules *rules, const char *node,
                            struct sql_stmt *stmt)
 {
@@ -291,6 +307,8 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 			statements[i].read(body, stmt);
 	sql_walk_statement(&walk, node);
 	stmt->bits |= walk.bits;
+	if (body != NULL && defines(&name) && !(walk.bits & SQL_STATE_TEMP))
+		stmt->bits |= SQL_DEFINES;
 	if (stmt->kind == SQL_UNPARSED)
 		stmt->bits |= SQL_OPAQUE;
 	if (walk.why.what == NULL)

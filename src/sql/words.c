@@ -39,6 +39,7 @@ static const struct {
 	{SQL_START_WORD, "spelled START TRANSACTION"},
 	{SQL_ALTERS, "may change what later statements mean"},
 	{SQL_READ_ONLY, "only reads: a replica may answer it"},
+	{SQL_DEFINES, "makes or changes what others name: the catalogue is read again"},
 	{SQL_BEGINS_READ_ONLY, "reads only: one replica may have the whole transaction"},
 };
 

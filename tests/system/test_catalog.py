@@ -7,7 +7,8 @@ import pytest
 
 from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
-from pgproto import PgError
+from console import CONSOLE, Console
+from pgproto import PgError, codes_of, rows_of
 from proxy import merge_ini
 
 PROBE_PASSWORD = "probe-secret-4712"
@@ -147,6 +148,27 @@ def test_a_new_function_is_read_when_it_is_called(cluster, make_called):
     assert scrubs(proxy, client, "SELECT late_c('a', 'b')")
     wait_until(lambda: not scrubs(proxy, client, "SELECT late_c('a', 'b')"), "it is known", 20)
     cluster.superuser("called").execute("DROP FUNCTION late_c(text, text)")
+
+
+@pytest.mark.parametrize("in_block", [False, True], ids=["alone", "in a block"])
+def test_a_view_that_is_made_through_us_is_read_soon(cluster, make_called, in_block):
+    """What is behind it decides where its readers go; nobody calls it by a name that is unknown."""
+    cluster.superuser("called").execute(
+        "GRANT CREATE ON SCHEMA public TO app; DROP VIEW IF EXISTS made_late")
+    proxy = make_called(True, {"freshness": {"catalog_refresh": "1h"}, "pgusher": CONSOLE})
+    console = Console(proxy)
+    assert only_reads(console, "SELECT * FROM made_late")
+    with proxy.raw(TENANT_A, "called") as client:
+        steps = ["CREATE VIEW made_late AS SELECT leave_setting()"]
+        for sql in ["BEGIN", *steps, "COMMIT"] if in_block else steps:
+            assert codes_of(client.simple(sql)) == []
+        wait_until(lambda: not only_reads(console, "SELECT * FROM made_late"), "it is known", 20)
+        client.simple("DROP VIEW made_late")
+
+
+def only_reads(console, sql):
+    rows = rows_of(console.run(f"EXPLAIN ROUTE {sql}"))
+    return any("only reads" in str(cell) for row in rows for cell in row)
 
 
 def test_a_database_that_cannot_be_read_counts_as_unknown(make_called):

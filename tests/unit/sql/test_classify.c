@@ -21,11 +21,12 @@ static struct sql_cache *new_cache(void)
 	return sql_cache_new(protected_names, 1000);
 }
 
-/* SQL_ALTERS has a test of its own, and reading has test_reads.c. */
+/* SQL_ALTERS and SQL_DEFINES have tests of their own, and reading has test_reads.c. */
 static uint32_t bits_of(const struct sql_info *info, unsigned i)
 {
-	return info->stmts[i].bits & ~(uint32_t)(SQL_ALTERS | SQL_READ_ONLY | SQL_BEGINS_READ_ONLY |
-	                                         SQL_ONLY_SETS | SQL_STATE_KINDS | SQL_ENDS_STATE);
+	return info->stmts[i].bits &
+	       ~(uint32_t)(SQL_ALTERS | SQL_READ_ONLY | SQL_BEGINS_READ_ONLY | SQL_ONLY_SETS |
+	                   SQL_STATE_KINDS | SQL_ENDS_STATE | SQL_DEFINES);
 }
 
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)
@@ -389,6 +390,49 @@ static void test_alters(void **state)
 	sql_cache_free(&cache);
 }
 
+static void test_defines(void **state)
+{
+	static const char *const defining[] = {
+		"CREATE OR REPLACE VIEW v AS SELECT f()",
+		"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+		"ALTER FUNCTION f() VOLATILE",
+		"ALTER VIEW v RENAME TO w",
+		"CREATE RULE \"_RETURN\" AS ON SELECT TO t DO INSTEAD SELECT 1",
+		"CREATE OPERATOR + (FUNCTION = f, LEFTARG = int)",
+		"CREATE POLICY p ON t USING (f())",
+		"ALTER POLICY p ON t USING (g())",
+		"CREATE DOMAIN d AS int CHECK (f(VALUE))",
+		"CREATE CAST (a AS b) WITH FUNCTION f",
+		"CREATE MATERIALIZED VIEW m AS SELECT 1",
+		"CREATE UNLOGGED TABLE t (a int)",
+		"ALTER TABLE t SET UNLOGGED",
+		"CREATE FOREIGN TABLE t (a int) SERVER s",
+	};
+	static const char *const plain[] = {
+		"SELECT 1",
+		"INSERT INTO t VALUES (1)",
+		"CREATE TEMP TABLE t (a int)",
+		"DROP VIEW v",
+		"SELECT 1 INTO TEMP t",
+		"CREATE TEMP VIEW v AS SELECT 1",
+		"SET my.x = 1",
+		"CREATE TEMP TABLE t AS SELECT 1",
+	};
+	struct sql_cache *cache = new_cache();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(defining) + COUNT_OF(plain); i++) {
+		bool expected = i < COUNT_OF(defining);
+		const char *text = expected ? defining[i] : plain[i - COUNT_OF(defining)];
+		const struct sql_info *info = sql_classify(cache, text, strlen(text));
+
+		assert_int_equal(info->n_stmts, 1);
+		if (((info->stmts[0].bits & SQL_DEFINES) != 0) != expected)
+			fail_msg("%s", text);
+	}
+	sql_cache_free(&cache);
+}
+
 static void test_dated(void **state)
 {
 	static const char *const dated[] = {
@@ -601,6 +645,7 @@ int main(void)
 		cmocka_unit_test(test_nested_special_calls),
 		cmocka_unit_test(test_long_statements),
 		cmocka_unit_test(test_alters),
+		cmocka_unit_test(test_defines),
 		cmocka_unit_test(test_dated),
 		cmocka_unit_test(test_own),
 		cmocka_unit_test(test_savepoints),

@@ -30,7 +30,7 @@
 #define SQLSTATE_READ_ONLY "25006"    /* read_only_sql_transaction */
 #define KEPT_MAX 16384
 /* For a server of a replica; who waits longer goes to the primary. */
-#define PATIENCE_US (100 * US_PER_MS)
+#define PATIENCE_US (500 * US_PER_MS)
 /* The probe waits longer for an answer; where its connection breaks, servers' do by themselves. */
 #define SILENT_US (3 * US_PER_S)
 
@@ -151,6 +151,15 @@ static unsigned load_of(void *arg, size_t path)
 	return pool == NULL || pool_would_refuse(pool) ? FRESH_NO_LOAD : pool_outstanding(pool);
 }
 
+/* Among equals it stays where it was: its answers do not go back in time then, its statements are
+ * prepared there, and its place in the tenant's queue need not be made anew. */
+static unsigned turn_of(struct client *c)
+{
+	if (!c->route->has_path)
+		return c->env->route_turn++;
+	return (unsigned)(c->route->path - (size_t)c->first_path);
+}
+
 static void make_ask(struct client *c, const struct fresh_wish *wish, struct fresh_ask *ask)
 {
 	const struct conf_freshness *conf = &c->env->conf->freshness;
@@ -164,7 +173,7 @@ static void make_ask(struct client *c, const struct fresh_wish *wish, struct fre
 		.serves_late = conf->analytics_fallback == CONF_ANALYTICS_SERVE,
 		.load = load_of,
 		.arg = c,
-		.turn = c->env->route_turn++,
+		.turn = turn_of(c),
 	};
 	if (wish->read_your_writes == CONF_RYW_TENANT) {
 		uint64_t writer = fresh_writer((size_t)c->first_path, c->ticket->tenant);
@@ -225,6 +234,7 @@ static void decide(struct client *c, const struct fresh_wish *wish, const void *
 	if (choice.path == FRESH_NO_PATH)
 		return;
 	r->path = (size_t)choice.path;
+	r->has_path = true;
 	r->pool = pool_of_path(c, r->path);
 	if (len > 0 && len <= KEPT_MAX && wish->consistency != CONF_CONSISTENCY_ANALYTICS)
 		buf_put(&r->kept, kept, len);

@@ -116,7 +116,8 @@ struct route {
 	struct client *client;
 	struct pool_waiter waiter; /* at the path's pool */
 	struct pool *pool; /* where the lease at hand is, or is to be; NULL: at the primary */
-	size_t path;
+	size_t path;       /* if has_path; the latest */
+	bool has_path;
 	struct fresh_ask ask;
 	enum conf_consistency consistency; /* of the read at hand, if is_decided */
 	enum fresh_verdict why;            /* what the audit log was told last */

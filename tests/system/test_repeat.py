@@ -112,7 +112,7 @@ def test_a_tenant_at_its_limit_takes_no_replica_from_others(cluster, routed, ite
         # Over there it waits no more.
         while paths(proxy)["replica1"]["reads"] == "1":
             time.sleep(0.02)
-        time.sleep(0.2)
+        time.sleep(0.8)
         assert {where(cluster, other) for _ in range(4)} == {"replica1"}
         holder.simple("COMMIT")
         assert node_of(cluster, answer_of(reader.read_until_ready())) == "primary"

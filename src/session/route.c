@@ -498,15 +498,21 @@ void route_on_flush(struct client *c)
 		buf_fini(&r->kept);
 }
 
-/* What of the batch has not been taken yet is kept, too. */
-static void drop_untaken(struct client *c)
+/* What has not been taken yet, of the batch or the Query, is kept, too. */
+static bool drop_untaken(struct client *c)
 {
 	struct wire_frame f = {0};
+	size_t len;
 
-	while (c->flow != FLOW_WAIT_READY && f.type != 'S') {
-		MUST(wire_frame_read(c->held.data, c->held.len, &f) == WIRE_READ_OK);
-		buf_consume(&c->held, WIRE_HEADER_BYTES + (size_t)f.body_len);
+	while (c->flow != FLOW_WAIT_READY && f.type != 'S' && f.type != 'Q') {
+		if (wire_frame_read(c->held.data, c->held.len, &f) != WIRE_READ_OK)
+			return false;
+		len = WIRE_HEADER_BYTES + (size_t)f.body_len;
+		if (len > c->held.len)
+			return false;
+		buf_consume(&c->held, len);
 	}
+	return true;
 }
 
 bool route_is_lost(struct client *c)
@@ -516,9 +522,10 @@ bool route_is_lost(struct client *c)
 	if (r == NULL || r->pool == NULL || r->kept.len == 0 || c->closing != CLOSE_NONE)
 		return false;
 	fresh_leave_out(c->env->fresh, r->path, clock_mono_us());
+	if (!drop_untaken(c))
+		return false;
 	/* It did not come as far as to say that it does not. */
 	r->has_failed = r->may_write = true;
-	drop_untaken(c);
 	route_on_flush(c);
 	return true;
 }

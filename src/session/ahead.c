@@ -20,7 +20,7 @@ struct look {
 	const struct sql_stmt *first; /* of the message at hand, if that is a Parse; then NULL */
 	struct parsed parses[AHEAD_PARSES_MAX];
 	unsigned n_parses;
-	bool executes, reads, has_wish;
+	bool executes, reads, uses, has_wish;
 };
 
 /* Of several statements' wishes each one's is kept. */
@@ -72,6 +72,21 @@ static bool run(struct look *l, const struct sql_stmt *stmt, const char *text)
 	return true;
 }
 
+static const struct parsed *find_parsed(const struct look *l, const char *name)
+{
+	for (unsigned i = l->n_parses; i > 0; i--) {
+		if (strcmp(l->parses[i - 1].name, name) == 0)
+			return &l->parses[i - 1];
+	}
+	return NULL;
+}
+
+/* Repeated, what the batch used of an earlier one would be another: it goes to the primary. */
+static bool replaces_used(const struct look *l, const char *name)
+{
+	return l->uses && find_parsed(l, name) == NULL;
+}
+
 static bool see_parse(struct look *l, struct wire_cursor *cur)
 {
 	const char *name = wire_cursor_cstr(cur);
@@ -80,6 +95,8 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	const struct sql_info *info;
 
 	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX)
+		return false;
+	if (name[0] == '\0' && l->c->unnamed != NULL && replaces_used(l, name))
 		return false;
 	*p = (struct parsed){.name = name, .text = text};
 	if (l->first != NULL) {
@@ -103,17 +120,27 @@ static bool see_bind(struct look *l, struct wire_cursor *cur)
 	const char *portal = wire_cursor_cstr(cur);
 	const char *name = portal != NULL ? wire_cursor_cstr(cur) : NULL;
 	const struct client_stmt *s;
+	const struct parsed *p;
 	const struct text *text;
 
 	if (name == NULL)
 		return false;
-	for (unsigned i = l->n_parses; i > 0; i--) {
-		if (strcmp(l->parses[i - 1].name, name) == 0)
-			return run(l, &l->parses[i - 1].stmt, l->parses[i - 1].text);
-	}
+	p = find_parsed(l, name);
+	if (p != NULL)
+		return run(l, &p->stmt, p->text);
 	s = name[0] != '\0' ? stmt_find(l->c, name) : NULL;
 	text = s != NULL ? s->text : name[0] == '\0' ? l->c->unnamed : NULL;
 	return text != NULL && run(l, &text->stmt, (const char *)text->body);
+}
+
+static bool see_close(const struct look *l, struct wire_cursor *cur)
+{
+	const char *name;
+
+	if (cur->at == cur->end || *cur->at++ != 'S')
+		return true;
+	name = wire_cursor_cstr(cur);
+	return name != NULL && !replaces_used(l, name);
 }
 
 static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
@@ -122,12 +149,16 @@ static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
 	case 'P':
 		return see_parse(l, cur);
 	case 'B':
+		l->uses = true;
 		return see_bind(l, cur);
 	case 'E':
 		l->executes = true;
 		return true;
 	case 'C':
+		return see_close(l, cur);
 	case 'D':
+		l->uses = true;
+		return true;
 	case 'H':
 		return true;
 	default:

@@ -154,8 +154,21 @@ check-lexer: $(LEXER_TEST) ## the lexer on PostgreSQL's regression SQL, which is
 	LEXER_CORPUS=$(BUILD)/regress/sql $(RUN) $(LEXER_TEST)
 
 SYSTEM_TESTS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/system/test_*.py tests/parity/test_*.py))))
+
+# What the staleness checker must catch: PgUsher with wrong bounds, in the test's file.
+WRONG := $(OUT)/tests/staleness/pgusher-wrong
+WRONG_OBJ := $(OUT)/obj/tests/system/staleness/wrong_bounds.o
+$(WRONG): $(MAIN_OBJ) $(WRONG_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -Wl,--wrap=fresh_lag_us,--wrap=fresh_has -o $@ $^ $(LIBS)
+
+.PHONY: check-staleness
+check-staleness: $(OUT)/pgusher $(WRONG) | deps-check ## 100,000 reads under every fault: none older than its budget (minutes)
+	PGUSHER_STALENESS=full $(PYTEST) tests/system/staleness
+
 .PHONY: system
-system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
+system: $(OUT)/pgusher $(OUT)/bench/load $(WRONG) | deps-check ## pytest against real PostgreSQL: tests/system and tests/parity
 	$(PYTEST) $(SYSTEM_TESTS)
 
 # What runs under each sanitizer in `make check`: every way through the proxy once, without the
@@ -163,7 +176,7 @@ system: $(OUT)/pgusher $(OUT)/bench/load | deps-check ## pytest against real Pos
 SYSTEM_CORE := $(wildcard $(patsubst %,tests/system/test_%.py,login isolation prepared faults cancel random console))
 .PHONY: system-core
 system-core: $(OUT)/pgusher | deps-check
-	$(PYTEST) $(SYSTEM_CORE)
+	$(PYTEST) $(SYSTEM_CORE) $(if $(findstring address,$(SANITIZER)),tests/parity)
 
 .PHONY: check-regress
 check-regress: $(OUT)/pgusher | deps-check ## PostgreSQL's own regression files, which are fetched, direct and through PgUsher
@@ -274,10 +287,11 @@ format: | deps-check ## clang-format every source in place
 	clang-format -i $(FORMATTED)
 
 .PHONY: docs
-docs: $(GEN_DOCS) ## write again what comes from include/tbl: etc/pgusher.ini, configuration.md, guard.md
+docs: $(GEN_DOCS) ## write again what is generated: etc/pgusher.ini, configuration.md, guard.md, clients.md's code
 	$(GEN_DOCS) ini > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp etc/pgusher.ini
 	$(GEN_DOCS) manual > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/configuration.md
 	$(GEN_DOCS) guard > $(OUT)/docs.tmp && mv $(OUT)/docs.tmp docs/guard.md
+	$(PYTHON) tests/clients/snippets.py --write
 
 # ---- installing --------------------------------------------------------------------------
 

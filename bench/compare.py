@@ -5,6 +5,7 @@
     part_pgbench.py  a: transactions a second; b: the proxy's processor time
     part_token.py    f: a change of token in a connection
     part_chain.py    g: the guard, the signed context, the audit log
+    part_route.py    h: reads on replicas, and what routing costs
     part_load.py     c: bytes of an idle client; d: logins; e: 20,000 clients at once
     tables.py        medians, ratios, and the targets they are held against
 
@@ -12,7 +13,7 @@ The machine is shared and its speed wanders, so nothing is measured in a block: 
 every cell once, the programs that are compared right after each other and (a, b) in another order
 in each round, and a ratio is taken within a round. Any error that pgbench reports fails the run.
 
-Environment: BENCH_PARTS ("a b c d e f g"), BENCH_SECONDS (3, a cell), BENCH_ROUNDS (5; of d, e and f 3
+Environment: BENCH_PARTS ("a b c d e f g h"), BENCH_SECONDS (3, a cell), BENCH_ROUNDS (5; of d, e and f 3
 at most), BENCH_CLIENTS ("1 16 64"), BENCH_MODES ("simple extended prepared"), BENCH_WORKERS (of
 PgUsher; auto).
 """
@@ -32,10 +33,11 @@ from part_chain import ChainPart  # noqa: E402
 from part_load import LoadParts  # noqa: E402
 from part_token import TokenPart  # noqa: E402
 from part_pgbench import PgbenchParts, SERVERS  # noqa: E402
+from part_route import RoutePart  # noqa: E402
 from scene import (BINARY, SCALE, BenchError, Cluster, Interrupts, Scene,  # noqa: E402
                    note, output_of, whole_number)
 
-PARTS = "abcdefg"
+PARTS = "abcdefgh"
 ROUNDS_LOAD_MAX = 3
 
 
@@ -108,6 +110,9 @@ def compare(interrupts):
             reports[-1].run()
         if "g" in parts:
             reports.append(ChainPart(scene, rounds, seconds))
+            reports[-1].run()
+        if "h" in parts:
+            reports.append(RoutePart(scene, rounds, seconds))
             reports[-1].run()
         print_head(scene, rounds, seconds, load_before)
         for made in reports:

@@ -204,7 +204,10 @@ class Cluster:
             env = dict(word.split("=", 1) for word in shlex.split(file.read()))
         self.bin = env["PG_BIN"]
         self.port = int(env["PRIMARY_PORT"])
+        self.ports = {n: int(env[f"{n.upper()}_PORT"]) for n in ("primary", "replica1", "replica2")}
+        self.base = env["PG_BASE"]
         self.password_file = env["APP_PASSWORD_FILE"]
+        self.probe_password_file = env["PROBE_PASSWORD_FILE"]
         self.superuser = clean_env(
             PGHOST=env["SOCKET_DIR"], PGPORT=str(self.port), PGUSER="postgres"
         )
@@ -315,7 +318,8 @@ class Scene:
         os.mkdir(made, 0o711)
         return made
 
-    def pgusher(self, stack, servers, processes=1, *, extra="", prefix=(), workers=None):
+    def pgusher(self, stack, servers, processes=1, *, extra="", prefix=(), workers=None,
+                nodes=("primary",)):
         """extra: more sections of the ini file; prefix: a program that runs it."""
         port, daemons = free_port(), []
         for number in range(1, processes + 1):
@@ -337,12 +341,9 @@ shutdown_timeout = 5s
 jwks_file = {self.keys.jwks}
 algorithms = HS256, RS256, ES256
 
-[node primary]
-host = 127.0.0.1
-port = {self.cluster.port}
-
+{self._nodes(nodes)}
 [database {DATABASE}]
-nodes = primary
+nodes = {", ".join(nodes)}
 
 [role app]
 password_file = {self.cluster.password_file}
@@ -353,6 +354,10 @@ password_file = {self.cluster.password_file}
         return Proxy("PgUsher", daemons, clean_env(
             PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="app", PGPASSWORD=self.keys.token),
             self.token_file)
+
+    def _nodes(self, names):
+        return "".join(f"[node {name}]\nhost = 127.0.0.1\nport = {self.cluster.ports[name]}\n\n"
+                       for name in names)
 
     def pgbouncer(self, stack, servers, processes=1, auth="trust"):
         """Debian's PgBouncer. It refuses to run as root."""

@@ -234,6 +234,42 @@ tour_paths() {
 	must_say '^ *eav/replica1 .*yes'
 }
 
+# Until EXPLAIN ROUTE names this node for a read that may be two seconds old.
+wait_route() {
+	local route
+	for _ in $(seq 300); do
+		route=$(psql -h "$SOCKET_DIR" -p "$PORT" pgusher -Atc \
+			"EXPLAIN ROUTE /*max_lag='2s'*/ SELECT 1" | grep '^route|' || true)
+		[[ $route != "route|eav/$1"* ]] || return 0
+		sleep 0.1
+	done
+	die "reads do not go to $1: $route"
+}
+
+tour_freshness() {
+	local read node
+	read="$(as 123) -q -c \"SET usher.max_lag = '2s'\" \\
+    -c 'SELECT count(*) FROM entities' -c 'SHOW usher.freshness'"
+	bold "7. Reads go to a replica, as long as it is fresh enough. This one may be two seconds old."
+	try "$read"
+	must_say '^ *replica'
+	for node in replica1 replica2; do try "scripts/cluster.sh pause $DIR $node"; done
+	must_succeed
+	wait_route primary
+	bold "   Both replicas are paused. Two seconds later the same read is the primary's; why:"
+	try "$read"
+	must_say '^ *primary'
+	try "psql -h $SOCKET_DIR -p $PORT pgusher \\
+    -c \"EXPLAIN ROUTE /*max_lag='2s'*/ SELECT count(*) FROM entities\""
+	must_say 'too far behind'
+	for node in replica1 replica2; do try "scripts/cluster.sh resume $DIR $node"; done
+	must_succeed
+	wait_route replica
+	bold "   They go on, and have the reads again."
+	try "$read"
+	must_say '^ *replica'
+}
+
 # The tenants that are active are known, and a lag of the last replica.
 wait_ready() {
 	local paths
@@ -289,6 +325,7 @@ cmd_start() {
 	tour_sharing
 	tour_console
 	tour_paths
+	tour_freshness
 	farewell
 	trap - INT TERM HUP EXIT
 }

@@ -24,7 +24,7 @@ check="$demo postgresql-$pg-pgtap libcmocka-dev python3 python3-pytest python3-p
 	clang-format clang-tidy cppcheck"
 bench="$demo pgbouncer"
 # The other languages' toolchains are as large as all of this; their clients are skipped without.
-clients="$demo python3-psycopg python3-venv"
+clients="$demo python3-psycopg python3-venv ruby ruby-pg ruby-activerecord php-cli php-pgsql"
 
 usage()
 {

@@ -206,7 +206,7 @@ OPTION(audit, file, STRING, EXAMPLE("/var/log/pgusher/audit.jsonl"), LIVE,
 OPTION(audit, events, AUDIT_EVENTS, DEFAULT("auth, guard, admin, route"), LIVE,
        "What is written. auth: logins, changes of the token, ends of connections. guard: refused "
        "statements. admin: the console's commands and logins, signals. route: reads sent elsewhere "
-       "(none in this version). statements: each statement's fingerprint, node, rows and duration.")
+       "than they asked for. statements: each statement's fingerprint, node, rows and duration.")
 SECTION_END(audit)
 
 SECTION(guard, ONCE, "",

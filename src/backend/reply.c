@@ -54,7 +54,8 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 {
 	if (e->kind == EXPECT_PARSE)
 		server_forget_stmt(s, e->server_stmt);
-	if (e->kind == EXPECT_BIND && e->fate == FATE_PASS && outcome == EXPECT_FAILED)
+	if ((e->kind == EXPECT_BIND || e->kind == EXPECT_DESCRIBE) && e->fate == FATE_PASS &&
+	    outcome == EXPECT_FAILED)
 		server_doubt_stmt(s, e->server_stmt);
 	/* The settings are not what we think they are, or a statement that we have forgotten is
 	 * still there. */

@@ -72,7 +72,7 @@ static void print_guard(struct explain *x, const struct sql_refusal *refusal)
 		printf("  %-12s%s\n", "hint", refusal->hint);
 }
 
-/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late the nodes are. */
+/* As far as it hangs on the statement; EXPLAIN ROUTE in the console knows how late nodes are. */
 static void print_route(const struct sql_stmt *stmt, bool is_refused)
 {
 	const char *route = "primary";

@@ -154,7 +154,8 @@ static void put_wish(struct round *r, const struct fresh_wish *wish)
 	put(r, "wish", conf_consistency_name(wish->consistency), detail);
 }
 
-static const char *why_of(const struct fresh_choice *choice, const struct fresh_ask *ask)
+static const char *why_of(const struct fresh_choice *choice, const struct fresh_ask *ask,
+                          char text[DETAIL_MAX])
 {
 	if (choice->path != FRESH_NO_PATH)
 		return choice->is_late ? "fits, past its target: with a notice"
@@ -164,7 +165,9 @@ static const char *why_of(const struct fresh_choice *choice, const struct fresh_
 	if (choice->why <= FRESH_NO_WEIGHT)
 		return choice->is_refused ? "refused: no analytics node"
 		                          : "the primary: there is no replica";
-	return fresh_verdict_words(choice->why);
+	snprintf(text, DETAIL_MAX, "%s: %s", choice->is_refused ? "refused" : "no replica fits",
+	         fresh_verdict_words(choice->why));
+	return text;
 }
 
 static void why_not_read_only(struct sql_cache *cache, const char *text, char why[DETAIL_MAX])
@@ -184,6 +187,7 @@ static void put_route(struct round *r, struct console *console, size_t first, si
 	const struct fresh *fresh = console->env.fresh;
 	struct fresh_ask ask = ask_of(console->env.session->conf, fresh_database(fresh, first));
 	struct fresh_choice choice = {.path = FRESH_NO_PATH};
+	char text[DETAIL_MAX];
 
 	wish_hint(r->command.statement, strlen(r->command.statement), &ask.wish);
 	put_wish(r, &ask.wish);
@@ -191,7 +195,7 @@ static void put_route(struct round *r, struct console *console, size_t first, si
 		put_candidate(r, fresh, first + i, &ask);
 	if (why == NULL) {
 		fresh_route(fresh, first, n, &ask, &choice);
-		why = why_of(&choice, &ask);
+		why = why_of(&choice, &ask, text);
 	}
 	put_choice(r, fresh, first, &choice, why);
 }

@@ -20,7 +20,10 @@ struct look {
 	const struct sql_stmt *first; /* of the message at hand, if that is a Parse; then NULL */
 	struct parsed parses[AHEAD_PARSES_MAX];
 	unsigned n_parses;
-	bool executes, reads, uses, has_wish;
+	bool executes, reads, has_wish;
+	/* Statements of before the batch. Once one is used, none may be closed or replaced: taken
+	 * once more (route_repeat), the batch would not find it. */
+	bool uses_named, uses_unnamed;
 };
 
 /* Of several statements' wishes each one's is kept. */
@@ -72,21 +75,6 @@ static bool run(struct look *l, const struct sql_stmt *stmt, const char *text)
 	return true;
 }
 
-static const struct parsed *find_parsed(const struct look *l, const char *name)
-{
-	for (unsigned i = l->n_parses; i > 0; i--) {
-		if (strcmp(l->parses[i - 1].name, name) == 0)
-			return &l->parses[i - 1];
-	}
-	return NULL;
-}
-
-/* Repeated, what the batch used of an earlier one would be another: it goes to the primary. */
-static bool replaces_used(const struct look *l, const char *name)
-{
-	return l->uses && find_parsed(l, name) == NULL;
-}
-
 static bool see_parse(struct look *l, struct wire_cursor *cur)
 {
 	const char *name = wire_cursor_cstr(cur);
@@ -94,9 +82,7 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	struct parsed *p = &l->parses[l->n_parses];
 	const struct sql_info *info;
 
-	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX)
-		return false;
-	if (name[0] == '\0' && l->c->unnamed != NULL && replaces_used(l, name))
+	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX || (name[0] == '\0' && l->uses_unnamed))
 		return false;
 	*p = (struct parsed){.name = name, .text = text};
 	if (l->first != NULL) {
@@ -115,17 +101,30 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	return true;
 }
 
+/* NULL: it is of before the batch. */
+static const struct parsed *find_parsed(struct look *l, const char *name)
+{
+	for (unsigned i = l->n_parses; i > 0; i--) {
+		if (strcmp(l->parses[i - 1].name, name) == 0)
+			return &l->parses[i - 1];
+	}
+	if (name[0] == '\0')
+		l->uses_unnamed = true;
+	else
+		l->uses_named = true;
+	return NULL;
+}
+
 static bool see_bind(struct look *l, struct wire_cursor *cur)
 {
 	const char *portal = wire_cursor_cstr(cur);
 	const char *name = portal != NULL ? wire_cursor_cstr(cur) : NULL;
+	const struct parsed *p = name != NULL ? find_parsed(l, name) : NULL;
 	const struct client_stmt *s;
-	const struct parsed *p;
 	const struct text *text;
 
 	if (name == NULL)
 		return false;
-	p = find_parsed(l, name);
 	if (p != NULL)
 		return run(l, &p->stmt, p->text);
 	s = name[0] != '\0' ? stmt_find(l->c, name) : NULL;
@@ -133,14 +132,19 @@ static bool see_bind(struct look *l, struct wire_cursor *cur)
 	return text != NULL && run(l, &text->stmt, (const char *)text->body);
 }
 
-static bool see_close(const struct look *l, struct wire_cursor *cur)
+/* Describe and Close: of a portal all is well. */
+static bool see_named(struct look *l, uint8_t type, struct wire_cursor *cur)
 {
-	const char *name;
+	bool is_stmt = cur->at < cur->end && *cur->at++ == 'S';
+	const char *name = wire_cursor_cstr(cur);
 
-	if (cur->at == cur->end || *cur->at++ != 'S')
-		return true;
-	name = wire_cursor_cstr(cur);
-	return name != NULL && !replaces_used(l, name);
+	if (name == NULL)
+		return false;
+	if (is_stmt && type == 'C')
+		return name[0] == '\0' ? !l->uses_unnamed : !l->uses_named;
+	if (is_stmt)
+		(void)find_parsed(l, name);
+	return true;
 }
 
 static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
@@ -149,16 +153,13 @@ static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
 	case 'P':
 		return see_parse(l, cur);
 	case 'B':
-		l->uses = true;
 		return see_bind(l, cur);
 	case 'E':
 		l->executes = true;
 		return true;
 	case 'C':
-		return see_close(l, cur);
 	case 'D':
-		l->uses = true;
-		return true;
+		return see_named(l, type, cur);
 	case 'H':
 		return true;
 	default:

@@ -482,6 +482,7 @@ enum step batch_describe(struct client *c, const struct message *m)
 	const char *name = read_named(c, m, "DESCRIBE");
 	const struct sql_stmt *stmt;
 	struct client_stmt *s;
+	struct expect e = {.kind = EXPECT_DESCRIBE, .fate = FATE_PASS};
 	struct server_stmt_ref ref;
 	enum step step;
 
@@ -509,8 +510,9 @@ enum step batch_describe(struct client *c, const struct message *m)
 			return refuse_unknown(c, name);
 		ensure_named(c, s, &ref);
 		pass_renamed(c, m, m->body, 1, ref.name, m->body + m->body_len);
+		e.server_stmt = ref.id;
 	}
-	expect_pass(c, EXPECT_DESCRIBE);
+	server_expect(c->server, &e);
 	return STEP_MORE;
 }
 

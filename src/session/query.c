@@ -155,7 +155,7 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	unsigned ahead = from;
 
 	/* The server refuses it in a string, and with it what is behind it. Alone, it would run. */
-	if (c->is_tenantless || stmts[from].kind == SQL_NO_TRANSACTION)
+	if (c->is_tenantless || (from < n && stmts[from].kind == SQL_NO_TRANSACTION))
 		return n;
 	for (unsigned i = from; i < n; i++) {
 		if (needs_context(&t, stmts, n, i, &ahead)) {

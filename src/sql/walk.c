@@ -260,7 +260,7 @@ static void on_set(struct sql_walk *walk, const char *set)
 {
 	refuse(walk, sql_rules_check_set(walk->rules, set));
 	if (!sql_json_is_true(sql_json_get(set, "is_local")) && !sql_set_names(set, walk->settings))
-		walk->bits |= SQL_MAKES_STATE;
+		walk->bits |= SQL_MAKES_STATE | SQL_STATE_SETTING;
 }
 
 /* UPDATE pg_settings calls set_config, by the rule on that view. */

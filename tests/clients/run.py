@@ -11,9 +11,10 @@ standard input:
 
     ask token TENANT [SECONDS]    a token, good for an hour or so many seconds
     ask restart                   the proxy is restarted on its port, in the answer's time
-    ask lost                      the proxy's server connections are ended by PostgreSQL
+    ask node PORT                 the name of the node whose server has that port
 
-One cluster and one proxy, with the guard as it comes (strict), serve all of them.
+One cluster and one proxy serve all of them: the guard as it comes (strict), few servers for many
+connections, and reads that may go to the replicas, where a tenant sees what it has written.
 """
 
 import argparse
@@ -37,11 +38,18 @@ TENANT_A, TENANT_B = 123, 456
 # A program that hangs; the slowest (a JVM under a sanitizer's proxy) takes half a minute.
 PROGRAM_TIMEOUT_S = 120
 INSTALL_TIMEOUT_S = 1200
-OVERRIDES = {
-    # Few servers for many clients, as it is in production.
-    "pgusher": {"max_server_conn": 4},
-    "guard": {"mode": None},
-}
+PROBE_PASSWORD = "for the tests only"
+
+
+def sections(probe_file):
+    """What differs from the ini of the other system tests."""
+    return {
+        "pgusher": {"max_server_conn": 4},
+        "guard": {"mode": None},
+        "database eav": {"nodes": "primary, replica1, replica2"},
+        "role probe": {"password_file": probe_file, "tenant": "none"},
+        "freshness": {"probe_role": "probe", "read_your_writes": "tenant"},
+    }
 
 
 class Skipped(Exception):
@@ -158,10 +166,9 @@ class Program:
             self.proxy.stop()
             self.proxy.start()
             return "restarted"
-        if words == ["lost"]:
-            self.proxy.cluster.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                                   " WHERE usename = 'app'")
-            return "lost"
+        if words[0] == "node":
+            ports = {str(port): name for name, port in self.proxy.cluster.ports.items()}
+            return ports[words[1]]
         raise Failed(f"cannot be asked: {' '.join(words)}")
 
 
@@ -181,11 +188,31 @@ def run_client(proxy, installer, name):
         return "failed", str(error)
     done = [check for check in CHECKS if program.said[check][0] == "ok"]
     text = f"{', '.join(done)} ({time.monotonic() - started:.0f} s)"
+    if "source" in done:
+        text += f"; told: {program.said['source'][1]}"
     for check in CHECKS:
         word, why = program.said[check]
         if word == "none":
             text += f"; no {check}: {why}"
     return "passed", text
+
+
+def prepare(cluster, folder):
+    """The database and what the probe needs in it; the file with the probe's password."""
+    cluster.deploy("eav")
+    with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as file:
+        cluster.superuser("eav").execute(file.read())
+    if not cluster.sql("SELECT 1 FROM pg_roles WHERE rolname = 'probe'"):
+        cluster.sql("CREATE ROLE probe")
+    cluster.sql(f"ALTER ROLE probe LOGIN PASSWORD '{PROBE_PASSWORD}'")
+    cluster.superuser("eav").execute(
+        "GRANT SELECT, INSERT, UPDATE ON public.replication_heartbeat TO probe;"
+        "GRANT USAGE ON SEQUENCE public.replication_heartbeat_id_seq TO probe")
+    path = os.path.join(folder, "probe.password")
+    with open(path, "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+        file.write(PROBE_PASSWORD)
+    cluster.wait_caught_up()
+    return path
 
 
 def run_all(names, installer):
@@ -196,10 +223,8 @@ def run_all(names, installer):
     cluster = Cluster(os.path.join(folder, "pg"))
     try:
         cluster.start()
-        cluster.deploy("eav")
-        with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as file:
-            cluster.superuser("eav").execute(file.read())
-        with Proxy(cluster, Keys(folder), folder, OVERRIDES) as proxy:
+        probe_file = prepare(cluster, folder)
+        with Proxy(cluster, Keys(folder), folder, sections(probe_file)) as proxy:
             for name in names:
                 status, text = run_client(proxy, installer, name)
                 counts[status] += 1

@@ -24,6 +24,8 @@ GOOD = {
     "etc/pgusher.ini": "ini\n",
     "docs/configuration.md": "manual\n",
     "docs/guard.md": "guard\n",
+    "docs/clients.md": "<!-- tests/clients/a.py -->\n```python\na = 1\n```\n",
+    "tests/clients/a.py": "# docs: begin\na = 1\n# docs: end\n",
 }
 
 
@@ -81,6 +83,11 @@ BAD = {
                                  "\ta[2] = 1;\n\treturn a[2];\n}\n")],
     "docs": [("etc/pgusher.ini", "old\n"), ("docs/configuration.md", "old\n"),
              ("docs/guard.md", "old\n")],
+    "snippets": [
+        ("docs/clients.md", "<!-- tests/clients/a.py -->\n```python\na = 2\n```\n"),
+        ("docs/clients.md", "<!-- tests/clients/gone.py -->\n```python\na = 1\n```\n"),
+        ("tests/clients/b.py", "# docs: begin\nb = 1\n# docs: end\n"),
+    ],
 }
 
 UNIT_LOG = """== unit/a

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import csource
 
@@ -99,6 +100,7 @@ def cppcheck(context):
         yield from errors_of(done)
 
 
+CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "clients")
 GENERATED = {
     "ini": "etc/pgusher.ini", "manual": "docs/configuration.md", "guard": "docs/guard.md",
 }
@@ -119,8 +121,17 @@ def docs(context):
             yield "%s:1: is not what include/tbl generates (make docs)" % path
 
 
+def snippets(context):
+    """The code in docs/clients.md is that of the programs that make check-clients runs."""
+    sys.path.insert(0, CLIENTS)
+    import snippets as page
+
+    yield from page.check(context.root)
+
+
 RULES = {
     "clang-format": clang_format, "clang-tidy": clang_tidy, "cppcheck": cppcheck, "docs": docs,
+    "snippets": snippets,
 }
 NEEDS = {"clang-format": "clang-format", "clang-tidy": "clang-tidy", "cppcheck": "cppcheck"}
 

@@ -77,9 +77,21 @@ class Cluster:
         self._script("caught-up")
 
     def restart(self, node="primary"):
+        self.forget(node)
+        self._script("restart", node)
+
+    def start_node(self, node):
+        """One that was killed."""
+        self.forget(node)
+        try:
+            self._script("restart", node)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}{self.log(node)[-2000:]}") from error
+
+    def forget(self, node):
+        """The direct connections there, which the node's end would break."""
         for key in [k for k in self._superusers if k[0] == node]:
             self._superusers.pop(key).close()
-        self._script("restart", node)
 
     def log(self, node="primary"):
         with open(os.path.join(self.base, f"{node}.log"), encoding="utf-8", errors="replace") as f:

@@ -144,9 +144,10 @@ class Proxy:
     """`pgusher serve` in front of a Cluster, in a folder of its own."""
 
     def __init__(self, cluster, keys, folder, overrides=None, databases=("eav",),
-                 descriptors=None):
+                 descriptors=None, binary=BINARY):
         """descriptors: what `ulimit -n` is for it."""
         self.cluster = cluster
+        self.binary = binary
         self.descriptors = descriptors
         self.keys = keys
         self.folder = str(folder)
@@ -192,11 +193,11 @@ class Proxy:
         with open(self.output, "ab") as log:
             # Its own session: Ctrl-C ends pytest, whose teardown then ends the proxy.
             self.process = subprocess.Popen(
-                [BINARY, "serve", "-c", self.ini, "-v"], stdin=subprocess.DEVNULL,
+                [self.binary, "serve", "-c", self.ini, "-v"], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 preexec_fn=self._limit if self.descriptors else None,
             )
-        wait_until(self._listens, f"{BINARY} listens on {self.port}", START_TIMEOUT)
+        wait_until(self._listens, f"{self.binary} listens on {self.port}", START_TIMEOUT)
         return self
 
     def _limit(self):

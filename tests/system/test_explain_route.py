@@ -78,7 +78,7 @@ def test_a_comment_asks_for_more(explain):
     assert of(rows, "route") == {"primary": "strong: the primary"}
     rows = explain("SELECT 1 /* max_lag='1ms' */;")
     assert of(rows, "wish") == {"bounded": "max_lag 0.001 s, read_your_writes session"}
-    assert of(rows, "route") == {"primary": "too far behind"}
+    assert of(rows, "route") == {"primary": "no replica fits: too far behind"}
 
 
 def test_wrong_spellings(explain):

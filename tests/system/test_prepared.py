@@ -206,6 +206,22 @@ def test_result_type_changed_by_ddl(tiny_proxy, cluster):
         assert p.codes_of(other.run(p.one_shot("SELECT * FROM grows"))) == []
 
 
+def test_describe_after_ddl(tiny_proxy, cluster):
+    """A client that prepares and describes, as drivers do, without a Bind that fails first."""
+    cluster.sql("CREATE TABLE described (a int, b int); GRANT SELECT ON described TO app",
+                dbname="eav")
+    ask = p.parse("q", "SELECT * FROM described") + p.describe("S", "q") + p.sync()
+    with tiny_proxy.raw(TENANT_A) as conn:
+        assert p.codes_of(conn.run(ask)) == []
+        cluster.sql("ALTER TABLE described DROP COLUMN b", dbname="eav")
+        codes = []
+        for _ in range(2):
+            conn.run(p.close("S", "q") + p.sync())
+            codes.append(p.codes_of(conn.run(ask)))
+        assert codes == [["0A000"], []]
+    cluster.sql("DROP TABLE described", dbname="eav")
+
+
 def test_suspended_portal_goes_on_within_the_transaction(tiny_proxy):
     with tiny_proxy.raw(TENANT_A) as conn:
         conn.simple("BEGIN")

@@ -38,7 +38,9 @@ def probe_role(cluster, tmp_path_factory):
     path = tmp_path_factory.mktemp("probe") / "probe.password"
     path.write_text(PROBE_PASSWORD)
     path.chmod(0o600)
-    cluster.sql("CREATE DATABASE lagged")
+    # Other modules use it, too.
+    if not cluster.sql("SELECT 1 FROM pg_database WHERE datname = 'lagged'"):
+        cluster.sql("CREATE DATABASE lagged")
     cluster.superuser("lagged").execute(HEARTBEAT + GRANTS)
     cluster.wait_caught_up()
     return str(path)

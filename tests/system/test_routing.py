@@ -60,6 +60,19 @@ def wait_usable(proxy, *names):
                f"{names} are usable")
 
 
+def warm_up(cluster, proxy, ini):
+    """Until each replica has a connection: a read that waits too long for one goes elsewhere."""
+    wanted, seen = {n for n in REPLICAS if f"node {n}" not in ini}, set()
+
+    def read():
+        with proxy.raw(TENANT_A) as conn:
+            seen.add(where(cluster, conn, f"/* consistency='eventual' */ {WHERE}"))
+        return wanted <= seen
+
+    if "pool_mode" not in ini["database eav"]:
+        wait_until(read, "both replicas are read from")
+
+
 @pytest.fixture
 def routed(cluster, probe_file, make_proxy, tmp_path):
     """A proxy whose reads go to replicas; routed(max_lag=...) for other options."""
@@ -72,6 +85,7 @@ def routed(cluster, probe_file, make_proxy, tmp_path):
         wait_usable(proxy, "primary", "replica1", "replica2")
         # Functions are known, and so is what only reads.
         proxy.wait_log("function catalogue")
+        warm_up(cluster, proxy, ini)
         return proxy
     return make
 
@@ -90,8 +104,11 @@ REPLICAS = {"replica1", "replica2"}
 def test_reads_go_to_replicas_and_writes_to_the_primary(cluster, routed, items):
     cluster.wait_caught_up()
     proxy = routed()
+    clients = [proxy.raw(TENANT_A) for _ in range(4)]
+    assert {where(cluster, c) for c in clients} == REPLICAS
     with proxy.raw(TENANT_A) as conn:
-        assert {where(cluster, conn) for _ in range(10)} == REPLICAS
+        # Nothing else is going on, so it stays where it is.
+        assert len({where(cluster, conn) for _ in range(10)}) == 1
         assert conn.scalar("SELECT count(*) FROM item") == "20"
         assert where(cluster, conn, "INSERT INTO shared_note VALUES (1, where_am_i())"
                      " RETURNING body") == "primary"
@@ -290,7 +307,7 @@ def test_prepared_statements_are_made_where_they_are_needed(cluster, routed):
         conn.run(parse("here", WHERE) + describe("S", "here") + sync())
         seen = {node_of(cluster, answer_of(conn.run(bind("", "here") + execute() + sync())))
                 for _ in range(6)}
-        assert seen == REPLICAS
+        assert seen < REPLICAS
         conn.run(parse("strong", strong(WHERE)) + sync())
         assert node_of(cluster, answer_of(
             conn.run(bind("", "strong") + execute() + sync()))) == "primary"
@@ -301,7 +318,7 @@ def test_drivers_read_from_replicas(cluster, routed, items):
     with psycopg.connect(**proxy.dsn(TENANT_A), autocommit=True) as conn:
         seen = {node_of(cluster, conn.execute(WHERE, prepare=True).fetchone()[0])
                 for _ in range(6)}
-        assert seen == REPLICAS
+        assert seen < REPLICAS
         conn.read_only = True
         with conn.transaction():
             at = node_of(cluster, conn.execute(WHERE).fetchone()[0])
@@ -337,7 +354,8 @@ def test_what_a_replica_may_not_do_is_repeated(cluster, routed):
     proxy = routed()
     with proxy.raw(TENANT_A) as conn:
         assert int(conn.scalar("SELECT liar()")) > 0
-        assert where(cluster, conn) in REPLICAS
+        # It has written, as far as anybody knows.
+        wait_until(lambda: where(cluster, conn) in REPLICAS, "a replica has what it wrote")
         replies = conn.run(parse("liar", "SELECT liar()") + bind("", "liar") + describe("P", "")
                            + execute() + sync())
         assert types_of(replies) == "12TDCZ"
@@ -421,10 +439,11 @@ def test_a_cancel_is_the_clients(cluster, routed):
 def test_a_replica_that_restarts_is_not_noticed(cluster, routed):
     proxy = routed()
     with proxy.raw(TENANT_A) as conn:
-        assert {where(cluster, conn) for _ in range(8)} == REPLICAS
-        cluster.restart("replica1")
+        at = where(cluster, conn)
+        cluster.restart(at)
         assert {where(cluster, conn) for _ in range(20)} <= {*REPLICAS, "primary"}
-        wait_until(lambda: where(cluster, conn) == "replica1", "it is asked again")
+        wait_until(lambda: paths(proxy)[at]["usable"] == "yes", "it is asked again")
+        assert where(cluster, conn) in REPLICAS
 
 
 # ---- analytics ---------------------------------------------------------------------------------

@@ -240,6 +240,17 @@ final class Jdbc {
         Checks.ok("restart", "the pool drops what the proxy has closed");
     }
 
+    static void checkSource() throws SQLException {
+        try (Connection connection = connectionOf(Checks.TENANT_A)) {
+            String port = column(connection, "SELECT inet_server_port()").get(0);
+            String node = Checks.ask("node " + port);
+            Checks.equal(column(connection, "SHOW usher.data_source"), List.of(node));
+            PGConnection driver = connection.unwrap(PGConnection.class);
+            Checks.equal(driver.getParameterStatus("usher.data_source"), node);
+            Checks.ok("source", node + ", by SHOW and getParameterStatus");
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         checkLogin();
         checkTenants();
@@ -250,7 +261,7 @@ final class Jdbc {
         checkCopy();
         checkCancel();
         checkRestart();
-        Checks.none("source", "there is none");
+        checkSource();
         POOL.close();
     }
 }

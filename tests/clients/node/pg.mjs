@@ -142,6 +142,24 @@ async function checkRestart() {
 	ok("restart", "the pool drops what the proxy has closed");
 }
 
+// What the server reports, by connection.
+const told = new WeakMap();
+pool.on("connect", (client) =>
+	client.connection.on("parameterStatus", ({ parameterName, parameterValue }) => {
+		if (parameterName === "usher.data_source") told.set(client, parameterValue);
+	}));
+
+async function checkSource() {
+	await withTenant(TENANT_A, async (client) => {
+		const { rows } = await client.query("SELECT inet_server_port() AS port");
+		const node = await ask("node", rows[0].port);
+		const shown = await client.query("SHOW usher.data_source");
+		equal(shown.rows, [{ "usher.data_source": node }]);
+		equal(told.get(client), node);
+		ok("source", `${node}, by SHOW and parameterStatus`);
+	});
+}
+
 await checkLogin();
 await checkTenants();
 await checkRenewal();
@@ -151,5 +169,5 @@ await checkBatch();
 await checkCopy();
 await checkCancel();
 await checkRestart();
-none("source", "there is none");
+await checkSource();
 await pool.end();

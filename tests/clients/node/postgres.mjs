@@ -120,6 +120,16 @@ async function checkRestart() {
 	ok("restart", "the pool drops what the proxy has closed");
 }
 
+async function checkSource() {
+	await withTenant(TENANT_A, async (tx) => {
+		const [{ port }] = await tx`SELECT inet_server_port() AS port`;
+		const node = await ask("node", port);
+		equal([...await tx`SHOW usher.data_source`], [{ "usher.data_source": node }]);
+		equal(sql.parameters["usher.data_source"], node);
+		ok("source", `${node}, by SHOW and sql.parameters`);
+	});
+}
+
 await checkLogin();
 await checkTenants();
 await checkRenewal();
@@ -129,5 +139,5 @@ await checkBatch();
 await checkCopy();
 await checkCancel();
 await checkRestart();
-none("source", "there is none");
+await checkSource();
 await sql.end();

@@ -7,7 +7,7 @@ import os
 
 import asyncpg
 
-from checks import BRIEF_S, TENANT_A, TENANT_B, ask, fetch_token, none, ok
+from checks import BRIEF_S, TENANT_A, TENANT_B, ask, fetch_token, ok
 
 # docs: begin
 tenant = contextvars.ContextVar("tenant")  # set by the web framework for each request
@@ -147,6 +147,14 @@ async def check_restart(pool):
     ok("restart", "the pool drops what the proxy has closed")
 
 
+async def check_source(pool):
+    async with pool.acquire() as conn:
+        node = ask("node", await conn.fetchval("SELECT inet_server_port()"))
+        assert await conn.fetchval("SHOW usher.data_source") == node
+        assert getattr(conn.get_settings(), "usher.data_source") == node
+    ok("source", f"{node}, by SHOW and get_settings")
+
+
 async def main():
     await check_login()
     async with make_pool() as pool:
@@ -154,9 +162,8 @@ async def main():
         tenant.set(TENANT_A)
         await check_renewal()
         for check in (check_prepared, check_savepoint, check_batch, check_copy, check_cancel,
-                      check_restart):
+                      check_restart, check_source):
             await check(pool)
-    none("source", "there is none")
 
 
 if __name__ == "__main__":

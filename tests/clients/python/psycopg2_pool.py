@@ -135,6 +135,16 @@ def check_restart():
     ok("restart", f"after one error: {error}")
 
 
+def check_source():
+    with cursor_of(TENANT_A) as cursor:
+        cursor.execute("SELECT inet_server_port()")
+        node = ask("node", cursor.fetchone()[0])
+        cursor.execute("SHOW usher.data_source")
+        assert cursor.fetchone() == (node,)
+        assert cursor.connection.get_parameter_status("usher.data_source") == node
+    ok("source", f"{node}, by SHOW and get_parameter_status")
+
+
 if __name__ == "__main__":
     check_login()
     check_tenants()
@@ -145,4 +155,4 @@ if __name__ == "__main__":
     check_copy()
     check_cancel()
     check_restart()
-    none("source", "there is none")
+    check_source()

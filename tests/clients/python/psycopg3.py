@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from checks import BRIEF_S, TENANT_A, TENANT_B, ask, fetch_token, none, ok, refused
+from checks import BRIEF_S, TENANT_A, TENANT_B, ask, fetch_token, ok, refused
 
 
 # docs: begin
@@ -155,7 +155,12 @@ def check_restart():
 
 
 def check_source():
-    none("source", "there is none")
+    with connection_of(TENANT_A) as conn:
+        port = conn.execute("SELECT inet_server_port()").fetchone()[0]
+        source = conn.execute("SHOW usher.data_source").fetchone()[0]
+        assert source == ask("node", port), source
+        assert conn.info.parameter_status("usher.data_source") == source
+    ok("source", f"{source}, by SHOW and parameter_status")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ SQL = [
     ("encoding", "SELECT chr(0)"),
     ("regular expression", "SELECT 'a' ~ '('"),
     ("parameter in a query", "SELECT $1::int"),
-    ("statement timeout", "SET statement_timeout = 1500; SELECT pg_sleep(30)"),
+    ("statement timeout", "BEGIN; SET LOCAL statement_timeout = 50; SELECT pg_sleep(30)"),
     ("syntax error", "SELEC 1"),
     ("syntax error at the end of input", "SELECT ("),
     ("unterminated string", "SELECT 'abc"),

@@ -102,5 +102,12 @@ CASES = [
     case("set seed", queries("SET seed = 0.5", "SELECT random() < 2"), pins=True),
     case("set transaction snapshot", queries("BEGIN ISOLATION LEVEL REPEATABLE READ",
                                              "SET TRANSACTION SNAPSHOT 'nonsense'", "ROLLBACK")),
+    case("a setting that stays with its server outlives a temp table", queries(
+        "SET temp_buffers = '1MB'", "CREATE TEMP TABLE x (a int)", "SHOW temp_buffers",
+        "DROP TABLE x", "SHOW temp_buffers"), pins=True),
+    case("a setting that stays with its server outlives others", queries(
+        "SET temp_buffers = '1MB'", "SET client_min_messages = error", "RESET client_min_messages",
+        "SHOW temp_buffers", "SET work_mem = '5MB'", "SHOW temp_buffers", "SELECT 1/0",
+        "SHOW temp_buffers"), pins=True),
     case("load", queries("LOAD 'nothing'"), pins=True),
 ]

@@ -211,6 +211,18 @@ func checkRestart(pool *pgxpool.Pool) {
 	OK("restart", "PrepareConn finds what is gone, the pool replaces it")
 }
 
+func checkSource(pool *pgxpool.Pool) {
+	conn := Get(pool.Acquire(of(TenantA)))
+	defer conn.Release()
+	var port int
+	var source string
+	Must(conn.QueryRow(background, "SELECT inet_server_port()").Scan(&port))
+	Must(conn.QueryRow(background, "SHOW usher.data_source").Scan(&source))
+	Equal(source, Ask("node", port))
+	Equal(conn.Conn().PgConn().ParameterStatus("usher.data_source"), source)
+	OK("source", source+", by SHOW and ParameterStatus")
+}
+
 func main() {
 	pool := Get(newPool(background))
 	checkLogin(pool)
@@ -222,6 +234,6 @@ func main() {
 	checkCopy(pool)
 	checkCancel(pool)
 	checkRestart(pool)
-	None("source", "there is none")
+	checkSource(pool)
 	pool.Close()
 }

@@ -466,8 +466,8 @@ static void on_vacuum(struct sql_walk *walk, const char *vacuum)
 			refuse_rule(walk, SQL_RULE_LOCK_TABLE);
 }
 
-/* Another table that a command on one's own temporary table names is locked before anybody asks whose
- * it is: REFERENCES against writing, a partition or its parent against reading, too. */
+/* Another table that a command on one's own temporary table names is locked before anybody asks
+ * whose it is: REFERENCES against writing, a partition or its parent against reading, too. */
 static void on_other_table(struct sql_walk *walk, const char *range_var)
 {
 	if (!is_temp_schema(sql_json_get(range_var, "schemaname")))

@@ -276,6 +276,9 @@ bool relay_end_batch(struct client *c)
 static void repeat(struct client *c, struct server *server, enum close_reason lost)
 {
 	server_note(server)->tells_errors = false;
+	/* A lock that a function took outlives its error. */
+	if (c->batch_bits & (SQL_OPAQUE | SQL_MAKES_STATE))
+		server_note(server)->taint |= TAINT_SCRUB;
 	if (lost != CLOSE_NONE)
 		server_forget_expected(server);
 	c->server = NULL;

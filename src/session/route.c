@@ -577,8 +577,8 @@ void route_repeat(struct client *c)
 	portals_forget(c);
 	pin_forget(c);
 	txn_ready(&c->txn, 'I');
-	c->batch_failed = true;
-	identity_ready(c, 'I');
+	/* What SET of usher.* has begun in front of it, in the same batch, goes on. */
+	c->context_given = c->given_before_end = false;
 	identity_forget_left(c);
 	c->batch_failed = c->batch_open = c->batch_ended = false;
 	c->unnamed_restored = false;

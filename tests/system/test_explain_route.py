@@ -108,7 +108,7 @@ def test_a_late_replica_is_said(cluster, explain):
 
 def test_without_a_probe_the_primary_is_looked_for(make_proxy):
     """Nothing is measured, and the servers are used all the same."""
-    console = Console(make_proxy())
+    console = Console(make_proxy({"pgusher": {"admin_users": "dba"}}))
     for statement in ("SELECT 1", "UPDATE t SET a = 1"):
         rows = rows_of(console.run(f"EXPLAIN ROUTE {statement}"))
         candidates = {detail for kind, _, detail in rows if kind == "candidate"}

@@ -352,7 +352,8 @@ bool route_is_refused(struct client *c)
 		.severity = "ERROR",
 		.sqlstate = SQLSTATE_NOT_IN_STATE,
 		.message = "no analytics node can answer within analytics_max_lag",
-		.detail = fresh_verdict_words(r->why),
+		.detail = r->why == FRESH_NO_ANALYTICS ? "the database has no analytics node"
+	                                               : fresh_verdict_words(r->why),
 		.hint = "SHOW PATHS in the console tells how late it is. Set usher.consistency to "
 			"bounded or strong to read elsewhere."};
 	return true;

@@ -471,6 +471,13 @@ def test_analytics_reads_at_its_node_and_says_how_old_it_is(cluster, routed, req
             cluster.resume_replica("replica2")
 
 
+def test_analytics_without_a_node_for_it(routed):
+    with routed().raw(TENANT_A) as conn, pytest.raises(PgError) as refused:
+        conn.rows(analytics(WHERE))
+    assert (refused.value.code, refused.value.fields["D"]) == (
+        "55000", "the database has no analytics node")
+
+
 def test_analytics_may_serve_what_is_too_old(cluster, routed):
     proxy = routed({"node replica2": {"role": "analytics"}}, analytics_fallback="serve",
                    analytics_target_lag="200ms", analytics_max_lag="300ms")

@@ -167,7 +167,7 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	if (from < n && stmts[from].kind == SQL_NO_TRANSACTION)
 		return n;
 	for (unsigned i = from; i < n; i++) {
-		if (is_reset_apart(c, &stmts[i]))
+		if (stmts[i].kind != SQL_NO_TRANSACTION && is_reset_apart(c, &stmts[i]))
 			return i > from ? i : i + 1;
 		if (!c->is_tenantless && needs_context(&t, stmts, n, i, &ahead)) {
 			if (i > from)

@@ -38,7 +38,8 @@ STRINGS = [
     "SELECT 1; RESET work_mem; RESET my.who; SELECT 2",
     "RESET work_mem; SELECT 1/0", "SELECT 1/0; RESET work_mem",
     "BEGIN; RESET work_mem; SHOW work_mem; ROLLBACK", "RESET work_mem; COMMIT; SELECT 1/0",
-    "RESET work_mem; ROLLBACK", "RESET ALL; SHOW work_mem",
+    "SELECT 1; DISCARD ALL", "DISCARD ALL; SELECT 1", "RESET work_mem; ROLLBACK",
+    "RESET ALL; SHOW work_mem",
     "SET LOCAL work_mem TO DEFAULT; SHOW work_mem",
     "RESET work_mem; SET work_mem = '12MB'; SHOW work_mem",
 ]

@@ -125,6 +125,7 @@ struct route {
 	bool is_primary_only; /* the read at hand: it was elsewhere already */
 	bool is_acquiring;
 	bool has_failed; /* the error that came is not for the client: it is repeated */
+	bool may_write;  /* what is repeated: whatever its functions are labelled */
 	struct buf kept; /* the read's messages, until something of its answer was passed on */
 	bool is_checked, is_valid; /* the paths, against the configuration of this generation */
 	uint64_t conf_generation;
@@ -614,13 +615,19 @@ static inline bool route_has_failed(const struct client *c)
 {
 	return c->route != NULL && c->route->has_failed;
 }
+static inline bool route_may_write(const struct client *c)
+{
+	return c->route != NULL && c->route->may_write;
+}
 void route_on_error(struct client *c, const char *sqlstate);
 void route_on_bytes(struct client *c);
 void route_on_flush(struct client *c);
 bool route_is_lost(struct client *c);
+bool route_is_stuck(const struct client *c);
 void route_repeat(struct client *c);
 void route_sent(struct client *c);
 void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
+void route_committed(struct client *c);
 void route_wrote(struct client *c);
 
 /* relay.c */

@@ -381,6 +381,10 @@ void settings_begin(struct client *c, const struct buf *list);
 void settings_free(struct client *c);
 /* Makes them on the server at hand, between server_begin and server_end. */
 void settings_put(struct client *c, bool is_trial);
+/* A setting of the startup is reset by it: to the startup's value, which the server's RESET does
+ * not know. settings_put_back makes it, behind the statement that was sent, in its transaction. */
+bool settings_go_back(const struct client *c, const struct sql_stmt *stmt);
+void settings_put_back(struct client *c, const struct sql_stmt *stmt);
 /* A statement with SQL_SETS_SESSION is about to be sent. */
 void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);

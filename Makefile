@@ -298,7 +298,7 @@ docs: $(GEN_DOCS) ## write again what is generated: etc/pgusher.ini, configurati
 .PHONY: install
 install: all ## install under PREFIX (/usr/local), DESTDIR in front; an ini that is there stays
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/pgusher $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(PREFIX)/share/pgusher/sql $(DESTDIR)$(PREFIX)/share/doc/pgusher
+		$(DESTDIR)$(PREFIX)/share/pgusher/sql $(DESTDIR)$(PREFIX)/share/doc/pgusher/docs
 	install -m 755 $(OUT)/pgusher $(DESTDIR)$(PREFIX)/bin/pgusher
 	test -e $(DESTDIR)$(SYSCONFDIR)/pgusher/pgusher.ini || \
 		install -m 644 etc/pgusher.ini $(DESTDIR)$(SYSCONFDIR)/pgusher/pgusher.ini
@@ -306,7 +306,10 @@ install: all ## install under PREFIX (/usr/local), DESTDIR in front; an ini that
 		> $(DESTDIR)$(UNITDIR)/pgusher.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/pgusher.service
 	install -m 644 $(wildcard sql/*.sql sql/*.md) $(DESTDIR)$(PREFIX)/share/pgusher/sql
-	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/pgusher
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgusher
+	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/pgusher/docs
+	ln -sfn ../../pgusher/sql $(DESTDIR)$(PREFIX)/share/doc/pgusher/sql
+	ln -sfn ../doc/pgusher/docs $(DESTDIR)$(PREFIX)/share/pgusher/docs
 
 .PHONY: deb
 deb: all ## a Debian package, build/pgusher_VERSION_ARCH.deb

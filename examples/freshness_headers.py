@@ -1,6 +1,7 @@
 """An HTTP service that tells its callers how fresh its answer is: PgUsher reports it to the driver
-with each statement. Needs psycopg 3; the connection is named by PGHOST, PGPORT, PGUSER, PGPASSWORD
-(a token) and PGDATABASE:   LISTEN_PORT=8080 python3 examples/freshness_headers.py"""
+with each statement. Needs psycopg 3 (Debian's python3-psycopg); the connection is named by PGHOST,
+PGPORT, PGUSER, PGPASSWORD (a token) and PGDATABASE:
+LISTEN_PORT=8080 python3 examples/freshness_headers.py"""
 
 import json
 import os

@@ -49,11 +49,11 @@ struct expect {
 	uint8_t kind; /* enum expect_kind */
 	uint8_t fate; /* enum expect_fate */
 	uint8_t answer;
-	bool tell;            /* on_reply is wanted for success too */
-	bool may_fail;        /* FATE_OURS: its error is what we want */
-	bool alone;           /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
+	bool tell;     /* on_reply is wanted for success too */
+	bool may_fail; /* FATE_OURS: its error is what we want; a Close: nothing is left behind */
+	bool alone;    /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
-	uint8_t mark;         /* enum expect_mark */
+	uint8_t mark;  /* enum expect_mark */
 	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
 	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
@@ -232,6 +232,11 @@ void server_put_close_portal(struct server *s);
  * bytes), in a transaction of its own. If that fails, a trial is told by on_reply; otherwise the
  * connection is given up, for nobody's statements may run under another's settings. */
 void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial);
+/* Behind a RESET of the client's, in its transaction: the setting has this value again, for the
+ * session or the transaction. In a portal of its own; an error is the client's. */
+void server_put_setting_back(struct server *s, const char *name, const char *value, bool is_local);
+/* A statement of the client's that came as a Query, up to its Execute; its Sync is to follow. */
+void server_put_statement(struct server *s, const char *text, struct expect *execute);
 /* Asks for the value of a setting, cut behind one more than SERVER_VALUE_MAX characters (FATE_ASK).
  * NULL: there is no such setting; only_if_set: or nobody has set it in the session, which takes the
  * server a look at all settings. */

@@ -76,6 +76,8 @@ struct sql_stmt {
 	/* Where it is in the text, without the semicolon; only where n_stmts > 1. */
 	uint32_t start_bytes, len_bytes;
 	uint64_t savepoint; /* of SAVEPOINT, RELEASE, ROLLBACK TO: stands for its name */
+	/* Of RESET, SET [LOCAL] TO DEFAULT: sql_setting_key of the setting; else 0. */
+	uint64_t resets;
 };
 
 struct sql_info {
@@ -140,6 +142,8 @@ bool sql_deallocate_name(const char *text, size_t len, char *name, size_t size);
 bool sql_is_personal(const char *text, size_t len);
 /* False for settings that change neither what statements mean nor how they are planned. */
 bool sql_setting_alters(const char *name);
+/* Stands for the setting's name, which PostgreSQL reads without case; never 0. */
+uint64_t sql_setting_key(const char *name, size_t len);
 
 /* A statement about one of PgUsher's own settings, and nothing else:
  *   SET [SESSION | LOCAL] usher.x { = | TO } { 'value' | word | number | DEFAULT }

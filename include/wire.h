@@ -137,6 +137,11 @@ void wire_put_parse(struct buf *b, const char *name, const char *text);
 /* Bind to the unnamed portal with parameters in text format; NULL is SQL's NULL. */
 void wire_put_bind(struct buf *b, const char *statement, const char *const *values, uint16_t n);
 void wire_put_execute(struct buf *b);
+/* The same two for a named portal, and its Close. */
+void wire_put_bind_portal(struct buf *b, const char *portal, const char *statement,
+                          const char *const *values, uint16_t n);
+void wire_put_execute_portal(struct buf *b, const char *portal);
+void wire_put_close_portal(struct buf *b, const char *portal);
 void wire_put_close_statement(struct buf *b, const char *name);
 
 #endif

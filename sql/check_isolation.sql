@@ -26,7 +26,7 @@ ask AS (
     SELECT r.oid AS app, rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb,
            rolreplication, :'setting' AS setting,
            regexp_replace(:'setting', '([^a-zA-Z0-9_])', '\\\1', 'g') AS setting_re
-      FROM pg_roles r WHERE r.oid = (:'app_role')::regrole),
+      FROM pg_roles r WHERE r.oid = quote_ident(:'app_role')::regrole),
 rel AS (
     SELECT c.oid, c.relkind, c.relowner, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
            c.oid::regclass::text AS name, coalesce(c.reloptions, '{}') AS reloptions,

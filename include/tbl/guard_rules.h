@@ -107,9 +107,10 @@ GUARD_RULE(RANDOM_SEED, "random_seed", "6", STRICT, "42501",
 GUARD_RULE(LOCK_TABLE, "lock_table", "24", STRICT, "42501",
            "locking a table would stop all tenants",
            "Lock rows (SELECT ... FOR UPDATE), or use ACCESS SHARE, ROW SHARE or ROW EXCLUSIVE "
-           "mode.",
-           "LOCK TABLE in a mode that keeps others from writing; VACUUM FULL and ALTER ... DEPENDS ON "
-           "EXTENSION, which wait for such a lock before they ask whose the table is")
+           "mode; name temporary tables as pg_temp.name.",
+           "LOCK TABLE in a mode that keeps others from writing; VACUUM FULL, ALTER ... DEPENDS ON "
+           "EXTENSION, REFERENCES, PARTITION OF, ATTACH and DETACH PARTITION, which wait for such a "
+           "lock before they ask whose the table is")
 GUARD_RULE(PRIVILEGES, "privileges", "5, 15", STRICT, "42501",
            "privileges and policies are not changed through this proxy",
            "Connect to PostgreSQL itself as the owner, or use a role with tenant = none.",

@@ -60,7 +60,7 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 	/* The settings are not what we think they are, or a statement that we have forgotten is
 	 * still there. */
 	if ((e->fate == FATE_OURS && !e->may_fail) ||
-	    (e->kind == EXPECT_CLOSE && e->fate == FATE_SWALLOW))
+	    (e->kind == EXPECT_CLOSE && e->fate == FATE_SWALLOW && !e->may_fail))
 		s->note.taint |= TAINT_SCRUB;
 }
 

@@ -196,6 +196,45 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 	server_note_settings(s, settings, len);
 }
 
+void server_put_setting_back(struct server *s, const char *name, const char *value, bool is_local)
+{
+	struct buf *b = s->env->scratch;
+	const char *values[] = {name, value, is_local ? "t" : "f"};
+	const char *fixed = s->fixed_names[FIXED_SETTING_BACK];
+	struct expect e = {.fate = FATE_SWALLOW, .server_stmt = FIXED_SETTING_BACK, .alone = true};
+
+	if (!s->fixed_ready[FIXED_SETTING_BACK]) {
+		wire_put_parse(b, fixed, "SELECT pg_catalog.set_config($1,$2,$3)");
+		s->fixed_ready[FIXED_SETTING_BACK] = true;
+		e.kind = EXPECT_PARSE;
+		server_expect(s, &e);
+	}
+	wire_put_bind_portal(b, fixed, fixed, values, COUNT_OF(values));
+	e.kind = EXPECT_BIND;
+	server_expect(s, &e);
+	wire_put_execute_portal(b, fixed);
+	e.kind = EXPECT_EXECUTE;
+	server_expect(s, &e);
+	wire_put_close_portal(b, fixed);
+	e.kind = EXPECT_CLOSE;
+	e.may_fail = true; /* then it is gone with its transaction */
+	server_expect(s, &e);
+	scratch_out(s);
+}
+
+void server_put_statement(struct server *s, const char *text, struct expect *execute)
+{
+	struct buf *b = s->env->scratch;
+
+	wire_put_parse(b, "", text);
+	expect_ours(s, EXPECT_PARSE, FATE_SWALLOW);
+	wire_put_bind(b, "", NULL, 0);
+	expect_ours(s, EXPECT_BIND, FATE_SWALLOW);
+	wire_put_execute(b);
+	scratch_out(s);
+	server_expect(s, execute);
+}
+
 void server_note_settings(struct server *s, const char *settings, size_t len)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);

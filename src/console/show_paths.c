@@ -83,7 +83,10 @@ static void put_node(struct console *console, struct round *r, size_t path)
 	row_seconds(&row, beat_age(fresh, path, &view, now_us));
 	row_int(&row, pools_shared_node_servers(console->env.pools, node));
 	row_text(&row, fresh_database(fresh, path)->name);
-	row_int(&row, view.timeline);
+	if (view.timeline != 0)
+		row_int(&row, view.timeline);
+	else
+		row_text(&row, NULL);
 	row_text(&row, view.seen_us == FRESH_NEVER ? NULL : position);
 	row_text(&row,
 	         fresh_fault_hint(view.fault)[0] != '\0' ? fresh_fault_hint(view.fault) : NULL);

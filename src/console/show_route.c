@@ -99,11 +99,21 @@ static void put_path(struct round *r, const struct fresh *fresh, const char *ite
 	put(r, item, name, detail);
 }
 
+/* Where no probe asks, the pools find the primary by trying. */
+static bool is_measured(const struct fresh *fresh, size_t path)
+{
+	enum fresh_fault fault = fresh_fault(fresh, path);
+
+	return fault != FRESH_NO_ROLE && fault != FRESH_NO_DBNAME;
+}
+
 static void put_candidate(struct round *r, const struct fresh *fresh, size_t path,
                           const struct fresh_ask *ask)
 {
 	int64_t lag_us = fresh_lag_us(fresh, path, ask->now_us);
-	const char *words = fresh_verdict_words(fresh_judge(fresh, path, ask));
+	const char *words = !is_measured(fresh, path)
+	                            ? "not measured"
+	                            : fresh_verdict_words(fresh_judge(fresh, path, ask));
 	char detail[DETAIL_MAX];
 
 	if (lag_us == FRESH_INFINITE)
@@ -126,6 +136,8 @@ static void put_choice(struct round *r, const struct fresh *fresh, size_t first,
 		put_path(r, fresh, "route", choice->path, why);
 	else if (primary != FRESH_NO_PATH)
 		put_path(r, fresh, "route", primary, why);
+	else if (!is_measured(fresh, first))
+		put(r, "route", NULL, "the primary, looked for by trying the nodes in order");
 	else
 		put(r, "route", NULL, "waits for a primary: none is known");
 }

@@ -3,8 +3,9 @@
  * volatile code, and relations that a standby cannot read.
  *
  * pg_depend does not tell that a view calls one of PostgreSQL's own functions, so the trees of
- * rules, policies, defaults, checks and indexes are searched for the ids in them. Whatever is
- * behind a relation is behind the views on it too, and behind its parents. Functions of the schema
+ * rules, policies, defaults, checks, indexes, partition keys, triggers' conditions and columns'
+ * domains are searched for the ids in them. Whatever is behind a relation is behind the views on it
+ * too, and behind its parents. Functions of the schema
  * pgusher (sql/signed.sql) are ours, and leave nothing. On the probe's thread. */
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,10 @@ static const char functions[] =
 
 /* rel, what of it ('r': it is read so, 'p': its policies, 'w': only when it is written to) */
 static const char trees[] =
+	/* the domains that a domain is over, and it itself */
+	" domain (type, of) AS (SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype = 'd'"
+	" UNION SELECT d.type, t.typbasetype FROM domain d"
+	" JOIN pg_catalog.pg_type t ON t.oid = d.of AND t.typtype = 'd'),"
 	" tree (rel, at, t) AS ("
 	"SELECT r.ev_class, CASE WHEN r.ev_type = '1' AND c.relkind <> 'm' THEN 'r' ELSE 'w' END,"
 	" r.ev_action::text || r.ev_qual::text FROM pg_catalog.pg_rewrite r"
@@ -67,6 +72,15 @@ static const char trees[] =
 	" UNION ALL SELECT adrelid, 'w', adbin::text FROM pg_catalog.pg_attrdef"
 	" UNION ALL SELECT conrelid, 'w', conbin::text FROM pg_catalog.pg_constraint"
 	" WHERE contype = 'c' AND conrelid >= 16384"
+	" UNION ALL SELECT a.attrelid, 'w', k.conbin::text FROM pg_catalog.pg_attribute a"
+	" JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+	" JOIN domain d ON d.type IN (t.oid, t.typelem)"
+	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c'"
+	" WHERE a.attrelid >= 16384 AND a.attnum > 0"
+	" UNION ALL SELECT tgrelid, 'w', tgqual::text FROM pg_catalog.pg_trigger"
+	" WHERE tgqual IS NOT NULL"
+	" UNION ALL SELECT partrelid, 'w', partexprs::text FROM pg_catalog.pg_partitioned_table"
+	" WHERE partexprs IS NOT NULL"
 	" UNION ALL SELECT indrelid, 'w', pg_catalog.concat(indexprs::text, indpred::text)"
 	" FROM pg_catalog.pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL),"
 	" ref (rel, at, kind, id) AS MATERIALIZED ("
@@ -136,13 +150,13 @@ static const char answer[] =
 static const char types[] =
 	" UNION ALL SELECT DISTINCT 't', n.nspname, t.typname, f.nspname, f.proname, f.is_user,"
 	" f.is_volatile, f.is_opaque, false, false, false, false, false FROM ("
-	"SELECT contypid, m[1]::oid FROM pg_catalog.pg_constraint,"
+	"SELECT d.type, m[1]::oid FROM domain d JOIN pg_catalog.pg_constraint k ON k.contypid = d.of"
+	"  AND k.contype = 'c',"
 	" pg_catalog.regexp_matches(conbin::text, ':funcid ([1-9][0-9]*)', 'g') AS m"
-	" WHERE contypid <> 0 AND contype = 'c'"
-	" UNION SELECT contypid, o.oprcode FROM pg_catalog.pg_constraint,"
+	" UNION SELECT d.type, o.oprcode FROM domain d"
+	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c',"
 	" pg_catalog.regexp_matches(conbin::text, ':opno ([1-9][0-9]*)', 'g') AS m"
-	" JOIN pg_catalog.pg_operator o ON o.oid = m[1]::oid WHERE contypid <> 0"
-	"  AND contype = 'c'"
+	" JOIN pg_catalog.pg_operator o ON o.oid = m[1]::oid"
 	/* int is no sign of a cast from a type of one's own */
 	" UNION SELECT casttarget, castfunc FROM pg_catalog.pg_cast WHERE oid >= 16384"
 	"  AND (casttarget >= 16384 OR castsource < 16384)"

@@ -21,6 +21,9 @@ struct look {
 	struct parsed parses[AHEAD_PARSES_MAX];
 	unsigned n_parses;
 	bool executes, reads, has_wish;
+	/* Statements of before the batch. Once one is used, none may be closed or replaced: taken
+	 * once more (route_repeat), the batch would not find it. */
+	bool uses_named, uses_unnamed;
 };
 
 /* Of several statements' wishes each one's is kept. */
@@ -79,7 +82,7 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	struct parsed *p = &l->parses[l->n_parses];
 	const struct sql_info *info;
 
-	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX)
+	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX || (name[0] == '\0' && l->uses_unnamed))
 		return false;
 	*p = (struct parsed){.name = name, .text = text};
 	if (l->first != NULL) {
@@ -98,22 +101,50 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	return true;
 }
 
+/* NULL: it is of before the batch. */
+static const struct parsed *find_parsed(struct look *l, const char *name)
+{
+	for (unsigned i = l->n_parses; i > 0; i--) {
+		if (strcmp(l->parses[i - 1].name, name) == 0)
+			return &l->parses[i - 1];
+	}
+	if (name[0] == '\0')
+		l->uses_unnamed = true;
+	else
+		l->uses_named = true;
+	return NULL;
+}
+
 static bool see_bind(struct look *l, struct wire_cursor *cur)
 {
 	const char *portal = wire_cursor_cstr(cur);
 	const char *name = portal != NULL ? wire_cursor_cstr(cur) : NULL;
+	const struct parsed *p = name != NULL ? find_parsed(l, name) : NULL;
 	const struct client_stmt *s;
 	const struct text *text;
 
 	if (name == NULL)
 		return false;
-	for (unsigned i = l->n_parses; i > 0; i--) {
-		if (strcmp(l->parses[i - 1].name, name) == 0)
-			return run(l, &l->parses[i - 1].stmt, l->parses[i - 1].text);
-	}
+	if (p != NULL)
+		return run(l, &p->stmt, p->text);
 	s = name[0] != '\0' ? stmt_find(l->c, name) : NULL;
 	text = s != NULL ? s->text : name[0] == '\0' ? l->c->unnamed : NULL;
 	return text != NULL && run(l, &text->stmt, (const char *)text->body);
+}
+
+/* Describe and Close: of a portal all is well. */
+static bool see_named(struct look *l, uint8_t type, struct wire_cursor *cur)
+{
+	bool is_stmt = cur->at < cur->end && *cur->at++ == 'S';
+	const char *name = wire_cursor_cstr(cur);
+
+	if (name == NULL)
+		return false;
+	if (is_stmt && type == 'C')
+		return name[0] == '\0' ? !l->uses_unnamed : !l->uses_named;
+	if (is_stmt)
+		(void)find_parsed(l, name);
+	return true;
 }
 
 static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
@@ -128,6 +159,7 @@ static bool see(struct look *l, uint8_t type, struct wire_cursor *cur)
 		return true;
 	case 'C':
 	case 'D':
+		return see_named(l, type, cur);
 	case 'H':
 		return true;
 	default:

@@ -564,6 +564,7 @@ enum step batch_execute(struct client *c, const struct message *m)
 	report_sent(c, &e, stmt->fingerprint, stmt->kind);
 	server_expect(c->server, &e);
 	lease_after(c, stmt);
+	settings_put_back(c, stmt);
 	c->end_is_told = e.mark == MARK_ENDS_TXN || c->end_is_told;
 	if (may_copy) {
 		/* A Sync that follows would be ignored by the server if COPY starts, and not

@@ -102,9 +102,11 @@ void pin_value(struct client *c, const char *p, size_t len)
 
 void pin_failed(struct client *c)
 {
-	if (c->pin_look == PIN_LOOK_ASKED)
-		c->pin_look =
-			server_ask_state_otherwise(c->server) ? PIN_LOOK_WANTED : PIN_LOOK_NONE;
+	if (c->pin_look != PIN_LOOK_ASKED)
+		return;
+	/* The client may have ended in the meantime. */
+	c->pin_look = c->server != NULL && server_ask_state_otherwise(c->server) ? PIN_LOOK_WANTED
+	                                                                         : PIN_LOOK_NONE;
 }
 
 bool pin_is_looked_at(struct client *c)

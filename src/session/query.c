@@ -11,7 +11,10 @@
  * positions stay right, and only the last ReadyForQuery is passed on. Behind RESET ALL the cut is
  * in the middle of a transaction, which a block of ours keeps in one piece:
  *
- *   INSERT …; RESET ALL; SELECT 1         BEGIN ctx [INSERT …; RESET ALL;] ctx [SELECT 1] COMMIT */
+ *   INSERT …; RESET ALL; SELECT 1         BEGIN ctx [INSERT …; RESET ALL;] ctx [SELECT 1] COMMIT
+ *
+ * RESET of a setting of the client's startup is a piece of its own, and goes out as a batch, in
+ * which the startup's value is made behind it (settings_put_back). */
 #include <string.h>
 
 #include "session_int.h"
@@ -145,6 +148,12 @@ static bool needs_context(const struct txn *t, const struct sql_stmt *stmts, uns
 	return txn_needs_context(t, &stmts[*ahead]);
 }
 
+/* It goes out as a batch. Where a batch of the client's is open, its Sync would end that too. */
+static bool is_reset_apart(const struct client *c, const struct sql_stmt *stmt)
+{
+	return !c->batch_open && settings_go_back(c, stmt);
+}
+
 /* The statements from `from` that can go out together: up to the first that needs the context when
  * others have gone before it. */
 static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, unsigned n,
@@ -155,10 +164,12 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	unsigned ahead = from;
 
 	/* The server refuses it in a string, and with it what is behind it. Alone, it would run. */
-	if (c->is_tenantless || (from < n && stmts[from].kind == SQL_NO_TRANSACTION))
+	if (from < n && stmts[from].kind == SQL_NO_TRANSACTION)
 		return n;
 	for (unsigned i = from; i < n; i++) {
-		if (needs_context(&t, stmts, n, i, &ahead)) {
+		if (stmts[i].kind != SQL_NO_TRANSACTION && is_reset_apart(c, &stmts[i]))
+			return i > from ? i : i + 1;
+		if (!c->is_tenantless && needs_context(&t, stmts, n, i, &ahead)) {
 			if (i > from)
 				return i;
 			txn_context_sent(&t);
@@ -191,6 +202,21 @@ static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned
 		if (c->script != NULL && stmts[i].kind == SQL_BEGIN)
 			c->script->has_block = false;
 	}
+	c->flow = FLOW_WAIT_READY;
+}
+
+/* The same for one of is_reset_apart, text NUL-terminated. */
+static void send_reset(struct client *c, const struct sql_stmt *stmt, const char *text)
+{
+	struct expect e = {.kind = EXPECT_EXECUTE, .fate = FATE_PASS};
+
+	(void)lease_before(c, stmt);
+	(void)lease_send(c);
+	report_sent(c, &e, c->query_fingerprint, stmt->kind);
+	server_put_statement(c->server, text, &e);
+	lease_after(c, stmt);
+	settings_put_back(c, stmt);
+	server_put_sync(c->server, FATE_PASS);
 	c->flow = FLOW_WAIT_READY;
 }
 
@@ -233,7 +259,8 @@ static void put_piece(struct client *c, const void *arg)
 static bool parts_transaction(const struct client *c, const struct script *s, unsigned to)
 {
 	if (c->txn.state != TXN_NONE || to == s->n_stmts ||
-	    !(s->stmts[to - 1].bits & SQL_RESETS_ALL))
+	    (!(s->stmts[to - 1].bits & SQL_RESETS_ALL) && !is_reset_apart(c, &s->stmts[to - 1]) &&
+	     !is_reset_apart(c, &s->stmts[to])))
 		return false;
 	for (unsigned i = s->next; i < to; i++)
 		if (s->stmts[i].kind == SQL_BEGIN)
@@ -284,7 +311,14 @@ void query_go_on(struct client *c)
 	piece.start = from == 0 ? 0 : s->stmts[from].start_bytes;
 	piece.end = to == s->n_stmts ? s->len : s->stmts[to].start_bytes;
 	s->next = to;
-	send_around(c, s->stmts, s->n_stmts, from, to, put_piece, &piece);
+	if (to - from == 1 && is_reset_apart(c, &s->stmts[from])) {
+		char *text = mem_strndup(piece.text + piece.start, piece.end - piece.start);
+
+		send_reset(c, &s->stmts[from], text);
+		mem_free(text);
+	} else {
+		send_around(c, s->stmts, s->n_stmts, from, to, put_piece, &piece);
+	}
 	lease_sent(c);
 }
 
@@ -362,6 +396,9 @@ enum step query_take(struct client *c, const struct message *m)
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)
 		start_script(c, m, info);
+	else if (info->n_stmts == 1 && c->txn.state != TXN_FAILED &&
+	         is_reset_apart(c, &info->stmts[0]))
+		send_reset(c, &info->stmts[0], (const char *)m->body);
 	else
 		send_around(c, info->stmts, info->n_stmts, 0, info->n_stmts, put_message, m);
 	return STEP_MORE;

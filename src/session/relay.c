@@ -91,10 +91,13 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		text_put(c->env, &c->unnamed);
 	if (outcome == EXPECT_DONE && e->mark == MARK_STAYS)
 		identity_stays(c);
-	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN)
+	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN) {
 		identity_ended(c);
-	else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE && c->flow == FLOW_COPY_START)
+		route_committed(c);
+	} else if (outcome == EXPECT_DONE && e->kind == EXPECT_EXECUTE &&
+	           c->flow == FLOW_COPY_START) {
 		c->flow = FLOW_OPEN; /* it was no COPY after all */
+	}
 	if (outcome == EXPECT_DONE || e->fate == FATE_OURS)
 		return;
 	c->batch_failed = true;
@@ -288,6 +291,9 @@ bool relay_end_batch(struct client *c)
 static void repeat(struct client *c, struct server *server, enum close_reason lost)
 {
 	server_note(server)->tells_errors = false;
+	/* A lock that a function took outlives its error. */
+	if (c->batch_bits & (SQL_OPAQUE | SQL_MAKES_STATE))
+		server_note(server)->taint |= TAINT_SCRUB;
 	if (lost != CLOSE_NONE)
 		server_forget_expected(server);
 	c->server = NULL;
@@ -307,6 +313,9 @@ static bool on_settled(void *owner)
 
 	if (route_has_failed(c) && c->closing == CLOSE_NONE) {
 		if (server_owed(server) > 0)
+			return true;
+		/* The client has had its share of the time in mid-batch: its Sync is to come. */
+		if (c->flow != FLOW_WAIT_READY)
 			return true;
 		repeat(c, server, CLOSE_NONE);
 		return false;

@@ -43,16 +43,19 @@ void session_set_conf(struct session_env *env, const struct conf *conf)
 	session_each(env, take_conf, NULL);
 }
 
-/* A COMMIT that a fenced server acknowledges may be lost: better no answer. */
-static bool leave_fenced(struct client *c, void *arg)
+/* A COMMIT that a fenced server acknowledges may be lost: better no answer. And a read that a
+ * replica will not answer any more is the primary's. */
+static bool leave_node(struct client *c, void *arg)
 {
 	(void)arg;
 	if (c->server != NULL && pool_server_is_fenced(c->server))
 		session_close(c, CLOSE_SERVER_MOVED);
+	else if (route_is_stuck(c))
+		session_sink.on_lost(c, CLOSE_SERVER_LOST);
 	return true;
 }
 
 void session_follow_roles(struct session_env *env)
 {
-	session_each(env, leave_fenced, NULL);
+	session_each(env, leave_node, NULL);
 }

@@ -27,9 +27,12 @@
 #include "session_int.h"
 
 #define SQLSTATE_NOT_IN_STATE "55000" /* object_not_in_prerequisite_state */
+#define SQLSTATE_READ_ONLY "25006"    /* read_only_sql_transaction */
 #define KEPT_MAX 16384
 /* For a server of a replica; who waits longer goes to the primary. */
 #define PATIENCE_US (500 * US_PER_MS)
+/* The probe waits longer for an answer; where its connection breaks, servers' do by themselves. */
+#define SILENT_US (3 * US_PER_S)
 
 /* ---- who may ------------------------------------------------------------------------------- */
 
@@ -298,12 +301,15 @@ static void attach(struct client *c, struct server *server)
 	server_note(server)->tells_errors = c->route->kept.len > 0;
 }
 
-/* To the primary, and the others stay away from there for a moment. */
+/* The others stay away from there for a moment. */
+static void leave_out(struct route *r)
+{
+	fresh_leave_out(r->client->env->fresh, r->path, clock_mono_us());
+}
+
+/* To the primary. */
 static void turn_away(struct route *r)
 {
-	struct client *c = r->client;
-
-	fresh_leave_out(c->env->fresh, r->path, clock_mono_us());
 	r->pool = NULL;
 	r->is_primary_only = true;
 	buf_fini(&r->kept);
@@ -347,7 +353,8 @@ bool route_is_refused(struct client *c)
 		.severity = "ERROR",
 		.sqlstate = SQLSTATE_NOT_IN_STATE,
 		.message = "no analytics node can answer within analytics_max_lag",
-		.detail = fresh_verdict_words(r->why),
+		.detail = r->why == FRESH_NO_ANALYTICS ? "the database has no analytics node"
+	                                               : fresh_verdict_words(r->why),
 		.hint = "SHOW PATHS in the console tells how late it is. Set usher.consistency to "
 			"bounded or strong to read elsewhere."};
 	return true;
@@ -407,6 +414,7 @@ void route_refused(struct pool_waiter *w, const struct wire_error *error)
 
 	(void)error;
 	OBJ_CHECK(c, CLIENT_MAGIC);
+	leave_out(r);
 	turn_away(r);
 	if (r->is_acquiring)
 		return;
@@ -417,11 +425,15 @@ void route_refused(struct pool_waiter *w, const struct wire_error *error)
 
 bool route_give_up(struct client *c)
 {
+	struct route *r = c->route;
+
 	if (!route_is_waiting(c))
 		return false;
-	pool_wait_end(&c->route->waiter);
-	lease_waited(c, &c->route->waiter);
-	turn_away(c->route);
+	if (!pool_is_tenant_full(&r->waiter))
+		leave_out(r);
+	pool_wait_end(&r->waiter);
+	lease_waited(c, &r->waiter);
+	turn_away(r);
 	go_on(c);
 	return true;
 }
@@ -433,7 +445,7 @@ void route_leave(struct client *c)
 
 	server_note(c->server)->tells_errors = false;
 	r->pool = NULL;
-	r->has_failed = false;
+	r->has_failed = r->may_write = false;
 	buf_fini(&r->kept);
 }
 
@@ -460,8 +472,12 @@ static bool may_be_the_replica(const char *sqlstate)
 
 void route_on_error(struct client *c, const char *sqlstate)
 {
-	if (c->route->kept.len > 0 && may_be_the_replica(sqlstate))
-		c->route->has_failed = true;
+	struct route *r = c->route;
+
+	if (r->kept.len == 0 || !may_be_the_replica(sqlstate))
+		return;
+	r->has_failed = true;
+	r->may_write = r->may_write || strcmp(sqlstate, SQLSTATE_READ_ONLY) == 0;
 }
 
 /* More than what one write holds has gone out already when it is asked next. */
@@ -484,6 +500,23 @@ void route_on_flush(struct client *c)
 		buf_fini(&r->kept);
 }
 
+/* What has not been taken yet, of the batch or the Query, is kept, too. */
+static bool drop_untaken(struct client *c)
+{
+	struct wire_frame f = {0};
+	size_t len;
+
+	while (c->flow != FLOW_WAIT_READY && f.type != 'S' && f.type != 'Q') {
+		if (wire_frame_read(c->held.data, c->held.len, &f) != WIRE_READ_OK)
+			return false;
+		len = WIRE_HEADER_BYTES + (size_t)f.body_len;
+		if (len > c->held.len)
+			return false;
+		buf_consume(&c->held, len);
+	}
+	return true;
+}
+
 bool route_is_lost(struct client *c)
 {
 	struct route *r = c->route;
@@ -491,9 +524,24 @@ bool route_is_lost(struct client *c)
 	if (r == NULL || r->pool == NULL || r->kept.len == 0 || c->closing != CLOSE_NONE)
 		return false;
 	fresh_leave_out(c->env->fresh, r->path, clock_mono_us());
-	r->has_failed = true;
+	if (!drop_untaken(c))
+		return false;
+	/* It did not come as far as to say that it does not. */
+	r->has_failed = r->may_write = true;
 	route_on_flush(c);
 	return true;
+}
+
+/* Its node has stopped without a word, and TCP may take hours to find out. */
+bool route_is_stuck(const struct client *c)
+{
+	const struct route *r = c->route;
+	struct fresh_view view;
+
+	if (c->server == NULL || r == NULL || r->pool == NULL || r->kept.len == 0)
+		return false;
+	fresh_look(c->env->fresh, r->path, &view);
+	return view.fault == FRESH_DOWN && clock_mono_us() - view.seen_us >= SILENT_US;
 }
 
 /* Statements that its Parses have made, or it would say that they exist. */
@@ -532,8 +580,8 @@ void route_repeat(struct client *c)
 	portals_forget(c);
 	pin_forget(c);
 	txn_ready(&c->txn, 'I');
-	c->batch_failed = true;
-	identity_ready(c, 'I');
+	/* What SET of usher.* has begun in front of it, in the same batch, goes on. */
+	c->context_given = c->given_before_end = false;
 	identity_forget_left(c);
 	c->batch_failed = c->batch_open = c->batch_ended = false;
 	c->unnamed_restored = false;
@@ -620,6 +668,13 @@ void route_note_stmt(struct client *c, const struct sql_stmt *stmt)
 		fresh_note_write(c->env->fresh, c->writer, clock_mono_us());
 	c->has_written = true;
 	c->writer = writer;
+}
+
+/* By a batch whose Sync may be long in coming: the client is told now, and so may another be. */
+void route_committed(struct client *c)
+{
+	if (c->has_written)
+		fresh_note_write(c->env->fresh, c->writer, clock_mono_us());
 }
 
 /* What has been sent is there, or not, by now. In a block it is to be noted again at its end. */

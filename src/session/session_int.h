@@ -125,6 +125,7 @@ struct route {
 	bool is_primary_only; /* the read at hand: it was elsewhere already */
 	bool is_acquiring;
 	bool has_failed; /* the error that came is not for the client: it is repeated */
+	bool may_write;  /* what is repeated: whatever its functions are labelled */
 	struct buf kept; /* the read's messages, until something of its answer was passed on */
 	const struct wire_error *cancelled; /* instead of its repetition; static; NULL: none */
 	bool is_checked, is_valid; /* the paths, against the configuration of this generation */
@@ -383,6 +384,10 @@ void settings_begin(struct client *c, const struct buf *list);
 void settings_free(struct client *c);
 /* Makes them on the server at hand, between server_begin and server_end. */
 void settings_put(struct client *c, bool is_trial);
+/* A setting of the startup is reset by it: to the startup's value, which the server's RESET does
+ * not know. settings_put_back makes it, behind the statement that was sent, in its transaction. */
+bool settings_go_back(const struct client *c, const struct sql_stmt *stmt);
+void settings_put_back(struct client *c, const struct sql_stmt *stmt);
 /* A statement with SQL_SETS_SESSION is about to be sent. */
 void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);
@@ -613,15 +618,21 @@ static inline bool route_has_failed(const struct client *c)
 {
 	return c->route != NULL && c->route->has_failed;
 }
+static inline bool route_may_write(const struct client *c)
+{
+	return c->route != NULL && c->route->may_write;
+}
 void route_on_error(struct client *c, const char *sqlstate);
 void route_on_bytes(struct client *c);
 void route_on_flush(struct client *c);
 bool route_is_lost(struct client *c);
+bool route_is_stuck(const struct client *c);
 void route_repeat(struct client *c);
 /* The client has sent a CancelRequest: what is at hand is not to be repeated. error: static. */
 void route_cancelled(struct client *c, const struct wire_error *error);
 void route_sent(struct client *c);
 void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
+void route_committed(struct client *c);
 void route_wrote(struct client *c);
 
 /* relay.c */

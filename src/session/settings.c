@@ -15,6 +15,10 @@
  * cannot be kept, the settings are stuck: the server stays with the client, as with any other
  * state.
  *
+ * Settings of the startup are the session's defaults, of which the server knows nothing: a RESET
+ * on it goes to its own. So behind each RESET of one, in the same transaction, the startup's value
+ * is made (settings_put_back); what comes of the transaction comes of both.
+ *
  * Lists are shared by content among the clients of a worker, so that 20,000 clients with the same
  * settings have one copy. */
 #include <string.h>
@@ -201,6 +205,41 @@ void settings_put(struct client *c, bool is_trial)
 	server_put_settings(c->server, settings_list(s), settings_len(s), is_trial);
 	if (s != NULL && s->linger)
 		server_note(c->server)->taint |= TAINT_SETTINGS;
+}
+
+static bool goes_back(const struct sql_stmt *stmt, const char *name)
+{
+	return (stmt->bits & SQL_RESETS_ALL) || stmt->resets == sql_setting_key(name, strlen(name));
+}
+
+bool settings_go_back(const struct client *c, const struct sql_stmt *stmt)
+{
+	const char *at = settings_list(c->startup), *end = at + settings_len(c->startup);
+
+	if (stmt->resets == 0 && (stmt->bits & SQL_RESETS_ALL) == 0)
+		return false;
+	while (at < end && !goes_back(stmt, at)) {
+		at += strlen(at) + 1;
+		at += strlen(at) + 1;
+	}
+	return at < end;
+}
+
+void settings_put_back(struct client *c, const struct sql_stmt *stmt)
+{
+	const char *at = settings_list(c->startup), *end = at + settings_len(c->startup);
+	bool is_local = (stmt->bits & (SQL_SETS_SESSION | SQL_RESETS_ALL)) == 0;
+
+	if (!settings_go_back(c, stmt))
+		return;
+	(void)lease_send(c);
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+
+		if (goes_back(stmt, at))
+			server_put_setting_back(c->server, at, value, is_local);
+		at = value + strlen(value) + 1;
+	}
 }
 
 /* ---- what a transaction touches ------------------------------------------------------------- */

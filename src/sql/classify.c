@@ -96,6 +96,8 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 {
 	const char *kind = sql_json_get(node, "kind"), *name = sql_json_get(node, "name");
 	bool is_local = sql_json_is_true(sql_json_get(node, "is_local"));
+	struct sql_json_string s;
+
 	if (sql_json_is(kind, "VAR_RESET_ALL")) {
 		stmt->bits |= SQL_SETS_SESSION | SQL_RESETS_ALL | SQL_ALTERS | SQL_ONLY_SETS;
 		return;
@@ -108,6 +110,9 @@ static void read_set(const char *node, struct sql_stmt *stmt)
 	stmt->bits |= SQL_ONLY_SETS;
 	if (!is_local)
 		stmt->bits |= SQL_SETS_SESSION;
+	if ((sql_json_is(kind, "VAR_RESET") || sql_json_is(kind, "VAR_SET_DEFAULT")) &&
+	    sql_json_string(name, &s))
+		stmt->resets = sql_setting_key(s.p, s.len);
 	if (sql_set_alters(node))
 		stmt->bits |= SQL_ALTERS;
 	if (sql_set_may_name_temp(node))

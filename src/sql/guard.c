@@ -404,6 +404,9 @@ static const struct sql_refusal *check_command(const struct sql_rules *rules, co
 		{"lock", SQL_RULE_LOCK_TABLE, false},
 		{"explain", SQL_RULE_STATISTICS, false},
 		{"depends", SQL_RULE_LOCK_TABLE, true},
+		{"references", SQL_RULE_LOCK_TABLE, true},
+		{"attach", SQL_RULE_LOCK_TABLE, true},
+		{"detach", SQL_RULE_LOCK_TABLE, true},
 		{"grant", SQL_RULE_PRIVILEGES, true},
 		{"revoke", SQL_RULE_PRIVILEGES, true},
 		{"policy", SQL_RULE_PRIVILEGES, true},
@@ -425,15 +428,18 @@ const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules,
                                                   size_t len)
 {
 	const struct sql_refusal *refusal = NULL;
+	struct sql_token t = {.kind = TOKEN_END}, before;
 	struct sql_lexer lexer;
-	struct sql_token t;
 
 	if (rules->mode < SQL_GUARD_STRICT)
 		return NULL;
 	sql_lexer_init(&lexer, text, len);
 	do {
+		before = t;
 		sql_lexer_next(&lexer, &t);
 		refusal = check_command(rules, text, &t, true);
+		if (sql_token_is(text, &before, "partition") && sql_token_is(text, &t, "of"))
+			refusal = sql_rules_refuse(rules, SQL_RULE_LOCK_TABLE);
 	} while (refusal == NULL && t.kind != TOKEN_END && t.kind != TOKEN_BAD);
 	return refusal;
 }

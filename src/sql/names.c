@@ -2,6 +2,7 @@
  * statements start with. Pure. */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "sql_int.h"
 
@@ -112,6 +113,16 @@ bool sql_setting_alters(const char *name)
 		if (strcasecmp(name, harmless[i]) == 0)
 			return false;
 	return strchr(name, '.') == NULL;
+}
+
+uint64_t sql_setting_key(const char *name, size_t len)
+{
+	char lower[64]; /* PostgreSQL's NAMEDATALEN: longer names may share a key */
+	size_t n = len < sizeof(lower) ? len : sizeof(lower);
+
+	for (size_t i = 0; i < n; i++)
+		lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 'a' - 'A' : name[i]);
+	return hash_bytes(lower, n) | 1;
 }
 
 bool sql_any_runs_sql(bool (*match)(const char *name, const void *arg), const void *arg)

@@ -238,9 +238,15 @@ static void on_persistence(struct sql_walk *walk, const char *value)
 /* A temporary table that its transaction drops is no state of the session. */
 static void on_create_table(struct sql_walk *walk, const char *create)
 {
-	if (may_read(walk, create) &&
-	    sql_json_is(sql_json_get(create, "oncommit"), "ONCOMMIT_DROP"))
+	const char *parent = sql_json_first(sql_json_get(create, "inhRelations"));
+
+	if (!may_read(walk, create))
+		return;
+	if (sql_json_is(sql_json_get(create, "oncommit"), "ONCOMMIT_DROP"))
 		walk->dropped_temp_end = sql_json_end(sql_json_get(create, "relation"));
+	if (sql_json_get(create, "partbound") != NULL &&
+	    !is_temp_schema(sql_json_get(sql_json_get(parent, "RangeVar"), "schemaname")))
+		refuse_rule(walk, SQL_RULE_LOCK_TABLE);
 }
 
 static void on_into(struct sql_walk *walk, const char *into)
@@ -460,6 +466,19 @@ static void on_vacuum(struct sql_walk *walk, const char *vacuum)
 			refuse_rule(walk, SQL_RULE_LOCK_TABLE);
 }
 
+/* Another table that a command on one's own temporary table names is locked before anybody asks
+ * whose it is: REFERENCES against writing, a partition or its parent against reading, too. */
+static void on_other_table(struct sql_walk *walk, const char *range_var)
+{
+	if (!is_temp_schema(sql_json_get(range_var, "schemaname")))
+		refuse_rule(walk, SQL_RULE_LOCK_TABLE);
+}
+
+static void on_partition(struct sql_walk *walk, const char *cmd)
+{
+	on_other_table(walk, sql_json_get(cmd, "name"));
+}
+
 static void on_depends(struct sql_walk *walk, const char *value)
 {
 	(void)value;
@@ -527,6 +546,8 @@ static const struct key keys[] = {
 	{KEY("removeType"), on_object_type},
 	{KEY("subtype"), on_subtype},
 	{KEY("lockingClause"), on_locking},
+	{KEY("pktable"), on_other_table},
+	{KEY("PartitionCmd"), on_partition},
 };
 
 /* Looked for only where a key ends like that: most do not. */

@@ -168,11 +168,12 @@ void wire_put_parse(struct buf *b, const char *name, const char *text)
 	message_end(b, at);
 }
 
-void wire_put_bind(struct buf *b, const char *statement, const char *const *values, uint16_t n)
+void wire_put_bind_portal(struct buf *b, const char *portal, const char *statement,
+                          const char *const *values, uint16_t n)
 {
 	size_t at = message_begin(b, 'B');
 
-	buf_put_cstr(b, "");
+	buf_put_cstr(b, portal);
 	buf_put_cstr(b, statement);
 	buf_put_be16(b, 0);
 	buf_put_be16(b, n);
@@ -186,12 +187,31 @@ void wire_put_bind(struct buf *b, const char *statement, const char *const *valu
 	message_end(b, at);
 }
 
-void wire_put_execute(struct buf *b)
+void wire_put_bind(struct buf *b, const char *statement, const char *const *values, uint16_t n)
+{
+	wire_put_bind_portal(b, "", statement, values, n);
+}
+
+void wire_put_execute_portal(struct buf *b, const char *portal)
 {
 	size_t at = message_begin(b, 'E');
 
-	buf_put_cstr(b, "");
+	buf_put_cstr(b, portal);
 	buf_put_be32(b, 0);
+	message_end(b, at);
+}
+
+void wire_put_execute(struct buf *b)
+{
+	wire_put_execute_portal(b, "");
+}
+
+void wire_put_close_portal(struct buf *b, const char *portal)
+{
+	size_t at = message_begin(b, 'C');
+
+	buf_put_u8(b, 'P');
+	buf_put_cstr(b, portal);
 	message_end(b, at);
 }
 

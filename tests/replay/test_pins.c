@@ -128,6 +128,30 @@ static void pin_ends_with_its_state(struct replay *t)
 	server_gets(s, FIRST_CONTEXT("456"), QUERY("select 1"));
 }
 
+/* It crashed PgUsher once. */
+static void client_ends_while_its_server_is_asked(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("listen x"));
+	server_gets(s, CONTEXT("123"), QUERY("listen x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("LISTEN"), READY('I'));
+	client_gets(c, COMPLETE("LISTEN"), READY('I'));
+	client_sends(c, QUERY("unlisten x"));
+	server_gets(s, CONTEXT("123"), QUERY("unlisten x"));
+	server_says(s, CONTEXT_DONE("123"), COMPLETE("UNLISTEN"), READY('I'));
+	client_gets(c, COMPLETE("UNLISTEN"), READY('I'));
+	server_gets_some(s);
+	c->is_broken = true;
+	server_says(s, NOTIFICATION("x"));
+	is_closed(c);
+	assert_ptr_equal(cancel_waiting(t), s);
+	cancel_ends(t, true);
+	is_closed(s);
+	assert_int_equal(replay_busy_servers(t), 0);
+}
+
 static void pin_stays_where_nobody_can_tell(struct replay *t)
 {
 	struct actor *c, *s;
@@ -213,6 +237,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(set_local_does_not_pin),
 	SCENARIO(discard_all_unpins),
 	SCENARIO(pin_ends_with_its_state),
+	SCENARIO(client_ends_while_its_server_is_asked),
 	SCENARIO(pin_stays_where_nobody_can_tell),
 	SCENARIO(failed_discard_all_does_not_unpin),
 	SCENARIO(rolled_back_state_is_scrubbed),

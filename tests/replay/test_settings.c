@@ -113,6 +113,12 @@ static void setting_that_fails_later(struct replay *t)
 	is_closed(s);
 }
 
+/* Behind a RESET of the client's: what it had at startup. */
+#define PARSE_BACK PARSE(OURS(9), "SELECT pg_catalog.set_config($1,$2,$3)")
+#define BACK(name, value, is_local)                                                                \
+	BIND(OURS(9), OURS(9), name, value, is_local), EXECUTE(OURS(9)), CLOSE_PORTAL(OURS(9))
+#define BACK_DONE(value) SETTING_DONE(value), CLOSE_COMPLETE
+
 /* They are the session's defaults, which is what RESET ALL goes back to. */
 static void settings_outlive_reset_all(struct replay *t)
 {
@@ -120,15 +126,56 @@ static void settings_outlive_reset_all(struct replay *t)
 
 	client_sends(c, QUERY("reset all"));
 	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC, FIRST_CONTEXT("123"),
-	            QUERY("reset all"));
+	            PARSE("", "reset all"), BIND("", ""), EXECUTE(""), PARSE_BACK,
+	            BACK("application_name", "a", "f"), SYNC);
 	server_says(s, PARSE_COMPLETE, SETTING_DONE("a"), READY('I'), FIRST_CONTEXT_DONE("123"),
-	            COMPLETE("RESET"), READY('I'));
+	            PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("RESET"), PARSE_COMPLETE,
+	            BACK_DONE("a"), READY('I'));
 	client_gets(c, COMPLETE("RESET"), READY('I'));
 	client_sends(c, QUERY("select 1"));
 	server_gets(s, SETTING("application_name", "a"), SYNC, CONTEXT("123"), QUERY("select 1"));
 	server_says(s, SETTING_DONE("a"), READY('I'), CONTEXT_DONE("123"), COMPLETE("SELECT 1"),
 	            READY('I'));
 	client_gets(c, COMPLETE("SELECT 1"), READY('I'));
+	round_trip(c, s, "123");
+}
+
+/* Another setting's RESET is the server's own, and so is any in a failed transaction. */
+static void reset_of_what_is_not_of_the_startup(struct replay *t)
+{
+	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
+
+	client_sends(c, QUERY("begin isolation level serializable"));
+	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC,
+	            QUERY("begin isolation level serializable"));
+	server_says(s, PARSE_COMPLETE, SETTING_DONE("a"), READY('I'), COMPLETE("BEGIN"),
+	            READY('T'));
+	client_sends(c, QUERY("reset work_mem"));
+	server_gets(s, FIRST_CONTEXT("123"), QUERY("reset work_mem"));
+	server_says(s, FIRST_CONTEXT_DONE("123"), SERVER_ERROR("42704", "none"), READY('E'));
+	client_sends(c, QUERY("reset application_name"));
+	server_gets(s, QUERY("reset application_name"));
+	server_says(s, SERVER_ERROR("25P02", "aborted"), READY('E'));
+	client_gets(c, COMPLETE("BEGIN"), READY('T'), REFUSED("42704", "none"), READY('E'),
+	            REFUSED("25P02", "aborted"), READY('E'));
+}
+
+/* The value that is made behind it fails, and with it the client's transaction. */
+static void reset_that_cannot_go_back(struct replay *t)
+{
+	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
+
+	client_sends(c, PARSE("", "set local application_name to default"), BIND("", ""),
+	             EXECUTE(""), SYNC);
+	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC,
+	            PARSE("", "set local application_name to default"), FIRST_CONTEXT("123"),
+	            BIND("", ""), EXECUTE(""), PARSE_BACK, BACK("application_name", "a", "t"),
+	            SYNC);
+	server_says(s, PARSE_COMPLETE, SETTING_DONE("a"), READY('I'), PARSE_COMPLETE,
+	            FIRST_CONTEXT_DONE("123"), BIND_COMPLETE, COMPLETE("SET"), PARSE_COMPLETE,
+	            BIND_COMPLETE, SERVER_ERROR("53200", "out of memory"), READY('I'));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("SET"),
+	            REFUSED("53200", "out of memory"), READY('I'));
 	round_trip(c, s, "123");
 }
 
@@ -478,6 +525,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(wrong_setting_ends_the_login),
 	SCENARIO(setting_that_fails_later),
 	SCENARIO(settings_outlive_reset_all),
+	SCENARIO(reset_of_what_is_not_of_the_startup),
+	SCENARIO(reset_that_cannot_go_back),
 	SCENARIO(set_is_asked_for),
 	SCENARIO(set_config_by_parameter_is_asked_for),
 	SCENARIO(set_follows),

@@ -37,6 +37,16 @@ CREATE TABLE child PARTITION OF parent FOR VALUES IN (1);
 CREATE TRIGGER t BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION on_row();
 CREATE TABLE defaults (a int, b int DEFAULT leave_it());
 CREATE TABLE checks (a int CHECK (a >= leave_it()));
+CREATE FUNCTION leave_one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ {LEAVE.format(1)} $$;
+CREATE FUNCTION does_nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TABLE triggered_when (a int);
+CREATE TRIGGER t BEFORE INSERT ON triggered_when FOR EACH ROW WHEN (leave_one(NEW.a) = 1)
+    EXECUTE FUNCTION does_nothing();
+CREATE TABLE keyed (a int) PARTITION BY LIST (leave_one(a));
+CREATE TABLE keyed_rest PARTITION OF keyed DEFAULT;
+CREATE DOMAIN checked_again AS checked;
+CREATE TABLE of_domain (a checked);
+CREATE TABLE of_domains (a checked_again[]);
 CREATE TABLE policed (a int);
 INSERT INTO policed VALUES (1);
 ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
@@ -83,6 +93,12 @@ LEAVES = [
     "INSERT INTO defaults (a) VALUES (1)",
     "INSERT INTO checks VALUES (1)",
     "SELECT * FROM policed",
+    "INSERT INTO triggered_when VALUES (1)",
+    "INSERT INTO keyed VALUES (1)",
+    "INSERT INTO of_domain VALUES (1)",
+    "INSERT INTO of_domains VALUES ('{1}')",
+    "SELECT 1::checked_again",
+    "SELECT ARRAY[1]::checked[]",
 ]
 LEAVES_NOTHING = [
     "SELECT id, n FROM kept",
@@ -117,6 +133,7 @@ def make_hidden(objects, make_proxy, tmp_path):
             "pgusher": {"workers": 1, "max_server_conn": 1},
             "role probe": {"password_file": str(password), "tenant": "none"},
             "freshness": {"probe_role": "probe", "heartbeat_interval": "50ms"},
+            "guard": {"trusted_functions": "does_nothing"},
         }, sections or {}), databases=("hidden",))
         proxy.wait_log("function catalogue")
         return proxy
@@ -187,7 +204,8 @@ def test_what_only_writing_runs_does_not_keep_reads_away(console, sql):
 
 
 def test_trusted_functions_are_trusted_behind_others_too(make_hidden):
-    proxy = make_hidden({"guard": {"trusted_functions": "leave_it, public.on_row, of_row"}})
+    proxy = make_hidden({"guard": {"trusted_functions": "does_nothing, leave_it, leave_one, "
+                                                         "public.on_row, of_row"}})
     a = proxy.raw(TENANT_A, "hidden")
     trusted = [sql for sql in LEAVES if "%%" not in sql and "pair" not in sql
                and "with_operator" not in sql and "own" not in sql]

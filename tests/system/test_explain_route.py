@@ -104,3 +104,16 @@ def test_a_late_replica_is_said(cluster, explain):
         assert list(of(rows, "route")) == ["replica2"]
         assert of(rows, "candidate")["replica1"].startswith("too far behind, lag 2.")
         assert of(rows, "candidate")["replica2"].startswith("fits, lag 0.")
+
+
+def test_without_a_probe_the_primary_is_looked_for(make_proxy):
+    """Nothing is measured, and the servers are used all the same."""
+    console = Console(make_proxy({"pgusher": {"admin_users": "dba"}}))
+    for statement in ("SELECT 1", "UPDATE t SET a = 1"):
+        rows = rows_of(console.run(f"EXPLAIN ROUTE {statement}"))
+        candidates = {detail for kind, _, detail in rows if kind == "candidate"}
+        assert candidates == {"not measured (no probe_role)"}
+        routes = {(name, detail) for kind, name, detail in rows if kind == "route"}
+        assert routes == {(None, "the primary, looked for by trying the nodes in order")}
+    nodes = rows_of(console.run("SHOW NODES"))
+    assert {node[8] for node in nodes} == {None}, "a timeline that is not known is empty"

@@ -40,6 +40,8 @@ STRICT = [
     (24, "lock_table", "LOCK TABLE item IN EXCLUSIVE MODE"),
     (24, "lock_table", "VACUUM FULL item"),
     (24, "lock_table", "ALTER INDEX item_pkey DEPENDS ON EXTENSION plpgsql"),
+    (24, "lock_table", "CREATE TEMP TABLE t (a bigint REFERENCES item)"),
+    (24, "lock_table", "DO $$BEGIN CREATE TEMP TABLE t PARTITION OF item DEFAULT; END$$"),
     (5, "privileges", "GRANT SELECT ON item TO PUBLIC"),
     (14, "shared_code", "CREATE VIEW mine AS SELECT 1"),
 ]

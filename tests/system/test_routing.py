@@ -354,7 +354,8 @@ def test_what_a_replica_may_not_do_is_repeated(cluster, routed):
     proxy = routed()
     with proxy.raw(TENANT_A) as conn:
         assert int(conn.scalar("SELECT liar()")) > 0
-        assert where(cluster, conn) in REPLICAS
+        # It has written, as far as anybody knows.
+        wait_until(lambda: where(cluster, conn) in REPLICAS, "a replica has what it wrote")
         replies = conn.run(parse("liar", "SELECT liar()") + bind("", "liar") + describe("P", "")
                            + execute() + sync())
         assert types_of(replies) == "12TDCZ"
@@ -468,6 +469,13 @@ def test_analytics_reads_at_its_node_and_says_how_old_it_is(cluster, routed, req
             assert (late.value.code, late.value.fields["D"]) == ("55000", "too far behind")
         finally:
             cluster.resume_replica("replica2")
+
+
+def test_analytics_without_a_node_for_it(routed):
+    with routed().raw(TENANT_A) as conn, pytest.raises(PgError) as refused:
+        conn.rows(analytics(WHERE))
+    assert (refused.value.code, refused.value.fields["D"]) == (
+        "55000", "the database has no analytics node")
 
 
 def test_analytics_may_serve_what_is_too_old(cluster, routed):

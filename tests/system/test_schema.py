@@ -197,6 +197,18 @@ def test_check_isolation_of_another_role_and_setting(checked):
         ["18", "table orders"]]
 
 
+def test_check_isolation_takes_the_role_as_it_is_written(checked):
+    """Folded to lower case, it would look at app, and find nothing."""
+    report = psql(checked, "check_test", "-q", script="""
+        BEGIN;
+        CREATE ROLE "App" LOGIN BYPASSRLS;
+        \\set app_role App
+        \\i sql/check_isolation.sql
+        ROLLBACK;
+        """)
+    assert "5|role App|" in report
+
+
 def test_a_signed_schema_stays_signed(checked):
     """A deploy makes the view plain, and must leave it signed; unsigned.sql takes it back."""
     checked.sql("CREATE DATABASE stays_test")

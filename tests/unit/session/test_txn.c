@@ -32,7 +32,7 @@ static const struct event {
 	enum model_effect effect;
 } events[] = {
 /* clang-format off */
-#define EVENT(name, kind, bits, effect) {name, {SQL_##kind, bits, 0, 0, 0, 0}, EFFECT_##effect}
+#define EVENT(name, kind, bits, effect) {name, {SQL_##kind, bits, 0, 0, 0, 0, 0}, EFFECT_##effect}
 	/* clang-format on */
 	EVENT("(empty)", EMPTY, 0, NONE),
 	EVENT("SELECT", DATA, 0, DATA),

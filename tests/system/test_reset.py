@@ -1,0 +1,130 @@
+"""RESET of settings that came with the startup packet goes back to them, as PostgreSQL's does
+(docs/deviations.md 18); seen beside a direct connection with the same startup packet."""
+
+import pgproto as p
+import pytest
+
+from conftest import TENANT_A, TENANT_B
+
+STARTUP = {"application_name": "mine", "TimeZone": "asia/tokyo", "DateStyle": "German",
+           "options": "-c work_mem=7MB -c statement_timeout=1min -c my.who=ann"}
+NAMES = ["application_name", "TimeZone", "DateStyle", "work_mem", "statement_timeout", "my.who",
+         "IntervalStyle"]
+OTHERS = ("SET application_name = 'x'; SET TimeZone = 'UTC'; SET DateStyle = 'SQL';"
+          " SET work_mem = '9MB'; SET my.who = 'bob'; SET IntervalStyle = 'iso_8601'")
+
+# Transactions, each behind OTHERS.
+SCRIPTS = [
+    ["RESET TimeZone"], ["reset TIMEZONE"], ["RESET TIME ZONE"], ["SET TIME ZONE DEFAULT"],
+    ["SET TIME ZONE LOCAL"], ["SET TimeZone TO DEFAULT"], ["SET SESSION work_mem = DEFAULT"],
+    ["/* why */ RESET \"DateStyle\" ;"], ["RESET my.who"], ["RESET application_name"],
+    ["RESET statement_timeout"], ["RESET IntervalStyle"], ["RESET nothing"],
+    ["RESET ALL"], ["DISCARD ALL"],
+    ["SET LOCAL TimeZone TO DEFAULT"],
+    ["BEGIN", "RESET work_mem", "SHOW work_mem", "COMMIT"],
+    ["BEGIN", "RESET work_mem", "SHOW work_mem", "ROLLBACK"],
+    ["BEGIN", "SET LOCAL work_mem TO DEFAULT", "SHOW work_mem", "COMMIT"],
+    ["BEGIN", "SET LOCAL TimeZone TO DEFAULT", "SELECT to_timestamp(0)", "ROLLBACK"],
+    ["BEGIN", "SAVEPOINT a", "RESET TimeZone", "SHOW TimeZone", "ROLLBACK TO a", "SHOW TimeZone",
+     "COMMIT"],
+    ["BEGIN", "RESET ALL", "SHOW work_mem", "SHOW my.who", "ROLLBACK"],
+    ["BEGIN", "RESET ALL", "SET work_mem = '11MB'", "COMMIT"],
+    ["BEGIN", "RESET TimeZone", "SELECT 1/0", "RESET TimeZone", "COMMIT"],
+    ["BEGIN", "DISCARD ALL", "COMMIT"],
+    ["RESET DateStyle", "SET DateStyle = 'MDY'"],
+]
+STRINGS = [
+    "RESET work_mem; SHOW work_mem", "SHOW work_mem; RESET work_mem",
+    "SELECT 1; RESET work_mem; RESET my.who; SELECT 2",
+    "RESET work_mem; SELECT 1/0", "SELECT 1/0; RESET work_mem",
+    "BEGIN; RESET work_mem; SHOW work_mem; ROLLBACK", "RESET work_mem; COMMIT; SELECT 1/0",
+    "SELECT 1; DISCARD ALL", "DISCARD ALL; SELECT 1", "RESET work_mem; ROLLBACK",
+    "RESET ALL; SHOW work_mem",
+    "SET LOCAL work_mem TO DEFAULT; SHOW work_mem",
+    "RESET work_mem; SET work_mem = '12MB'; SHOW work_mem",
+]
+
+
+def simple(conn, sql):
+    return conn.simple(sql)
+
+
+def extended(conn, sql):
+    return conn.run(p.one_shot(sql, []))
+
+
+def named(conn, sql):
+    return conn.run(p.close("P", "c") + p.close("S", "s") + p.parse("s", sql) + p.bind("c", "s")
+                    + p.describe("P", "c") + p.execute("c") + p.sync())
+
+
+def seen(messages):
+    """Parameters that one message reports together come in the order of a hash table."""
+    out = [(m.type, m.body) for m in messages if not m.body.startswith(b"usher.")]
+    told = sorted(m for m in out if m[0] == "S")
+    return [m for m in out if m[0] != "S"], told
+
+
+def follow(conn, other, send, scripts):
+    out = []
+    for script in scripts:
+        conn.simple(OTHERS)
+        for sql in script:
+            out.append((sql, seen(send(conn, sql))))
+        other.simple("SELECT 1")
+        out.append((script, [conn.scalar(f"SHOW {name}") for name in NAMES]))
+    return out
+
+
+@pytest.fixture
+def pair(tiny_proxy, cluster):
+    """A client and its neighbour on one server; the same on connections of their own."""
+    address = ("127.0.0.1", cluster.ports["primary"])
+    direct = [p.Connection.connect(address, "app", "eav", cluster.password, **params)
+              for params in (STARTUP, {})]
+    with tiny_proxy.raw(TENANT_A, **STARTUP) as one, tiny_proxy.raw(TENANT_B) as two:
+        yield (one, two), direct
+    for conn in direct:
+        conn.terminate()
+
+
+@pytest.mark.parametrize("send", [simple, extended, named])
+def test_reset_goes_back_to_the_startup(pair, send):
+    proxied, direct = pair
+    for script in SCRIPTS:
+        assert follow(*proxied, send, [script]) == follow(*direct, send, [script])
+
+
+@pytest.mark.parametrize("sql", STRINGS)
+def test_reset_in_a_string_goes_back_too(pair, sql):
+    proxied, direct = pair
+    replies = [follow(*side, simple, [[sql]]) for side in (proxied, direct)]
+    # A string that is cut reports at each cut, and its block is no surprise to COMMIT and ROLLBACK
+    # (docs/deviations.md 6).
+    for reply in replies:
+        messages, told = reply[0][1]
+        reply[0] = sql, [m for m in messages if b"C25P01" not in m[1]]
+    assert replies[0] == replies[1]
+
+
+def test_reset_in_a_pipeline(pair):
+    """What is around it stays what it was: the unnamed portal too."""
+    batch = (p.parse("", "SELECT 7") + p.bind("", "") + p.parse("r", "RESET work_mem")
+             + p.bind("r", "r") + p.execute("r") + p.execute("")
+             + p.bind("r2", "r") + p.execute("r2") + p.close("S", "r") + p.sync())
+    replies = []
+    for conn, _ in pair:
+        conn.simple("SET work_mem = '9MB'")
+        replies.append((seen(conn.run(batch)), conn.scalar("SHOW work_mem")))
+    assert replies[0] == replies[1]
+    assert replies[0][1] == "7MB"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_reset_in_both_pool_modes(make_proxy, mode):
+    proxy = make_proxy({"pgusher": {"pool_mode": mode}})
+    with proxy.raw(TENANT_A, **STARTUP) as conn:
+        for reset in ("RESET work_mem", "RESET ALL", "DISCARD ALL"):
+            conn.simple("SET work_mem = '9MB'")
+            conn.simple(reset)
+            assert conn.scalar("SHOW work_mem") == "7MB"

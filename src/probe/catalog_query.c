@@ -150,8 +150,8 @@ static const char answer[] =
 static const char types[] =
 	" UNION ALL SELECT DISTINCT 't', n.nspname, t.typname, f.nspname, f.proname, f.is_user,"
 	" f.is_volatile, f.is_opaque, false, false, false, false, false FROM ("
-	"SELECT d.type, m[1]::oid FROM domain d JOIN pg_catalog.pg_constraint k ON k.contypid = d.of"
-	"  AND k.contype = 'c',"
+	"SELECT d.type, m[1]::oid FROM domain d"
+	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c',"
 	" pg_catalog.regexp_matches(conbin::text, ':funcid ([1-9][0-9]*)', 'g') AS m"
 	" UNION SELECT d.type, o.oprcode FROM domain d"
 	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c',"

@@ -87,6 +87,8 @@ static const struct sql_stmt unknown_stmt = {.kind = SQL_DATA};
 /* A server for the message at hand. STEP_MORE: c->server is there. */
 static enum step start(struct client *c, const struct message *m, const struct sql_stmt *stmt)
 {
+	const struct wire_error *refusal;
+
 	if (ready_is_expired(c, stmt->kind))
 		return STEP_DONE;
 	if (route_is_open(c))
@@ -103,6 +105,11 @@ static enum step start(struct client *c, const struct message *m, const struct s
 	c->batch_open = true;
 	/* Settings go first, before anything is expected. */
 	(void)lease_send(c);
+	refusal = identity_refusal(c, stmt, 1);
+	if (refusal != NULL) {
+		(void)batch_refuse(c, refusal);
+		return STEP_DONE;
+	}
 	return STEP_MORE;
 }
 

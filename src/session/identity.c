@@ -256,6 +256,46 @@ bool identity_left(const struct client *c)
 	return c->state_is_mixed || leaves_state(c, c->ticket);
 }
 
+/* Whose these statements would be: the tenant behind the first COMMIT or ROLLBACK among them. */
+static const struct auth_ticket *after_end(const struct client *c, enum sql_kind kind)
+{
+	const struct identity *id = c->identity;
+	bool commits = kind != SQL_ROLLBACK && kind != SQL_ROLLBACK_CHAIN;
+
+	if (id->txn == NULL || c->end != TXN_END_NONE)
+		return c->ticket;
+	return commits && c->txn.state != TXN_FAILED && id->pending != NULL ? id->pending
+	                                                                    : id->session;
+}
+
+const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
+                                          unsigned n)
+{
+	static const struct wire_error error = {
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_OBJECT_IN_USE,
+		.message = "the session holds state of another tenant on the server",
+		.hint = "It is dropped behind a COMMIT or ROLLBACK, without AND CHAIN, that is the "
+			"last of its string or batch."};
+	const struct auth_ticket *of = c->state_of, *now = c->ticket;
+	bool has_ended = false;
+
+	if (c->identity == NULL)
+		return NULL;
+	for (unsigned i = 0; i < n; i++) {
+		if (identity_is_end(stmts[i].kind)) {
+			now = has_ended ? now : after_end(c, stmts[i].kind);
+			has_ended = true;
+		} else if (stmts[i].kind != SQL_BEGIN) {
+			if (c->state_is_mixed || (of != NULL && strcmp(of->tenant, now->tenant) != 0))
+				return &error;
+			if (of == NULL && (stmts[i].bits & (SQL_MAKES_STATE | SQL_OPAQUE)))
+				of = now;
+		}
+	}
+	return NULL;
+}
+
 /* Another server, or none: nothing is left on it. */
 void identity_forget_left(struct client *c)
 {

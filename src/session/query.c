@@ -355,7 +355,7 @@ static enum step refuse_malformed(struct client *c, const struct message *m)
 enum step query_take(struct client *c, const struct message *m)
 {
 	const struct sql_info *info;
-	const struct wire_error *full;
+	const struct wire_error *refusal;
 	struct sql_own own;
 	struct wire_error e;
 
@@ -389,9 +389,11 @@ enum step query_take(struct client *c, const struct message *m)
 		if (route_forbids(c, info->stmts[i].bits))
 			return query_refuse(c, &route_no_state);
 	}
-	full = pin_refusal(c, info->stmts, info->n_stmts);
-	if (full != NULL)
-		return query_refuse(c, full);
+	refusal = identity_refusal(c, info->stmts, info->n_stmts);
+	if (refusal == NULL)
+		refusal = pin_refusal(c, info->stmts, info->n_stmts);
+	if (refusal != NULL)
+		return query_refuse(c, refusal);
 	settings_touch(c, info);
 	c->query_fingerprint = info->fingerprint;
 	if (piece_end(c, info->stmts, info->n_stmts, 0) < info->n_stmts)

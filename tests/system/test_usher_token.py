@@ -68,6 +68,56 @@ def test_pipelined_in_front(proxy, tokens):
         assert (mine.fetchall(), again.fetchall()) == ([(TENANT_B,)], [(TENANT_A,)])
 
 
+LEAVE = [("CREATE TEMP TABLE left_there AS SELECT * FROM item", "SELECT name FROM left_there"),
+         ("DECLARE left_there CURSOR WITH HOLD FOR SELECT name FROM item", "FETCH 1 FROM left_there"),
+         ("PREPARE left_there AS SELECT 'tenant 456 was here'", "EXECUTE left_there")]
+
+
+def ends(look):
+    """Ways on behind the transaction, on its server and without a pause in which to clean that."""
+    one = p.one_shot(look)
+    return [
+        [p.query(f"COMMIT; {look}")],
+        [p.query("COMMIT AND CHAIN"), p.query(look)],
+        [p.query("COMMIT AND CHAIN"), one],
+        [p.query(f"COMMIT AND CHAIN; {look}")],
+        [p.query(f"COMMIT; BEGIN; {look}")],
+        [p.one_shot("COMMIT")[:-5] + one],
+        [p.one_shot("COMMIT AND CHAIN")[:-5] + one],
+        [p.one_shot("COMMIT")[:-5] + p.query(look)],
+    ]
+
+
+@pytest.mark.parametrize("leave, look", LEAVE)
+@pytest.mark.parametrize("way", range(len(ends(""))))
+def test_what_set_local_leaves_meets_nobody_in_mid_string(proxy, tokens, leave, look, way):
+    """The tenant changes by itself; in a string, a batch and a chain nothing can clean first."""
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.simple(f"SET LOCAL usher.token = '{tokens[TENANT_B]}'")
+        conn.simple(leave)
+        heard = [m for data in ends(look)[way] for m in conn.run(data)]
+        assert p.codes_of(heard) == ["55006"]
+        assert b"tenant 456" not in b"".join(m.body for m in heard)
+        if conn.status != "I":
+            conn.simple("ROLLBACK")
+        assert p.codes_of(conn.simple(look))
+        assert conn.scalar(WHO) == str(TENANT_A)
+
+
+def test_state_made_and_met_in_one_string(proxy, tokens):
+    leave, look = LEAVE[0]
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.simple(f"SET LOCAL usher.token = '{tokens[TENANT_B]}'")
+        assert p.codes_of(conn.simple(f"{leave}; COMMIT; {look}")) == ["55006"]
+        conn.simple("ROLLBACK")
+        conn.simple("BEGIN")
+        conn.simple(f"SET LOCAL usher.token = '{tokens[TENANT_B]}'")
+        assert not p.codes_of(conn.simple(f"{leave}; {look}; COMMIT"))
+        assert p.codes_of(conn.simple(look)) == ["42P01"]
+
+
 def test_at_startup(proxy, tokens):
     with proxy.raw(TENANT_A, options=f"-c usher.token={tokens[TENANT_B]}") as conn:
         assert conn.scalar(WHO) == str(TENANT_B)

@@ -256,7 +256,7 @@ bool identity_left(const struct client *c)
 	return c->state_is_mixed || leaves_state(c, c->ticket);
 }
 
-/* Whose these statements would be: the tenant behind the first COMMIT or ROLLBACK among them. */
+/* Whose the statements behind this COMMIT or ROLLBACK are. */
 static const struct auth_ticket *after_end(const struct client *c, enum sql_kind kind)
 {
 	const struct identity *id = c->identity;
@@ -287,7 +287,8 @@ const struct wire_error *identity_refusal(const struct client *c, const struct s
 			now = has_ended ? now : after_end(c, stmts[i].kind);
 			has_ended = true;
 		} else if (stmts[i].kind != SQL_BEGIN) {
-			if (c->state_is_mixed || (of != NULL && strcmp(of->tenant, now->tenant) != 0))
+			if (c->state_is_mixed ||
+			    (of != NULL && strcmp(of->tenant, now->tenant) != 0))
 				return &error;
 			if (of == NULL && (stmts[i].bits & (SQL_MAKES_STATE | SQL_OPAQUE)))
 				of = now;
@@ -327,6 +328,7 @@ bool identity_change(struct client *c, const struct sql_own *own, bool in_txn, s
 		*e = error(SQLSTATE_ACTIVE_TRANSACTION,
 		           "usher.token must be set before any query of its transaction",
 		           "A transaction has one tenant.");
+		report_token(c, "transaction");
 		return false;
 	}
 	if (own->value != NULL)

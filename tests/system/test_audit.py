@@ -102,9 +102,13 @@ def test_changes_of_the_token(log):
     conn = log.proxy.raw(TENANT_A)
     conn.simple(f"SET usher.token = '{log.proxy.keys.token(TENANT_B)}'")
     assert codes_of(conn.simple("SET usher.token = 'no.such.token'"))
-    records = log.wait(2, event="auth", action="token")
+    conn.simple("BEGIN")
+    conn.simple("SELECT 1")
+    assert codes_of(conn.simple(f"SET usher.token = '{log.proxy.keys.token(TENANT_A)}'"))
+    records = log.wait(3, event="auth", action="token")
     assert [(r["tenant"], r["outcome"], r.get("reason")) for r in records] == [
-        (str(TENANT_B), "accepted", None), (str(TENANT_B), "refused", "malformed")]
+        (str(TENANT_B), "accepted", None), (str(TENANT_B), "refused", "malformed"),
+        (str(TENANT_B), "refused", "transaction")]
 
 
 def test_guard(log):

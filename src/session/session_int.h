@@ -362,8 +362,8 @@ void identity_ended(struct client *c);
 void identity_stays(struct client *c);
 void identity_leaves(struct client *c, uint32_t bits);
 bool identity_left(const struct client *c);
-/* Why these cannot be sent: the tenant has changed by itself in the middle of a string, a batch or a
- * chain, where the server cannot be cleaned. NULL: they can. */
+/* Why these cannot be sent: the tenant has changed by itself in the middle of a string, a batch or
+ * a chain, where the server cannot be cleaned. NULL: they can. */
 const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
                                           unsigned n);
 void identity_forget_left(struct client *c);

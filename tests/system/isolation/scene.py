@@ -171,14 +171,20 @@ class ReplicaStage(Stage):
         self.follow()
         super().__enter__()
         self.proxy.wait_log("function catalogue")
-        with self.proxy.raw(TENANT_A, self.dbname) as conn:
-            wait_until(lambda: conn.simple(WHO) and ran_on(conn) == self.NODE,
-                       f"{self.NODE} is read from")
+        self.await_reads()
         return self
 
     def refill(self):
         super().refill()
         self.follow()
+        self.await_reads()
+
+    def await_reads(self):
+        """Until the replica is read from: one that has lost its only server connection, by the test
+        before, is left out for a moment."""
+        with self.proxy.raw(TENANT_A, self.dbname) as conn:
+            wait_until(lambda: conn.simple(WHO) and ran_on(conn) == self.NODE,
+                       f"{self.NODE} is read from")
 
     def follow(self):
         """Until the replica has all that is committed now."""

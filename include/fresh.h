@@ -68,6 +68,9 @@ void fresh_free(struct fresh **fp);
 size_t fresh_count(const struct fresh *fresh);
 const struct conf_database *fresh_database(const struct fresh *fresh, size_t path);
 const struct conf_node *fresh_node(const struct fresh *fresh, size_t path);
+/* Of its node, by the newest configuration that fresh_take_weights was given. */
+int fresh_weight(const struct fresh *fresh, size_t path);
+void fresh_take_weights(struct fresh *fresh, const struct conf *conf);
 /* The first path of this database, or FRESH_NO_PATH. */
 int fresh_find(const struct fresh *fresh, const struct conf_database *database);
 /* The same by the section's name, in whichever configuration; *n: how many paths it has. */

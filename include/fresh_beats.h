@@ -3,6 +3,7 @@
 #ifndef PGUSHER_FRESH_BEATS_H
 #define PGUSHER_FRESH_BEATS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,8 @@ struct beats_reading {
 void beats_clear(struct beats *b);
 /* An answer of the primary's. */
 void beats_note(struct beats *b, const struct beats_reading *reading);
+/* Has the primary not shown it yet? */
+bool beats_is_ahead(const struct beats *b, int64_t id);
 /* What a path has that shows this heartbeat: a time as beat.has_us; FRESH_NEVER: nothing that can
  * be said, because none is known yet or it is not of this primary's history. */
 int64_t beats_find(const struct beats *b, int64_t id, int64_t stamp_us);

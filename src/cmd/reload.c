@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fresh.h"
 #include "net_tls.h"
 #include "serve_int.h"
 
@@ -197,6 +198,8 @@ static void take(struct server_process *p, struct change *change)
 	p->shared.proof_key = change->proof_key;
 	/* Before the workers hear of it: they ask the queues what is wanted. */
 	audit_take(p->shared.audit, &change->audit);
+	if (p->shared.fresh != NULL)
+		fresh_take_weights(p->shared.fresh, p->conf);
 	for (unsigned i = 0; i < p->shared.n_workers; i++) {
 		worker_set_conf(p->shared.workers[i], p->conf, change->client_room);
 		worker_set_tls(p->shared.workers[i], p->shared.tls);

@@ -82,6 +82,11 @@ static size_t count_up_to(const struct beats *b, int64_t id)
 	return low;
 }
 
+bool beats_is_ahead(const struct beats *b, int64_t id)
+{
+	return b->n > 0 && id > b->all[b->n - 1].id;
+}
+
 int64_t beats_find(const struct beats *b, int64_t id, int64_t stamp_us)
 {
 	size_t n = count_up_to(b, id);

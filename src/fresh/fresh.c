@@ -57,6 +57,7 @@ struct path {
 	/* Of the first one: what fresh_primary says. */
 	_Atomic int primary;
 	_Atomic bool is_contested, is_undecided;
+	_Atomic int weight; /* RELOAD may change it */
 	/* By workers. */
 	_Atomic int64_t left_out_us;
 	_Atomic uint64_t reads, fallbacks;
@@ -115,6 +116,7 @@ static void add_database(struct fresh *f, const struct conf_database *database)
 		p->n = database->n_nodes;
 		atomic_init(&p->primary, FRESH_NO_PATH);
 		atomic_init(&p->left_out_us, FRESH_NEVER);
+		atomic_init(&p->weight, p->node->weight);
 	}
 	for (size_t i = first; i < f->n; i++)
 		fresh_set(f, i, &nothing);
@@ -171,6 +173,23 @@ const struct conf_database *fresh_database(const struct fresh *f, size_t path)
 const struct conf_node *fresh_node(const struct fresh *f, size_t path)
 {
 	return path_of(f, path)->node;
+}
+
+int fresh_weight(const struct fresh *f, size_t path)
+{
+	return atomic_load_explicit(&path_of(f, path)->weight, memory_order_relaxed);
+}
+
+void fresh_take_weights(struct fresh *f, const struct conf *conf)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	for (size_t i = 0; i < f->n; i++) {
+		const struct conf_node *node = conf_find_node(conf, f->paths[i].node->name);
+
+		if (node != NULL)
+			atomic_store_explicit(&f->paths[i].weight, node->weight,
+			                      memory_order_relaxed);
+	}
 }
 
 int fresh_find(const struct fresh *f, const struct conf_database *database)

@@ -78,7 +78,7 @@ enum fresh_verdict fresh_judge(const struct fresh *fresh, size_t path, const str
 
 	if (verdict != FRESH_FITS)
 		return verdict;
-	if (fresh_node(fresh, path)->weight == 0)
+	if (fresh_weight(fresh, path) == 0)
 		return FRESH_NO_WEIGHT;
 	if (!is_there(fresh, path))
 		return FRESH_NOT_THERE;
@@ -112,7 +112,7 @@ static void consider(const struct fresh *fresh, size_t path, const struct fresh_
                      struct best *best)
 {
 	enum fresh_verdict verdict = fresh_judge(fresh, path, ask);
-	uint64_t weight = (uint64_t)fresh_node(fresh, path)->weight;
+	uint64_t weight = (uint64_t)fresh_weight(fresh, path);
 	unsigned load = 0;
 
 	if (verdict == FRESH_FITS && ask->load != NULL)

@@ -39,6 +39,7 @@ struct eye {
 	enum fresh_role told_role; /* what on_roles has been told of */
 	bool told_down;
 	int64_t behind_us; /* the primary's clock less its newest heartbeat, at the last reading */
+	int64_t answered_us;
 };
 
 /* A database's heart. */
@@ -119,11 +120,24 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 	eye_tell(eye);
 }
 
+/* By a heartbeat that the primary has not shown yet. Its next reading tells whether it has it; until
+ * then what was known before holds. Another primary's may be ahead for ever. */
+static enum fresh_fault eye_measure_ahead(struct eye *eye, int64_t had_us)
+{
+	if (eye->heart->beats.asked_us >= eye->answered_us)
+		return FRESH_FOREIGN;
+	eye->view.has_us = had_us;
+	if (had_us != FRESH_NEVER)
+		return FRESH_NONE;
+	return eye->view.fault == FRESH_FOREIGN ? FRESH_FOREIGN : FRESH_NO_BEAT;
+}
+
 /* What a path has, by its newest heartbeat. */
 static void eye_measure(struct eye *eye)
 {
 	const struct heart *heart = eye->heart;
 	enum fresh_fault fault = FRESH_NONE;
+	int64_t had_us = eye->view.has_us;
 
 	eye->view.has_us = FRESH_NEVER;
 	if (heart->primary == (int)eye->path) {
@@ -139,6 +153,8 @@ static void eye_measure(struct eye *eye)
 		fault = FRESH_FOREIGN;
 	} else if (eye->view.beat_id == 0 || heart->beats.n == 0) {
 		fault = FRESH_NO_BEAT;
+	} else if (beats_is_ahead(&heart->beats, eye->view.beat_id)) {
+		fault = eye_measure_ahead(eye, had_us);
 	} else {
 		eye->view.has_us = beats_find(&heart->beats, eye->view.beat_id, eye->view.beat_us);
 		fault = eye->view.has_us == FRESH_NEVER ? FRESH_FOREIGN : FRESH_NONE;
@@ -186,6 +202,10 @@ static void heart_elect(struct eye *eye)
 	if (primary == heart->primary && timeline == heart->timeline)
 		return;
 	beats_clear(&heart->beats);
+	for (size_t i = 0; i < eye->watch->n_eyes; i++) {
+		if (eye->watch->eyes[i].heart == heart)
+			eye->watch->eyes[i].view.has_us = FRESH_NEVER;
+	}
 	heart->primary = primary;
 	heart->timeline = timeline;
 	if (primary != FRESH_NO_PATH)
@@ -242,6 +262,7 @@ static void eye_take(struct eye *eye, const PGresult *result, int64_t asked_us)
 	view->beat_id = number_at(result, 4);
 	view->beat_us = number_at(result, 5);
 	view->seen_us = asked_us;
+	eye->answered_us = clock_mono_us();
 	eye->behind_us = clock_us - view->beat_us;
 	fresh_set(eye->watch->config.fresh, eye->path, view);
 	heart_elect(eye);

@@ -76,23 +76,10 @@ static struct route *route_of(struct client *c)
 }
 
 /* Paths are those of the configuration that the probe began with; after a RELOAD the database's
- * nodes may be others. */
-static bool are_paths_valid(struct client *c)
+ * nodes may be others, or elsewhere. */
+static bool are_paths_valid(const struct client *c)
 {
-	const struct conf *conf = c->env->conf;
-	const struct conf_database *database;
-
-	if (c->route->conf_generation == conf->generation && c->route->is_checked)
-		return c->route->is_valid;
-	c->route->conf_generation = conf->generation;
-	c->route->is_checked = true;
-	database = conf_find_database(conf, pool_section(c->pool));
-	c->route->is_valid = database != NULL && database->n_nodes == c->n_paths;
-	for (size_t i = 0; c->route->is_valid && i < c->n_paths; i++)
-		c->route->is_valid =
-			strcmp(database->nodes[i]->name,
-		               fresh_node(c->env->fresh, (size_t)c->first_path + i)->name) == 0;
-	return c->route->is_valid;
+	return pool_path(c->pool, 0) == c->first_path;
 }
 
 static bool is_on(const char *value)

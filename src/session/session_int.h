@@ -128,8 +128,6 @@ struct route {
 	bool may_write;  /* what is repeated: whatever its functions are labelled */
 	struct buf kept; /* the read's messages, until something of its answer was passed on */
 	const struct wire_error *cancelled; /* instead of its repetition; static; NULL: none */
-	bool is_checked, is_valid; /* the paths, against the configuration of this generation */
-	uint64_t conf_generation;
 };
 
 /* The transaction's end that was sent in the batch at hand. */

@@ -95,6 +95,7 @@ static void test_between_and_ahead(void **state)
 	note(20000, 0, WALL, 20, WALL + 19000);
 	assert_true(beats_find(&beats, 15, WALL + 14000) == 9000);
 	assert_true(beats_find(&beats, 30, WALL + 29000) == 19000);
+	assert_true(beats_is_ahead(&beats, 21) && !beats_is_ahead(&beats, 20));
 }
 
 /* Older than all that we have seen: by the primary's clock, and never better than the first. */

@@ -120,8 +120,8 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 	eye_tell(eye);
 }
 
-/* By a heartbeat that the primary has not shown yet. Its next reading tells whether it has it; until
- * then what was known before holds. Another primary's may be ahead for ever. */
+/* By a heartbeat that the primary has not shown yet. Its next reading tells whether it has it;
+ * until then what was known before holds. Another primary's may be ahead for ever. */
 static enum fresh_fault eye_measure_ahead(struct eye *eye, int64_t had_us)
 {
 	if (eye->heart->beats.asked_us >= eye->answered_us)

@@ -299,7 +299,10 @@ static PGconn *connect_start(const struct dial *order)
 		{"target_session_attrs", "any"},
 		{"keepalives", "1"},
 		{"client_encoding", "UTF8"},
-		{"options", " "},
+		/* An analytics node may be one that can write. */
+		{"options", order->node->role == CONF_NODE_ANALYTICS
+	                            ? "-c default_transaction_read_only=on"
+	                            : " "},
 		{"fallback_application_name", "pgusher"},
 	};
 	const char *keys[COUNT_OF(params) + 1] = {NULL}, *values[COUNT_OF(params) + 1] = {NULL};

@@ -402,8 +402,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 		return not_started(c, step);
 	if (text == NULL)
 		return refuse_unknown(c, name);
-	if (route_forbids(c, text->stmt.bits))
-		return batch_refuse(c, &route_no_state);
+	full = route_refusal(c, &text->stmt);
+	if (full != NULL)
+		return batch_refuse(c, full);
 	full = pin_refusal(c, &text->stmt, 1);
 	if (full != NULL)
 		return refuse(c, full, MARK_NONE);

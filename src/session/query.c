@@ -386,8 +386,9 @@ enum step query_take(struct client *c, const struct message *m)
 		break;
 	}
 	for (unsigned i = 0; route_is_elsewhere(c) && i < info->n_stmts; i++) {
-		if (route_forbids(c, info->stmts[i].bits))
-			return query_refuse(c, &route_no_state);
+		refusal = route_refusal(c, &info->stmts[i]);
+		if (refusal != NULL)
+			return query_refuse(c, refusal);
 	}
 	refusal = identity_refusal(c, info->stmts, info->n_stmts);
 	if (refusal == NULL)

@@ -610,12 +610,9 @@ bool route_give_up(struct client *c);
 /* Nor shall it be asked again: the wait ends with this error. */
 bool route_end_wait(struct client *c);
 void route_leave(struct client *c);
-/* Statements with these bits would bind the client to a server that cannot write. */
-extern const struct wire_error route_no_state;
-static inline bool route_forbids(const struct client *c, uint32_t bits)
-{
-	return (bits & SQL_MAKES_STATE) && route_is_elsewhere(c);
-}
+bool route_is_to_analytics(const struct client *c);
+/* Why this cannot be sent to a server that is not the primary's; NULL: it can. */
+const struct wire_error *route_refusal(const struct client *c, const struct sql_stmt *stmt);
 static inline bool route_has_failed(const struct client *c)
 {
 	return c->route != NULL && c->route->has_failed;

@@ -196,13 +196,40 @@ void settings_free(struct client *c)
 
 /* ---- to the server -------------------------------------------------------------------------- */
 
+static void put_setting(struct buf *list, const char *name, const char *value)
+{
+	buf_put_cstr(list, name);
+	buf_put_cstr(list, value);
+}
+
+#define READ_ONLY "default_transaction_read_only"
+
+/* All but the one that would let an analytics node be written to (route_refusal). */
+static void put_to_reader(struct client *c, const struct settings *s)
+{
+	const char *at = settings_list(s), *end = at + settings_len(s);
+	struct buf list = {0};
+
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+
+		put_setting(&list, at, strcasecmp(at, READ_ONLY) == 0 ? "on" : value);
+		at = value + strlen(value) + 1;
+	}
+	server_put_settings(c->server, (const char *)list.data, list.len, false);
+	buf_fini(&list);
+}
+
 void settings_put(struct client *c, bool is_trial)
 {
 	/* In the transaction that ran RESET ALL those of the startup hold. */
 	const struct settings *s =
 		c->touched != NULL && c->touched->was_reset ? c->startup : c->settings;
 
-	server_put_settings(c->server, settings_list(s), settings_len(s), is_trial);
+	if (route_is_to_analytics(c) && client_setting(c, READ_ONLY) != NULL)
+		put_to_reader(c, s);
+	else
+		server_put_settings(c->server, settings_list(s), settings_len(s), is_trial);
 	if (s != NULL && s->linger)
 		server_note(c->server)->taint |= TAINT_SETTINGS;
 }
@@ -418,12 +445,6 @@ static bool list_has(const char *list, size_t len, const char *name)
 		at += strlen(at) + 1;
 	}
 	return false;
-}
-
-static void put_setting(struct buf *list, const char *name, const char *value)
-{
-	buf_put_cstr(list, name);
-	buf_put_cstr(list, value);
 }
 
 /* The new values of names that the old list does not have. */

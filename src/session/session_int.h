@@ -517,6 +517,8 @@ enum step session_step_console(struct client *c, const uint8_t *p, size_t n, siz
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
 /* kind: of the statement at hand; BEGIN may come before SET LOCAL usher.token. */
 bool ready_is_expired(struct client *c, enum sql_kind kind);
+/* The same before a whole Query. */
+bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, unsigned n);
 
 /* guard.c */
 /* sql_classify, under the rules that hold for this client's role. */

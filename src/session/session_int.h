@@ -223,6 +223,7 @@ struct client {
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
+	bool startup_is_back; /* settings_put_back went out behind the last of these */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */

@@ -36,6 +36,7 @@ struct touched {
 	unsigned n_names, n_values;
 	bool resets_all; /* RESET ALL goes before all of the names, and takes hold with its batch */
 	bool was_reset;  /* RESET ALL ran, and nobody knows yet whether that lasts */
+	bool is_back;    /* and the startup's settings were made behind it */
 	bool has_error;  /* something in the transaction failed, maybe a SET that is not allowed */
 	bool is_asked, has_failed;
 	bool is_stuck;
@@ -259,6 +260,7 @@ void settings_put_back(struct client *c, const struct sql_stmt *stmt)
 
 	if (!settings_go_back(c, stmt))
 		return;
+	c->startup_is_back = c->startup_is_back || (stmt->bits & SQL_RESETS_ALL);
 	(void)lease_send(c);
 	while (at < end) {
 		const char *value = at + strlen(at) + 1;
@@ -356,13 +358,21 @@ void settings_touch_text(struct client *c, const struct text *text)
 	settings_touch(c, sql_classify(c->env->sql, query, strlen(query)));
 }
 
-/* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more
- * in front of the next statement. */
+/* The startup settings are defaults of the session: they outlive RESET ALL. Where they were not
+ * made right behind it they are in front of the next statement. Either way the server's record says
+ * what is there: the next client of the server may be another one. */
 void settings_were_reset(struct client *c)
 {
-	if (c->touched != NULL)
+	const struct settings *back = c->startup_is_back ? c->startup : NULL;
+
+	if (c->touched != NULL) {
 		c->touched->was_reset = true;
-	server_forget_settings(c->server);
+		c->touched->is_back = back != NULL;
+	}
+	server_note_settings(c->server, settings_list(back), settings_len(back));
+	if (back != NULL && back->linger)
+		server_note(c->server)->taint |= TAINT_SETTINGS;
+	c->startup_is_back = false;
 	c->is_fresh = true;
 }
 
@@ -501,7 +511,7 @@ static void take_values(struct client *c)
 {
 	struct touched *t = c->touched;
 	struct buf list = {0};
-	bool was_reset = t->resets_all;
+	bool was_reset = t->resets_all && !t->is_back;
 
 	if (!t->has_failed && t->n_values == t->n_names)
 		merge(c, &list);

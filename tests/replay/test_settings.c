@@ -119,10 +119,15 @@ static void setting_that_fails_later(struct replay *t)
 	BIND(OURS(9), OURS(9), name, value, is_local), EXECUTE(OURS(9)), CLOSE_PORTAL(OURS(9))
 #define BACK_DONE(value) SETTING_DONE(value), CLOSE_COMPLETE
 
-/* They are the session's defaults, which is what RESET ALL goes back to. */
+/* They are the session's defaults, which is what RESET ALL goes back to; and nobody else's. */
 static void settings_outlive_reset_all(struct replay *t)
 {
-	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
+	struct actor *c, *b, *s;
+
+	replay_start(t, "max_server_conn = 1");
+	c = named(t, "123", "a");
+	b = named(t, "456", "b");
+	s = replay_server(t, 0);
 
 	client_sends(c, QUERY("reset all"));
 	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC, FIRST_CONTEXT("123"),
@@ -132,12 +137,13 @@ static void settings_outlive_reset_all(struct replay *t)
 	            PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("RESET"), PARSE_COMPLETE,
 	            BACK_DONE("a"), READY('I'));
 	client_gets(c, COMPLETE("RESET"), READY('I'));
-	client_sends(c, QUERY("select 1"));
-	server_gets(s, SETTING("application_name", "a"), SYNC, CONTEXT("123"), QUERY("select 1"));
-	server_says(s, SETTING_DONE("a"), READY('I'), CONTEXT_DONE("123"), COMPLETE("SELECT 1"),
-	            READY('I'));
-	client_gets(c, COMPLETE("SELECT 1"), READY('I'));
 	round_trip(c, s, "123");
+	client_sends(b, QUERY("select 1"));
+	server_gets(s, SETTING("application_name", "b"), SYNC, CONTEXT("456"), QUERY("select 1"));
+	server_says(s, SETTING_DONE("b"), READY('I'), CONTEXT_DONE("456"), COMPLETE("SELECT 1"),
+	            READY('I'));
+	client_gets(b, COMPLETE("SELECT 1"), READY('I'));
+	round_trip(b, s, "456");
 }
 
 /* Another setting's RESET is the server's own, and so is any in a failed transaction. */

@@ -208,7 +208,6 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
 	c->reset_is_due = c->reset_is_due || (stmt->bits & SQL_RESETS_ALL);
-	c->startup_is_back = c->startup_is_back && !(stmt->bits & SQL_RESETS_ALL);
 	identity_leaves(c, stmt->bits);
 	stmts_alter(c, stmt->bits);
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */

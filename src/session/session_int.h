@@ -223,7 +223,6 @@ struct client {
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
-	bool startup_is_back; /* settings_put_back went out behind the last of these */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
@@ -396,8 +395,8 @@ void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);
 /* The transaction may end in another way than its batch. */
 void settings_doubt(struct client *c);
-/* RESET ALL or DISCARD ALL has run on the server. */
-void settings_were_reset(struct client *c);
+/* RESET ALL or DISCARD ALL has run on the server; or may have, being bound in the batch. */
+void settings_were_reset(struct client *c, bool has_run);
 /* ReadyForQuery with 'I'. */
 void settings_ready(struct client *c);
 /* The server, which has nothing else to do, is asked what was set. True: it has not said all. */

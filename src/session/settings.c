@@ -36,7 +36,6 @@ struct touched {
 	unsigned n_names, n_values;
 	bool resets_all; /* RESET ALL goes before all of the names, and takes hold with its batch */
 	bool was_reset;  /* RESET ALL ran, and nobody knows yet whether that lasts */
-	bool is_back;    /* and the startup's settings were made behind it */
 	bool has_error;  /* something in the transaction failed, maybe a SET that is not allowed */
 	bool is_asked, has_failed;
 	bool is_stuck;
@@ -260,7 +259,6 @@ void settings_put_back(struct client *c, const struct sql_stmt *stmt)
 
 	if (!settings_go_back(c, stmt))
 		return;
-	c->startup_is_back = c->startup_is_back || (stmt->bits & SQL_RESETS_ALL);
 	(void)lease_send(c);
 	while (at < end) {
 		const char *value = at + strlen(at) + 1;
@@ -300,15 +298,22 @@ static void touch_name(struct touched *t, const char *name)
 		t->has_failed = true;
 }
 
-static void touch_all(struct client *c)
+static void touch_list(struct touched *t, const struct settings *s)
 {
-	const char *at = settings_list(c->settings), *end = at + settings_len(c->settings);
+	const char *at = settings_list(s), *end = at + settings_len(s);
 
 	while (at < end) {
-		touch_name(c->touched, at);
+		touch_name(t, at);
 		at += strlen(at) + 1;
 		at += strlen(at) + 1;
 	}
+}
+
+/* Those of the startup may be made behind a RESET ALL though the client had reset them before. */
+static void touch_all(struct client *c)
+{
+	touch_list(c->touched, c->settings);
+	touch_list(c->touched, c->startup);
 }
 
 void settings_doubt(struct client *c)
@@ -358,21 +363,18 @@ void settings_touch_text(struct client *c, const struct text *text)
 	settings_touch(c, sql_classify(c->env->sql, query, strlen(query)));
 }
 
-/* The startup settings are defaults of the session: they outlive RESET ALL. Where they were not
- * made right behind it they are in front of the next statement. Either way the server's record says
- * what is there: the next client of the server may be another one. */
-void settings_were_reset(struct client *c)
+/* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more
+ * in front of the next statement. The server's next client may be another one: what it had is there
+ * still if the RESET ALL was bound and never executed, and the startup's is if it was put back. */
+void settings_were_reset(struct client *c, bool has_run)
 {
-	const struct settings *back = c->startup_is_back ? c->startup : NULL;
-
-	if (c->touched != NULL) {
+	if (c->touched != NULL)
 		c->touched->was_reset = true;
-		c->touched->is_back = back != NULL;
-	}
-	server_note_settings(c->server, settings_list(back), settings_len(back));
-	if (back != NULL && back->linger)
+	if (has_run)
+		server_forget_settings(c->server);
+	server_doubt_settings(c->server, settings_list(c->startup), settings_len(c->startup));
+	if (c->startup != NULL && c->startup->linger)
 		server_note(c->server)->taint |= TAINT_SETTINGS;
-	c->startup_is_back = false;
 	c->is_fresh = true;
 }
 
@@ -394,7 +396,8 @@ void settings_ready(struct client *c)
 
 	if (t == NULL)
 		return;
-	if (c->batch_failed)
+	/* Bound and never executed, it has reset nothing. */
+	if (c->batch_failed || !c->reset_is_due)
 		settings_doubt(c);
 	if (t->resets_all) {
 		list_assign(c->env, &c->settings, list_get(c->startup));
@@ -511,7 +514,7 @@ static void take_values(struct client *c)
 {
 	struct touched *t = c->touched;
 	struct buf list = {0};
-	bool was_reset = t->resets_all && !t->is_back;
+	bool was_reset = t->resets_all;
 
 	if (!t->has_failed && t->n_values == t->n_names)
 		merge(c, &list);
@@ -524,12 +527,11 @@ static void take_values(struct client *c)
 		return;
 	}
 	list_assign(c->env, &c->settings, list_share(c->env, &list));
-	/* Behind RESET ALL only what was set after it is there: the startup's must be made. */
-	if (was_reset) {
-		list.len = 0;
-		put_new(t, NULL, 0, &list);
-	}
-	server_note_settings(c->server, (const char *)list.data, list.len);
+	/* Behind RESET ALL what was set after it is there: the startup's must be made. */
+	if (was_reset)
+		server_doubt_settings(c->server, (const char *)list.data, list.len);
+	else
+		server_note_settings(c->server, (const char *)list.data, list.len);
 	buf_fini(&list);
 	know_all(c);
 	if (c->settings != NULL && c->settings->linger)

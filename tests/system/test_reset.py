@@ -146,6 +146,11 @@ BEHIND_RESET_ALL = {
                          + p.query("SELECT 1")],
     "twice-in-a-batch": [p.parse("", "RESET ALL") + p.bind("", "") + p.execute()
                          + p.query("RESET ALL")],
+    "bound-only": [p.parse("", "RESET ALL") + p.bind("", "") + p.sync()],
+    "bound-only-and-set": [p.parse("r", "RESET ALL") + p.bind("r", "r")
+                           + p.one_shot("SET work_mem = '64kB'")],
+    "bound-only-behind-a-set": [p.query("SET work_mem = '64kB'"),
+                                p.parse("", "RESET ALL") + p.bind("", "") + p.sync()],
     "behind-a-set": [p.query("SET work_mem = '64kB'"), p.query("RESET ALL")],
 }
 
@@ -154,14 +159,17 @@ BEHIND_RESET_ALL = {
 @pytest.mark.parametrize("way", BEHIND_RESET_ALL)
 def test_the_startup_behind_reset_all_is_not_the_next_clients(tiny_proxy, way, leaves):
     show = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in (
-        "search_path", "default_transaction_read_only", "statement_timeout", "lock_timeout"))
+        "search_path", "default_transaction_read_only", "statement_timeout", "lock_timeout",
+        "work_mem"))
     with tiny_proxy.raw(TENANT_A, **LIMITS) as one, tiny_proxy.raw(TENANT_B) as two:
         for message in BEHIND_RESET_ALL[way]:
             one.send(message)
             one.read_until_ready()
         if leaves:
             one.close()
-        assert two.rows(show) == [('"$user", public', "off", "0", "0")]
+        assert two.rows(show) == [('"$user", public', "off", "0", "0", "4MB")]
         assert p.codes_of(two.simple(f"DELETE FROM item WHERE tenant_id = {TENANT_B}")) == []
         if not leaves:
-            assert one.rows(show) == [("pg_catalog", "on", "7s", "3ms")]
+            work_mem = {"batch-and-set": "64kB", "bound-only-and-set": "64kB",
+                        "bound-only-behind-a-set": "64kB"}.get(way, "4MB")
+            assert one.rows(show) == [("pg_catalog", "on", "7s", "3ms", work_mem)]

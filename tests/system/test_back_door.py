@@ -47,6 +47,12 @@ CREATE TABLE keyed_rest PARTITION OF keyed DEFAULT;
 CREATE DOMAIN checked_again AS checked;
 CREATE TABLE of_domain (a checked);
 CREATE TABLE of_domains (a checked_again[]);
+CREATE TYPE holder AS (c checked, n int);
+CREATE TYPE holders AS (h holder[]);
+CREATE TABLE of_holder (h holder);
+CREATE TYPE span AS RANGE (subtype = checked);
+CREATE DOMAIN made AS int DEFAULT leave_it();
+CREATE TABLE of_made (a int, b made);
 CREATE TABLE policed (a int);
 INSERT INTO policed VALUES (1);
 ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
@@ -99,6 +105,17 @@ LEAVES = [
     "INSERT INTO of_domains VALUES ('{1}')",
     "SELECT 1::checked_again",
     "SELECT ARRAY[1]::checked[]",
+    "SELECT '(1,2)'::holder",
+    "SELECT ROW(1, 2)::holder",
+    "SELECT '{\"(1,2)\"}'::holder[]",
+    "SELECT '(\"{\"\"(1,2)\"\"}\")'::holders",
+    "SELECT '[1,2]'::span",
+    "SELECT json_populate_record(NULL::holder, '{\"c\": 1}')",
+    "SELECT json_populate_record(NULL::of_domain, '{\"a\": 1}')",
+    "SELECT json_populate_record(o, '{\"a\": 1}') FROM (SELECT) r LEFT JOIN of_domain o ON true",
+    "SELECT '(1)'::of_domain",
+    "INSERT INTO of_holder VALUES ('(1,2)')",
+    "INSERT INTO of_made (a) VALUES (1)",
 ]
 LEAVES_NOTHING = [
     "SELECT id, n FROM kept",
@@ -108,6 +125,9 @@ LEAVES_NOTHING = [
     "INSERT INTO plain DEFAULT VALUES",
     "SELECT x, y FROM plain_view",
     "SELECT 1 % 2",
+    "SELECT o.a FROM of_domain o",
+    "SELECT of_domain.a FROM of_domain",
+    "SELECT of_made.b FROM of_made",
 ]
 
 
@@ -177,6 +197,21 @@ def test_nothing_is_left_for_another_client(make_hidden):
 def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):
     a = make_hidden().raw(TENANT_A, "hidden")
     assert [sql for sql in LEAVES_NOTHING if scrubs(a, sql)] == []
+
+
+def test_what_one_session_has_in_pg_temp_is_nobody_elses(cluster, make_hidden):
+    """Names count in any schema, but nobody else can mean these."""
+    cluster.superuser("hidden").execute(f"""
+        CREATE FUNCTION pg_temp.upper(text) RETURNS text LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
+        CREATE DOMAIN pg_temp.numeric AS int CHECK (VALUE >= leave_it());
+        CREATE FUNCTION pg_temp.add(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE OPERATOR pg_temp.# (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+        CREATE OPERATOR pg_temp.- (FUNCTION = pg_temp.add, LEFTARG = int, RIGHTARG = int)""")
+    proxy = make_hidden({"pgusher": {"admin_users": "dba"}})
+    sql = "SELECT upper('x'), 5 # 1, 2 - 1, 1::numeric, id FROM kept"
+    assert not route_of(Console(proxy), sql).startswith("the primary: it ")
+    assert not scrubs(proxy.raw(TENANT_A, "hidden"), sql)
+    cluster.close_superuser("hidden")
 
 
 @pytest.mark.parametrize("sql, why", [

@@ -37,6 +37,7 @@ STRICT = [
     (13, "server_file", "SELECT pg_ls_dir('.')"),
     (6, "sequence_state", "SELECT lastval()"),
     (6, "random_seed", "SELECT setseed(0.5)"),
+    (6, "random_seed", "SELECT 1; SET seed = 0.5; /*" + 200_000 * "x" + "*/"),
     (24, "lock_table", "LOCK TABLE item IN EXCLUSIVE MODE"),
     (24, "lock_table", "VACUUM FULL item"),
     (24, "lock_table", "ALTER INDEX item_pkey DEPENDS ON EXTENSION plpgsql"),

@@ -59,6 +59,8 @@ static const struct {
 	{"CREATE FOREIGN TABLE t (a int) SERVER s", SQL_RULE_SERVER_FILE, true},
 	{"SELECT lastval()", SQL_RULE_SEQUENCE_STATE, false},
 	{"SELECT setseed(0.5)", SQL_RULE_RANDOM_SEED, false},
+	{"DO $$BEGIN SET seed = 0.5; END$$", SQL_RULE_RANDOM_SEED, true},
+	{"DO $$BEGIN SET LOCAL \"Seed\" TO 0.5; END$$", SQL_RULE_RANDOM_SEED, true},
 	{"SET seed = 0.5", SQL_RULE_RANDOM_SEED, true},
 	{"SELECT set_config('seed', '0.5', true)", SQL_RULE_RANDOM_SEED, false},
 	{"LOCK TABLE item", SQL_RULE_LOCK_TABLE, true},

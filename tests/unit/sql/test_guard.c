@@ -208,6 +208,9 @@ static void test_unparsed(void **state)
 	expect_deep(cache, "NOTIFY a; SELECT true", "notify");
 	expect_deep(cache, "SELECT 1; LISTEN a; SELECT true", "notify");
 	expect_deep(cache, "LOCK item; SELECT true", "lock_table");
+	expect_deep(cache, "SET SESSION seed = 0.5; SELECT true", "random_seed");
+	expect_deep(cache, "SELECT 1; SET \"SEED\" TO 0.5; SELECT true", "random_seed");
+	expect_deep(cache, "SELECT 1 OFFSET seed; SELECT true", "none");
 	expect_deep(cache, "COPY item TO PROGRAM 'x'; SELECT true", "server_file");
 	expect_deep(cache, "COPY item FROM '/etc/passwd'; SELECT true", "server_file");
 	expect_deep(cache, "COPY item FROM STDIN; SELECT true", "none");

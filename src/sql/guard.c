@@ -167,6 +167,7 @@ static const struct guarded other_functions[] = {
 	{"lo_unlink", SQL_RULE_LARGE_OBJECT},
 	{"lastval", SQL_RULE_SEQUENCE_STATE},
 	{"currval", SQL_RULE_SEQUENCE_STATE},
+	{"setval", SQL_RULE_SEQUENCE_STATE},
 	{"setseed", SQL_RULE_RANDOM_SEED},
 	/* Follows a row's versions past row-level security. */
 	{"currtid", SQL_RULE_STATISTICS},

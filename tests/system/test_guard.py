@@ -36,6 +36,7 @@ STRICT = [
     (13, "server_file", "COPY item TO PROGRAM 'cat'"),
     (13, "server_file", "SELECT pg_ls_dir('.')"),
     (6, "sequence_state", "SELECT lastval()"),
+    (6, "sequence_state", "SELECT setval('item_id_seq', 1)"),
     (6, "random_seed", "SELECT setseed(0.5)"),
     (6, "random_seed", "SELECT 1; SET seed = 0.5; /*" + 200_000 * "x" + "*/"),
     (24, "lock_table", "LOCK TABLE item IN EXCLUSIVE MODE"),

@@ -5,10 +5,9 @@
  * pg_depend does not tell that a view calls one of PostgreSQL's own functions, so the trees of
  * rules, policies, defaults, checks, indexes, partition keys, triggers' conditions and columns'
  * domains are searched for the ids in them. Whatever is behind a relation is behind the views on it
- * too, and behind its parents. Functions of the schema
- * pgusher (sql/signed.sql) are ours, and leave nothing. What is in pg_temp is one session's, which is
- * pinned for it: names count in any schema, so a tenant's pg_temp.now() would be every tenant's now().
- * On the probe's thread. */
+ * too, and behind its parents. Functions of the schema pgusher (sql/signed.sql) are ours, and leave
+ * nothing. What is in pg_temp is one session's, which is pinned for it: names count in any schema,
+ * so a tenant's pg_temp.now() would be every tenant's now(). On the probe's thread. */
 #include <stdio.h>
 #include <string.h>
 
@@ -62,8 +61,9 @@ static const char functions[] =
 
 /* rel, what of it ('r': it is read so, 'p': its policies, 'w': only when it is written to) */
 static const char trees[] =
-	/* A type and what it is made of: a domain's base, a composite type's columns, the elements of
-	 * an array or a range. Not the types of tables' rows: a table's name says nothing of them. */
+	/* A type and what it is made of: a domain's base, a composite type's columns, what an
+	 * array or a range is of. Not types of tables' rows: a table's name does not say that they
+	 * are meant (on_type_name in sql/walk.c). */
 	" domain (type, of) AS (SELECT t.oid, t.oid FROM pg_catalog.pg_type t"
 	" LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid WHERE t.oid >= 16384"
 	"  AND (t.typtype IN ('d', 'r') OR c.relkind = 'c')"

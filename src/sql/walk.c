@@ -147,8 +147,8 @@ static void check_function(struct sql_walk *walk, const char *schema,
 		not_only_reads(walk, fault, name);
 }
 
-/* json_populate_record and its like make rows of the type that they are given one of, and those pass
- * the checks of its columns' domains as written ones do. */
+/* json_populate_record and its like make rows of the type that they are given one of, and those
+ * pass the checks of its columns' domains as written ones do. */
 static bool fills_rows(const struct sql_json_string *name)
 {
 	return memmem(name->p, name->len, "populate_record", strlen("populate_record")) != NULL;
@@ -202,8 +202,8 @@ static void check_behind(struct sql_walk *walk, unsigned things, const struct sq
 		not_only_reads(walk, "reads what a replica cannot read", s);
 }
 
-/* item's row type, '(1,2)'::item: what is cast to it passes the checks of its columns' domains, as
- * what is written to it does. */
+/* item's row type, '(1,2)'::item: what is cast to it passes the checks of its columns' domains,
+ * as what is written to it does. */
 static void on_type_name(struct sql_walk *walk, const char *type)
 {
 	const char *last = NULL;

@@ -3,6 +3,7 @@ view, a trigger, a default, a check, a policy. What it leaves in the session rea
 
 import pytest
 
+import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from console import Console
 from pgproto import rows_of
@@ -192,6 +193,17 @@ def test_nothing_is_left_for_another_client(make_hidden):
             b.simple("DISCARD ALL")
             a.simple("CREATE TEMP TABLE t (x int); DROP TABLE t; DO $$BEGIN END$$")
     assert left == []
+
+
+@pytest.mark.parametrize("name", ["", "n"])
+def test_a_parse_alone_leaves_nothing_either(make_hidden, name):
+    """The literal of a composite type is read when the statement is parsed."""
+    proxy = make_hidden()
+    a, b = proxy.raw(TENANT_A, "hidden"), proxy.raw(TENANT_B, "hidden")
+    assert p.errors_of(a.run(p.parse(name, "SELECT '(1,2)'::holder") + p.sync())) == []
+    assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
+    a.run(p.describe("S", name) + p.sync())
+    assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
 
 
 def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):

@@ -173,8 +173,8 @@ static void put_parse(struct client *c, const char *name, const struct text *tex
 	outvec_copy(v, text->body, text->len);
 }
 
-/* The server parses the text: it reads the literals, and one of a composite type passes the checks of
- * its domains, which are code of users. */
+/* The server parses the text: it reads the literals, and one of a composite type passes the checks
+ * of its domains, which are code of users. */
 static void note_parse(struct client *c, const struct sql_stmt *stmt)
 {
 	uint32_t bits = stmt->bits & SQL_OPAQUE;

@@ -269,7 +269,8 @@ const char *sql_statement_fault(const struct sql_json_string *key, const char *v
 /* What may be behind a name that is no called function's: facts of all of it together, of
  * things whose bit (1 << enum sql_thing) is set; of functions, those that a row can call. What the
  * lists trust is not SQL_FUNCTION_OPAQUE. */
-unsigned sql_behind(const struct sql_rules *rules, unsigned things, const char *name, size_t len);
+unsigned sql_behind(const struct sql_rules *rules, unsigned things,
+                    const struct sql_json_string *name);
 
 /* ---- code.c */
 

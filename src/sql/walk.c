@@ -186,7 +186,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 
 static void check_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s)
 {
-	unsigned facts = sql_behind(walk->rules, things, s->p, s->len);
+	unsigned facts = sql_behind(walk->rules, things, s);
 
 	if (facts == 0)
 		return;
@@ -212,9 +212,8 @@ static void on_type_name(struct sql_walk *walk, const char *type)
 	for (const char *name = sql_json_first(sql_json_get(type, "names")); name != NULL;
 	     name = sql_json_next(name))
 		last = sql_json_get(sql_json_get(name, "String"), "sval");
-	if (sql_json_string(last, &s) &&
-	    (sql_behind(walk->rules, 1u << SQL_THING_RELATION, s.p, s.len) &
-	     (SQL_FUNCTION_OPAQUE | SQL_FUNCTION_ON_WRITE)) != 0)
+	if (sql_json_string(last, &s) && (sql_behind(walk->rules, 1u << SQL_THING_RELATION, &s) &
+	                                  (SQL_FUNCTION_OPAQUE | SQL_FUNCTION_ON_WRITE)) != 0)
 		walk->bits |= SQL_OPAQUE;
 }
 

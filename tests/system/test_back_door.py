@@ -21,6 +21,8 @@ CREATE FUNCTION id(int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE FUNCTION add_two(int, int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$ {LEAVE.format('NEW')} $$;
 CREATE OPERATOR %% (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR <%%> (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+CREATE VIEW "a""<b>" AS SELECT leave_it() AS x;
 CREATE TYPE pair AS (x int, y int);
 CREATE FUNCTION pair_sum(pair) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE CAST (pair AS int) WITH FUNCTION pair_sum(pair);
@@ -87,6 +89,8 @@ LEAVES = [
     'SELECT k."of_row" FROM kept k',
     "SELECT 1 % 2 + (1 OPERATOR(public.%%) 2)",
     "SELECT 1 %% 2",
+    "SELECT 1 <%%> 2",
+    'SELECT * FROM "a""<b>"',
     "SELECT p::int FROM pairs",
     "SELECT CAST(ROW(1, 2)::pair AS int)",
     "SELECT 1::checked",

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -36,6 +37,7 @@ struct eye {
 	bool is_set_up, has_lock;
 	enum fresh_fault table_fault; /* why the table is not asked; until retry_us */
 	int64_t retry_us;
+	const char *fence; /* NULL: none; what the audit log has been told of */
 	enum fresh_role told_role; /* what on_roles has been told of */
 	bool told_down;
 	int64_t behind_us; /* the primary's clock less its newest heartbeat, at the last reading */
@@ -84,6 +86,52 @@ static void heart_say_undecided(const struct eye *eye, bool is_undecided)
 		log_info("probe: database \"%s\": it is decided which node is the primary", name);
 }
 
+/* Why no statement is sent to a node that says that it is the primary. One that is silent is as it
+ * was before. */
+static const char *eye_fence(const struct eye *eye)
+{
+	const struct fresh *fresh = eye->watch->config.fresh;
+	struct fresh_view view;
+
+	fresh_look(fresh, eye->path, &view);
+	if (view.role != FRESH_PRIMARY)
+		return NULL;
+	if (view.fault == FRESH_DOWN)
+		return eye->fence;
+	if (fresh_is_undecided(fresh, eye->heart->first))
+		return "two primaries of one timeline";
+	return fresh_primary(fresh, eye->heart->first, NULL) == (int)eye->path
+	               ? NULL
+	               : "another primary is ahead";
+}
+
+static void eye_audit_fence(struct eye *eye)
+{
+	const struct watch_config *config = &eye->watch->config;
+	const char *fence = eye_fence(eye);
+	struct audit_record *r;
+
+	if (fence == eye->fence)
+		return;
+	r = audit_begin(config->audit, AUDIT_ROUTE);
+	if (r != NULL) {
+		r->outcome = fence != NULL ? "fenced" : "released";
+		r->reason = fence != NULL ? fence : eye->fence;
+		AUDIT_COPY(r->database, fresh_database(config->fresh, eye->path)->name);
+		AUDIT_COPY(r->node, fresh_node(config->fresh, eye->path)->name);
+		audit_commit(config->audit);
+	}
+	eye->fence = fence;
+}
+
+static void heart_audit_fences(struct watch *w, const struct heart *heart)
+{
+	for (size_t i = 0; i < w->n_eyes; i++) {
+		if (w->eyes[i].heart == heart)
+			eye_audit_fence(&w->eyes[i]);
+	}
+}
+
 /* Of what workers go by. */
 static void eye_tell(struct eye *eye)
 {
@@ -117,6 +165,7 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 		            fresh_fault_hint(fault));
 	eye->view.fault = fault;
 	fresh_set(fresh, eye->path, &eye->view);
+	heart_audit_fences(eye->watch, eye->heart);
 	eye_tell(eye);
 }
 

@@ -235,12 +235,27 @@ const char *where_objection(const struct pool *pool, const struct pool_node *nod
 	return "it is a primary, not a standby";
 }
 
+/* The replica was promoted, but does not count. */
+static bool is_false_primary(const struct pool *pool)
+{
+	const struct fresh *fresh = fresh_of(pool);
+	size_t n, first;
+
+	if (pool->where->role == CONF_NODE_ANALYTICS || !is_known_primary(pool))
+		return false;
+	first = (size_t)fresh_find_name(fresh, pool->shared->section, &n);
+	return fresh_is_undecided(fresh, first) || fresh_primary(fresh, first, NULL) != pool->path;
+}
+
 bool pool_server_is_fenced(struct server *server)
 {
 	const struct pool *pool = pool_of(server);
 
-	return !where_is_fixed(pool) && !pool_is_gone(pool) &&
-	       (where_is_undecided(pool) || is_fenced(pool, server_note(server)->node));
+	if (pool_is_gone(pool))
+		return false;
+	if (where_is_fixed(pool))
+		return is_false_primary(pool);
+	return where_is_undecided(pool) || is_fenced(pool, server_note(server)->node);
 }
 
 /* PostgreSQL reports in_hot_standby since version 14: a promotion with the first transaction behind

@@ -192,6 +192,18 @@ def test_a_tenant_reads_its_writes_at_all_workers(cluster, routed, items, reques
     assert where(cluster, stranger) in REPLICAS
 
 
+@pytest.mark.parametrize("nodes", ["primary", "primary, replica1"])
+def test_a_tenant_reads_what_it_wrote_through_another_section(cluster, routed, items, request,
+                                                              nodes):
+    proxy = routed({"database writer": {"dbname": "eav", "nodes": nodes}}, max_lag="1h",
+                   read_your_writes="tenant")
+    request.getfixturevalue("paused")
+    with proxy.raw(TENANT_A) as reader, proxy.raw(TENANT_A, "writer") as writer:
+        assert where(cluster, reader) in REPLICAS
+        writer.simple("INSERT INTO shared_note VALUES (8, 'ours')")
+        assert reader.scalar("SELECT body FROM shared_note WHERE id = 8") == "ours"
+
+
 def test_off_does_not_wait_for_writes(cluster, routed, items, paused):
     proxy = routed(max_lag="1h", read_your_writes="off")
     with proxy.raw(TENANT_A) as conn:

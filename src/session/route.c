@@ -591,8 +591,7 @@ static void tell_age(struct client *c)
 {
 	struct wire_error e = {.severity = "NOTICE", .sqlstate = "00000"};
 	char message[96], at[32] = "";
-	int64_t as_of_s = clock_wall_s() - c->source.lag_us / US_PER_S;
-	time_t as_of = (time_t)as_of_s;
+	time_t as_of = (time_t)((clock_wall_us() - c->source.lag_us) / US_PER_S);
 	struct tm tm;
 
 	if (c->source.lag_us == FRESH_INFINITE)

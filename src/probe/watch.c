@@ -267,6 +267,13 @@ static void heart_elect(struct eye *eye)
 
 static void eye_read(struct eye *eye);
 
+/* A lock, or a standby's conflict with recovery: a VACUUM of the table is enough. */
+static bool is_passing(const char *sqlstate)
+{
+	return strncmp(sqlstate, "40", 2) == 0 || strcmp(sqlstate, "55P03") == 0 ||
+	       strcmp(sqlstate, "57014") == 0;
+}
+
 /* A table that is not there, or not ours to use, is asked for again now and then. */
 static void eye_table_failed(struct eye *eye, const PGresult *result)
 {
@@ -285,7 +292,7 @@ static void eye_table_failed(struct eye *eye, const PGresult *result)
 		            fresh_node(eye->watch->config.fresh, eye->path)->name,
 		            conf_of(eye)->freshness.heartbeat_table,
 		            PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
-	eye->retry_us = clock_mono_us() + TABLE_RETRY_US;
+	eye->retry_us = clock_mono_us() + (is_passing(sqlstate) ? 0 : TABLE_RETRY_US);
 }
 
 static int64_t number_at(const PGresult *result, int column)

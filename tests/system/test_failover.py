@@ -101,7 +101,7 @@ def fences(proxy):
     with open(os.path.join(proxy.folder, "audit.jsonl"), encoding="ascii") as file:
         lines = [json.loads(line) for line in file]
     return [(line["outcome"], line["node"], line["reason"]) for line in lines
-            if line["event"] == "route"]
+            if line["event"] == "route" and line["outcome"] in ("fenced", "released")]
 
 
 class Writer(threading.Thread):
@@ -271,6 +271,10 @@ def test_two_are_promoted(doomed, usher, stopped, left):
     for node in ("replica1", "replica2"):
         assert states(usher)[node] == ("primary", "fenced: two primaries of one timeline")
     assert sorted(fences(usher)) == [("fenced", "replica1", twins), ("fenced", "replica2", twins)]
+    console = Console(usher)
+    assert [(row["usable"], row["fallback"], row["reason"]) for row in console.show("PATHS")][1:] == [
+        ("no", None, f"fenced: {twins}")] * 2
+    console.conn.close()
     doomed.superuser("fo", stopped).execute("CREATE TABLE more AS SELECT generate_series(1, 1000)")
     doomed.kill(stopped)
     usher.wait_log("it is decided which node is the primary", 60)

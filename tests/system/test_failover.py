@@ -282,3 +282,35 @@ def test_two_are_promoted(doomed, usher, stopped, left):
     conn.rows("INSERT INTO tally (id) VALUES (2)")
     wait_until(lambda: fences(usher)[2:] == [("released", left, twins)], "the audit log has it")
     conn.terminate()
+
+
+def test_the_old_primarys_late_word_on_tenants(doomed, keys, tmp_path):
+    """An answer of the old primary, asked for before the promotion, is older than the new one's."""
+    doomed.superuser("fo").execute(
+        "CREATE TABLE dir (id bigint PRIMARY KEY, active bool); GRANT SELECT ON dir TO probe;"
+        f"INSERT INTO dir VALUES ({TENANT}, true)")
+    doomed.wait_caught_up()
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    overrides = {
+        "pgusher": CONSOLE,
+        "database fo": {"nodes": "primary, replica1"},
+        "role probe": {"tenant": "none", "password_file":
+                       os.path.join(doomed.folder, "probe.password")},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+        "tenants": {"directory_query": "SELECT id, active FROM dir", "directory_refresh": "3s"},
+    }
+    with Proxy(doomed, keys, folder, overrides, databases=()) as proxy:
+        proxy.wait_log("tenant directory: 1 active")
+        (pid,), = doomed.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE '%FROM dir'")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(4)
+            doomed.promote("replica1")
+            wait_until(lambda: "fenced" in states(proxy)["primary"][1], "it is fenced")
+            doomed.superuser("fo", "replica1").execute("UPDATE dir SET active = false")
+            proxy.wait_log("tenant directory: 0 active")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(1)
+        assert proxy.log().count("tenant directory: 1 active") == 1

@@ -95,6 +95,9 @@ int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
 /* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other
  * has not, and nothing can tell which one counts. One that falls silent still counts that long. */
 bool fresh_is_undecided(const struct fresh *fresh, size_t first);
+/* At the start: not every node has been heard of, and one that has not may be the primary, though
+ * another says that it is. */
+bool fresh_is_unsettled(const struct fresh *fresh, size_t first);
 
 /* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
  * session's settings, then the statement's comment. */
@@ -129,5 +132,6 @@ void fresh_counts(const struct fresh *fresh, size_t path, uint64_t *reads, uint6
 /* ---- the writer ------------------------------------------------------------------------------ */
 
 void fresh_set(struct fresh *fresh, size_t path, const struct fresh_view *view);
+void fresh_set_unsettled(struct fresh *fresh, size_t first, bool is_unsettled);
 
 #endif

@@ -56,7 +56,7 @@ struct path {
 #undef FIELD
 	/* Of the first one: what fresh_primary says. */
 	_Atomic int primary;
-	_Atomic bool is_contested, is_undecided;
+	_Atomic bool is_contested, is_undecided, is_unsettled;
 	_Atomic int weight; /* RELOAD may change it */
 	/* By workers. */
 	_Atomic int64_t left_out_us;
@@ -270,6 +270,11 @@ bool fresh_is_undecided(const struct fresh *f, size_t first)
 	return atomic_load_explicit(&path_of(f, first)->is_undecided, memory_order_relaxed);
 }
 
+bool fresh_is_unsettled(const struct fresh *f, size_t first)
+{
+	return atomic_load_explicit(&path_of(f, first)->is_unsettled, memory_order_acquire);
+}
+
 /* ---- what workers tell each other ------------------------------------------------------------ */
 
 static void raise(_Atomic int64_t *to, int64_t us)
@@ -428,4 +433,11 @@ void fresh_set(struct fresh *f, size_t path, const struct fresh_view *view)
 #undef FIELD
 	atomic_store_explicit(&p->sequence, sequence + 2, memory_order_release);
 	elect(f, p->first);
+}
+
+void fresh_set_unsettled(struct fresh *f, size_t first, bool is_unsettled)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	MUST(first < f->n);
+	atomic_store_explicit(&f->paths[first].is_unsettled, is_unsettled, memory_order_release);
 }

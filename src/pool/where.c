@@ -73,6 +73,12 @@ bool where_is_undecided(const struct pool *pool)
 	       fresh_is_undecided(fresh_of(pool), (size_t)pool->path);
 }
 
+bool where_is_unsettled(const struct pool *pool)
+{
+	return !where_is_fixed(pool) && pool->path != FRESH_NO_PATH &&
+	       fresh_is_unsettled(fresh_of(pool), (size_t)pool->path);
+}
+
 bool where_lacks_primary(const struct pool *pool, struct wire_error *error)
 {
 	const struct conf_node *primary;

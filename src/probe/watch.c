@@ -26,6 +26,7 @@
 
 #define WATCH_MAGIC 0x77617463u /* watc */
 #define TABLE_RETRY_US (5 * US_PER_S)
+#define SETTLE_US (2 * US_PER_S) /* at the start nobody waits longer for a silent node */
 #define SQL_MAX 1536
 
 struct eye {
@@ -64,6 +65,7 @@ struct watch {
 	size_t n_hearts;
 	probe_roles_fn *on_roles; /* NULL: nobody asks */
 	void *on_roles_arg;
+	int64_t started_us;
 };
 
 static const struct conf *conf_of(const struct eye *eye)
@@ -132,6 +134,30 @@ static void heart_audit_fences(struct watch *w, const struct heart *heart)
 	}
 }
 
+/* It may be the primary, for all that we know. */
+static bool eye_is_unheard(const struct eye *eye)
+{
+	const struct conf_node *node = fresh_node(eye->watch->config.fresh, eye->path);
+
+	return eye->view.fault == FRESH_NEW && node->role == CONF_NODE_AUTO;
+}
+
+/* Started beside an old primary that is still there, we may hear of it first. */
+static void heart_settle(struct watch *w, const struct heart *heart)
+{
+	bool is_late = clock_mono_us() - w->started_us > SETTLE_US;
+
+	if (!fresh_is_unsettled(w->config.fresh, heart->first))
+		return;
+	for (size_t i = 0; i < w->n_eyes && !is_late; i++) {
+		if (w->eyes[i].heart == heart && eye_is_unheard(&w->eyes[i]))
+			return;
+	}
+	fresh_set_unsettled(w->config.fresh, heart->first, false);
+	if (w->on_roles != NULL)
+		w->on_roles(w->on_roles_arg);
+}
+
 /* Of what workers go by. */
 static void eye_tell(struct eye *eye)
 {
@@ -167,6 +193,7 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 	fresh_set(fresh, eye->path, &eye->view);
 	heart_audit_fences(eye->watch, eye->heart);
 	eye_tell(eye);
+	heart_settle(eye->watch, eye->heart);
 }
 
 /* By a heartbeat that the primary has not shown yet. Its next reading tells whether it has it;
@@ -456,6 +483,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	OBJ_CHECK(w, WATCH_MAGIC);
 	for (size_t i = 0; i < w->n_eyes; i++)
 		eye_turn(&w->eyes[i]);
+	for (size_t i = 0; i < w->n_hearts; i++)
+		heart_settle(w, &w->hearts[i]);
 }
 
 /* ---- sessions ------------------------------------------------------------------------------- */
@@ -575,9 +604,13 @@ void watch_start(struct watch *w)
 	OBJ_CHECK(w, WATCH_MAGIC);
 	if (w->config.conf->freshness.probe_role[0] == '\0')
 		log_info("probe: no probe_role in [freshness]: the lag of replicas is not known");
+	w->started_us = clock_mono_us();
 	for (size_t i = 0; i < w->n_eyes; i++) {
-		if (w->eyes[i].link != NULL)
-			link_open(w->eyes[i].link);
+		if (w->eyes[i].link == NULL)
+			continue;
+		fresh_set_unsettled(w->config.fresh, w->eyes[i].heart->first,
+		                    fresh_database(w->config.fresh, i)->n_nodes > 1);
+		link_open(w->eyes[i].link);
 	}
 	MUST(event_add(w->tick, &tv) == 0);
 }

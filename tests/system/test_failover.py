@@ -314,3 +314,27 @@ def test_the_old_primarys_late_word_on_tenants(doomed, keys, tmp_path):
             os.kill(pid, signal.SIGCONT)
         time.sleep(1)
         assert proxy.log().count("tenant directory: 1 active") == 1
+
+
+def test_started_beside_the_old_primary(doomed, keys, tmp_path):
+    """Which answers first: nothing is sent to it before the other one has been heard of."""
+    doomed.promote("replica1")
+    with open(os.path.join(doomed.base, "replica1", "postmaster.pid"), encoding="ascii") as file:
+        pid = int(file.readline())
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    overrides = {
+        "database fo": {"nodes": "primary, replica1"},
+        "role probe": {"tenant": "none", "password_file":
+                       os.path.join(doomed.folder, "probe.password")},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+    }
+    os.kill(pid, signal.SIGSTOP)
+    wakes = threading.Timer(0.7, os.kill, (pid, signal.SIGCONT))
+    wakes.start()
+    try:
+        with Proxy(doomed, keys, folder, overrides, databases=()) as proxy:
+            with proxy.raw(TENANT, "fo") as conn:
+                assert conn.scalar(WHERE) == "replica1"
+    finally:
+        wakes.join()

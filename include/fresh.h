@@ -89,7 +89,8 @@ enum fresh_fault fresh_fault(const struct fresh *fresh, size_t path);
 void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view);
 /* The path that is the primary of the database of `first` (fresh_find), or FRESH_NO_PATH. Where
  * several say that they are, the one with the highest timeline; of those the one that has not
- * been silent for FRESH_CONTEST_US, then that with the furthest position. *is_contested (unless NULL): two of them have answered within FRESH_CONTEST_US. */
+ * been silent for FRESH_CONTEST_US, then that with the furthest position. *is_contested (unless
+ * NULL): two of them have answered within FRESH_CONTEST_US. */
 #define FRESH_CONTEST_US (5 * INT64_C(1000000))
 int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
 /* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other

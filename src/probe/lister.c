@@ -31,7 +31,7 @@ struct lister {
 	struct event *tick;
 	struct leader leader;
 	int64_t due_us, asked_us; /* what was answered last */
-	char failed[6]; /* SQLSTATE that the log has */
+	char failed[6];           /* SQLSTATE that the log has */
 	struct auth_directory *directory;
 	probe_directory_fn *on_directory;
 	void *arg;

@@ -38,7 +38,7 @@ struct eye {
 	bool is_set_up, has_lock;
 	enum fresh_fault table_fault; /* why the table is not asked; until retry_us */
 	int64_t retry_us;
-	const char *fence; /* NULL: none; what the audit log has been told of */
+	const char *fence;         /* NULL: none; what the audit log has been told of */
 	enum fresh_role told_role; /* what on_roles has been told of */
 	bool told_down;
 	int64_t behind_us; /* the primary's clock less its newest heartbeat, at the last reading */

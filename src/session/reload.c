@@ -43,8 +43,8 @@ void session_set_conf(struct session_env *env, const struct conf *conf)
 	session_each(env, take_conf, NULL);
 }
 
-/* A COMMIT that a fenced server acknowledges may be lost: better no answer. A read by itself commits
- * nothing, and one that a replica will not answer any more is the primary's. */
+/* A COMMIT that a fenced server acknowledges may be lost: better no answer. A read by itself
+ * commits nothing, and one that a replica will not answer any more is the primary's. */
 static bool leave_node(struct client *c, void *arg)
 {
 	(void)arg;

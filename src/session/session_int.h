@@ -235,8 +235,8 @@ struct client {
 	bool may_route;
 	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
 	uint64_t writer, written_database; /* fresh_writer, fresh_written_database */
-	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
-	struct route *route; /* NULL: it has not read yet */
+	int64_t wrote_us;                  /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route;               /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */

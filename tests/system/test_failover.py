@@ -222,6 +222,9 @@ def test_the_primary_lives_on(doomed, usher):
     assert "fenced" in states(usher)["primary"][1]
     wait_until(lambda: fences(usher) == [("fenced", "primary", "another primary is ahead")],
                "the audit log has it, and once")
+    console = Console(usher)
+    assert ("fenced", "primary") in [(row["outcome"], row["node"]) for row in console.show("AUDIT")]
+    console.conn.close()
     # Rolled back, and nobody is connected to it any more but the probe.
     wait_until(lambda: doomed.backends("fo") == [], "all servers on the old one are closed")
     assert doomed.sql("SELECT count(*) FROM tally", dbname="fo") == [(0,)]

@@ -559,6 +559,9 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return own_execute(c, be32_get(cur.at));
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
+	/* Whether it is of the transaction that may just have ended, or of the next? */
+	if ((stmt->bits & SQL_RESETS_ALL) && c->end != TXN_END_NONE && own_turn(c) != STEP_MORE)
+		return STEP_WAIT;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, m, stmt);
 	if (step != STEP_MORE)

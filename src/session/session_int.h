@@ -369,6 +369,7 @@ void identity_ready(struct client *c, char status);
 bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);
 void identity_reset(struct client *c, bool in_txn);
+void identity_savepoint(struct client *c, const struct sql_stmt *stmt);
 
 /* settings.c: a client's settings follow it */
 static inline const char *settings_list(const struct settings *s)
@@ -423,6 +424,8 @@ struct own_error {
 /* usher.NAME of the startup options, but for usher.token. False: it cannot be set to this. */
 bool own_begin(struct client *c, const char *name, const char *value, struct own_error *error);
 enum step own_query(struct client *c, const struct sql_own *own);
+/* STEP_MORE: the server owes nothing more. Else the message is taken again when that is so. */
+enum step own_turn(struct client *c);
 /* STEP_MORE: it is its turn, or it is refused (batch_failed). */
 enum step own_parse(struct client *c);
 enum step own_bind(struct client *c, const struct message *m, struct text *text, const char *portal,
@@ -458,7 +461,7 @@ void wish_assume_end(struct client *c, bool commits);
 void wish_assume_none(struct client *c);
 /* Nobody knows whether it was committed. */
 void wish_doubt(struct client *c);
-/* SAVEPOINT, RELEASE, ROLLBACK TO was sent. */
+/* As identity_savepoint. */
 void wish_savepoint(struct client *c, const struct sql_stmt *stmt);
 bool wish_reports(const struct client *c);
 /* The ini's defaults, at login and after each change. */

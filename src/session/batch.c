@@ -105,7 +105,7 @@ static enum step start(struct client *c, const struct message *m, const struct s
 	c->batch_open = true;
 	/* Settings go first, before anything is expected. */
 	(void)lease_send(c);
-	refusal = identity_refusal(c, stmt, 1);
+	refusal = identity_refusal(c, stmt, 1, stmt->fingerprint);
 	if (refusal != NULL) {
 		(void)batch_refuse(c, refusal);
 		return STEP_DONE;
@@ -319,7 +319,7 @@ static enum step parse_own(struct client *c, const struct message *m, const char
                            const uint8_t *body)
 {
 	static const struct sql_stmt stmt = {.kind = SQL_OWN};
-	enum step step = own_parse(c);
+	enum step step = own_parse(c, (const char *)body);
 
 	if (step != STEP_MORE || c->batch_failed)
 		return step;
@@ -405,7 +405,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	full = route_refusal(c, &text->stmt);
 	if (full != NULL)
 		return batch_refuse(c, full);
-	full = pin_refusal(c, &text->stmt, 1);
+	full = pin_refusal(c, &text->stmt, 1, text->stmt.fingerprint);
 	if (full != NULL)
 		return refuse(c, full, MARK_NONE);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)

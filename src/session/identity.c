@@ -399,8 +399,8 @@ static const struct auth_ticket *after_end(const struct client *c, enum sql_kind
 	                                                                    : id->session;
 }
 
-const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
-                                          unsigned n)
+const struct wire_error *identity_refusal(struct client *c, const struct sql_stmt *stmts,
+                                          unsigned n, uint64_t fingerprint)
 {
 	static const struct wire_error error = {
 		.severity = "ERROR",
@@ -419,8 +419,10 @@ const struct wire_error *identity_refusal(const struct client *c, const struct s
 			has_ended = true;
 		} else if (stmts[i].kind != SQL_BEGIN) {
 			if (c->state_is_mixed ||
-			    (of != NULL && strcmp(of->tenant, now->tenant) != 0))
+			    (of != NULL && strcmp(of->tenant, now->tenant) != 0)) {
+				report_guard(c, "session_state", fingerprint);
 				return &error;
+			}
 			if (of == NULL && (stmts[i].bits & (SQL_MAKES_STATE | SQL_OPAQUE)))
 				of = now;
 		}

@@ -156,6 +156,21 @@ def test_check_isolation_is_content(checked):
     assert psql(checked, "check_test", "-f", "sql/check_isolation.sql") == ""
 
 
+@pytest.mark.parametrize("grant", ["", "GRANT SELECT ON attributes TO nobody_yet",
+                                   "GRANT SELECT ON entities TO app"])
+def test_check_isolation_says_that_there_was_nothing_to_check(checked, grant):
+    """Another role, or its rights are still to come: that is not the same as a clean database."""
+    report = psql(checked, "check_test", "-q", script=f"""
+        BEGIN;
+        CREATE ROLE nobody_yet LOGIN;
+        {grant};
+        \\set app_role nobody_yet
+        \\i sql/check_isolation.sql
+        ROLLBACK;
+        """)
+    assert report.startswith("0|role nobody_yet|may use nothing with a column tenant_id")
+
+
 def test_check_isolation_has_something_to_do(checked):
     """What hardening.sql closes, check_isolation.sql names where it has not run."""
     checked.sql("CREATE DATABASE soft_test")

@@ -171,6 +171,24 @@ def test_the_token_as_postgres_would_keep_it(proxy, cluster, tokens, seed):
             assert ours.scalar(WHO) == theirs.scalar("SHOW my.token"), groups
 
 
+def test_what_follows_a_connection_across_its_tenants(tiny_proxy, tokens):
+    """Its settings and prepared statements do, until DISCARD ALL; to no other client on its server."""
+    proxy = tiny_proxy
+    note = "SELECT current_setting('my.note', true)"
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_B) as other:
+        conn.simple("SET my.note = 'of A'")
+        conn.run(p.parse("mine", f"{WHO} WHERE name <> 'of A'") + p.sync())
+        conn.simple(f"SET usher.token = '{tokens[TENANT_B]}'")
+        assert conn.scalar(note) == "of A"
+        ran = conn.run(p.bind("", "mine") + p.execute() + p.sync())
+        assert [m.values() for m in ran if m.type == "D"] == [[str(TENANT_B).encode()]]
+        assert other.scalar(note) in (None, "")
+        assert p.codes_of(other.run(p.bind("", "mine") + p.sync())) == ["26000"]
+        conn.simple("DISCARD ALL")
+        assert conn.scalar(note) in (None, "")
+        assert p.codes_of(conn.run(p.bind("", "mine") + p.sync())) == ["26000"]
+
+
 def test_at_startup(proxy, tokens):
     with proxy.raw(TENANT_A, options=f"-c usher.token={tokens[TENANT_B]}") as conn:
         assert conn.scalar(WHO) == str(TENANT_B)

@@ -98,7 +98,6 @@ enum limit_kind { LIMIT_TENANT, LIMIT_DATABASE, LIMIT_ROLE, LIMIT_PINNED };
 /* One more client of this name, over all workers; false: there are max already (0: no limit). */
 bool limit_enter(struct pools *pools, enum limit_kind kind, const char *name, int max);
 void limit_leave(struct pools *pools, enum limit_kind kind, const char *name);
-int limit_count(struct pools *pools, enum limit_kind kind, const char *name);
 
 /* ---- leases ---------------------------------------------------------------------------------- */
 

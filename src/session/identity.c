@@ -26,7 +26,7 @@ struct identity {
 	struct auth_ticket *pending; /* the session's after COMMIT; NULL: no change */
 	/* Of the transaction at hand. */
 	struct buf savepoints; /* struct held */
-	bool varies;           /* it has changed since the first one may have been made */
+	bool varies;           /* RESET ALL has changed it; SET cannot, behind a savepoint */
 	bool sent_savepoint;   /* in the batch at hand; RELEASE and ROLLBACK TO, too */
 	bool is_unsure;        /* such a batch has failed: which of them the server has? */
 };
@@ -349,9 +349,6 @@ void identity_savepoint(struct client *c, const struct sql_stmt *stmt)
 	if (c->end != TXN_END_NONE || (c->txn.state == TXN_FAILED && stmt->kind != SQL_ROLLBACK_TO))
 		return;
 	wish_savepoint(c, stmt);
-	/* Without a tenant, a token can be set behind them. */
-	if (c->is_tenantless)
-		(void)identity_of(c);
 	if (c->identity != NULL)
 		token_savepoint(c, stmt);
 }
@@ -445,8 +442,6 @@ static void place(struct client *c, const struct sql_own *own, struct auth_ticke
 	if (!in_txn && own->is_local)
 		return; /* as PostgreSQL: no effect outside of a transaction */
 	assign(in_txn ? &id->txn : &id->session, ticket);
-	/* Who has a tenant has no savepoint yet: that comes behind its context. */
-	id->varies = id->varies || (in_txn && c->is_tenantless);
 	if (in_txn && !own->is_local)
 		assign(&id->pending, ticket);
 	assign(&c->ticket, ticket);

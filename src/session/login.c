@@ -12,7 +12,6 @@
 #define CONSOLE_RESERVE 16
 #define PLACES_MADE_MAX 1000 /* for one client that comes: about 30 us each */
 #define AUTH_REQUEST_CLEARTEXT 3
-#define UNKNOWN_OPTIONS_MAX 16
 /* A TLS record with a ClientHello begins so, and no packet: it would be 369 MB long. */
 #define TLS_HANDSHAKE 0x16
 #define STARTUP_SETTINGS_MAX 64
@@ -79,7 +78,9 @@ static enum step take_direct_tls(struct client *c, const uint8_t *p, size_t n, s
  * knows that it will not hit its next query. */
 static enum step take_cancel(struct client *c, const struct wire_startup *s)
 {
-	if (s->total_len != 16) {
+	struct wire_cancel cancel;
+
+	if (wire_cancel_read(s->rest, &cancel) != WIRE_READ_OK) {
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
@@ -87,8 +88,7 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 		return STEP_DONE;
 	c->phase = PHASE_CANCEL;
 	list_remove(&c->stranger_link);
-	if (c->env->route_cancel(c->env->worker, c->pid, be32_get(s->rest.at),
-	                         be32_get(s->rest.at + 4)))
+	if (c->env->route_cancel(c->env->worker, c->pid, &cancel))
 		session_fail(c, CLOSE_CLIENT_CANCEL_DONE);
 	return STEP_DONE;
 }
@@ -209,7 +209,7 @@ static enum step judge_settings(struct client *c)
 struct startup {
 	struct buf settings;
 	size_t n_settings;
-	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
+	struct buf unknown; /* names of _pq_. options: all of them are unknown to us */
 	size_t n_unknown;
 };
 
@@ -267,8 +267,8 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 			return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
 			              "replication connections are not supported", NULL);
 	} else if (strncmp(name, "_pq_.", 5) == 0) {
-		if (s->n_unknown < UNKNOWN_OPTIONS_MAX)
-			s->unknown[s->n_unknown++] = name;
+		buf_put_cstr(&s->unknown, name);
+		s->n_unknown++;
 	} else {
 		return keep_setting(c, s, name, value);
 	}
@@ -359,21 +359,24 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 {
 	struct startup s = {0};
 	struct wire_cursor cur = packet->rest;
-	uint32_t minor = packet->code & 0xffff;
+	uint32_t version = packet->code;
 	enum step step;
 
 	if (packet->code >> 16 != 3)
 		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
-		              "unsupported frontend protocol: PgUsher supports 3.0", NULL);
+		              "unsupported frontend protocol: PgUsher supports 3.0 to 3.2", NULL);
+	if (version > WIRE_PROTOCOL_3_2)
+		version = WIRE_PROTOCOL_3_2;
+	c->has_long_key = version == WIRE_PROTOCOL_3_2;
 	step = take_parameters(c, &s, &cur);
 	if (step == STEP_MORE)
 		step = check_admission(c);
 	if (step == STEP_MORE) {
 		struct buf *b = c->env->backend->scratch;
 
-		if (minor > 0 || s.n_unknown > 0)
+		if (version != packet->code || s.n_unknown > 0)
 			/* PostgreSQL sends the whole version, not the minor one alone. */
-			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
+			wire_put_negotiate(b, version, &s.unknown, s.n_unknown);
 		settings_ask_for(c, &s.settings);
 		if (!admin_enter(c)) {
 			wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
@@ -382,6 +385,7 @@ static enum step take_startup(struct client *c, const struct wire_startup *packe
 		}
 	}
 	buf_fini(&s.settings);
+	buf_fini(&s.unknown);
 	return step;
 }
 

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections import namedtuple
 
-PROTOCOL_3_0 = 196608
+PROTOCOL_3_0, PROTOCOL_3_2 = 196608, 196610
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
@@ -193,6 +193,7 @@ class Connection:
         self.buffer = bytearray()
         self.parameters = {}
         self.pid = self.secret = None
+        self.negotiated = None
         self.status = None
 
     @classmethod
@@ -221,9 +222,12 @@ class Connection:
         context.verify_mode = ssl.CERT_NONE
         self.sock = context.wrap_socket(self.sock)
 
-    def login(self, user, dbname, secret, **params):
-        self.send(startup({"user": user, "database": dbname, **params}))
+    def login(self, user, dbname, secret, version=PROTOCOL_3_0, **params):
+        self.send(startup({"user": user, "database": dbname, **params}, version))
         msg = self.read()
+        if msg.type == "v":
+            self.negotiated = negotiated(msg)
+            msg = self.read()
         if msg.type == "R" and msg.body == struct.pack("!I", 3):
             self.send(password(secret))
             msg = self.read()
@@ -424,6 +428,14 @@ class LoginError(PgError):
 
 def errors_of(messages):
     return [m.fields() for m in messages if m.type == "E"]
+
+
+def negotiated(msg):
+    """What NegotiateProtocolVersion says: the version, and the options that are not known."""
+    version, count = struct.unpack_from("!II", msg.body)
+    names = msg.body[8:].split(b"\0")[:-1]
+    assert msg.type == "v" and len(names) == count, msg
+    return version, [name.decode() for name in names]
 
 
 def codes_of(messages):

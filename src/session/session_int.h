@@ -166,6 +166,8 @@ struct client {
 	bool keys_are_final; /* fetched since the token came: no reason to wait for others */
 	bool keys_ordered;   /* of a token that was refused; no answer yet */
 	bool has_long_key;   /* it speaks protocol 3.2: welcome.c, its cancel key */
+	uint8_t asked_by;    /* for its token: enum asked_by of sasl.h */
+	uint8_t token_fault; /* refused by SASL: enum auth_reason; AUTH_OK: there was none */
 	uint32_t pid, secret;
 	char *database, *user;
 	bool is_tenantless; /* its role works without a tenant */

@@ -84,6 +84,17 @@ def cstr(text):
     return (text.encode() if isinstance(text, str) else text) + b"\0"
 
 
+def sasl_initial(mechanism, response=None):
+    """SASLInitialResponse; without a response the server asks for one."""
+    body = b"\xff" * 4 if response is None else struct.pack("!I", len(response)) + response
+    return message("p", cstr(mechanism) + body)
+
+
+def bearer(token):
+    """OAUTHBEARER's first message (RFC 7628)."""
+    return b"n,,\1auth=Bearer " + token.encode() + b"\1\1"
+
+
 def message(kind, body=b""):
     return kind.encode() + struct.pack("!I", len(body) + 4) + body
 

@@ -193,8 +193,7 @@ bool lease_before(struct client *c, const struct sql_stmt *stmt)
 
 void lease_after(struct client *c, const struct sql_stmt *stmt)
 {
-	if (c->first_path != FRESH_NO_PATH && !route_is_elsewhere(c) &&
-	    (!(stmt->bits & SQL_READ_ONLY) || route_may_write(c)))
+	if (c->written_database != 0)
 		route_note_stmt(c, stmt);
 	/* Nothing was put in front of it. */
 	if (c->is_tenantless && txn_needs_context(&c->txn, stmt))

@@ -237,9 +237,9 @@ struct client {
 	size_t n_paths;
 	bool may_route;
 	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;  /* fresh_writer */
-	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
-	struct route *route; /* NULL: it has not read yet */
+	uint64_t writer, written_database; /* fresh_writer, fresh_written_database */
+	int64_t wrote_us;                  /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route;               /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */
@@ -605,6 +605,11 @@ static inline bool route_is_open(const struct client *c)
 static inline bool route_is_elsewhere(const struct client *c)
 {
 	return c->route != NULL && c->route->pool != NULL;
+}
+/* It can be repeated elsewhere: a read by itself. */
+static inline bool route_is_kept(const struct client *c)
+{
+	return route_is_elsewhere(c) && c->route->kept.len > 0;
 }
 enum lease route_lease(struct client *c);
 /* The analytics node cannot answer: true, and c->refused says so. */

@@ -165,6 +165,9 @@ struct client {
 	bool tls_asked, gss_asked, is_encrypted;
 	bool keys_are_final; /* fetched since the token came: no reason to wait for others */
 	bool keys_ordered;   /* of a token that was refused; no answer yet */
+	bool has_long_key;   /* it speaks protocol 3.2: welcome.c, its cancel key */
+	uint8_t asked_by;    /* for its token: enum asked_by of sasl.h */
+	uint8_t token_fault; /* refused by SASL: enum auth_reason; AUTH_OK: there was none */
 	uint32_t pid, secret;
 	char *database, *user;
 	bool is_tenantless; /* its role works without a tenant */
@@ -503,6 +506,8 @@ void pin_describe(const struct client *c, char *text, size_t size);
 void welcome_start(struct client *c);
 /* A process id and secret; false, and the client is to be closed, when they are used up. */
 bool welcome_draw_key(struct client *c);
+/* BackendKeyData with it. */
+void welcome_put_key(const struct client *c, struct buf *b);
 struct client *welcome_find(struct session_env *env, uint32_t pid);
 const char *client_setting(const struct client *c, const char *name);
 void client_put_application_name(struct buf *b, const char *value);

@@ -56,16 +56,45 @@ bool welcome_draw_key(struct client *c)
 	return true;
 }
 
-void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
+/* With protocol 3.0 the four random bytes. With 3.2 there are 32, made of them under the process's
+ * own key each time that they are needed: an idle client has no room for them. */
+static void key_of(const struct client *c, struct wire_cancel *key)
+{
+	uint64_t parts[] = {c->session_id, (uint64_t)c->pid << 32 | c->secret};
+
+	key->pid = c->pid;
+	key->key_len = c->has_long_key ? SHA256_BYTES : 4;
+	if (c->has_long_key)
+		hash_hmac(parts, sizeof(parts), key->key);
+	else
+		be32_set(key->key, c->secret);
+}
+
+void welcome_put_key(const struct client *c, struct buf *b)
+{
+	struct wire_cancel key;
+
+	key_of(c, &key);
+	wire_put_key_data(b, &key);
+}
+
+static bool is_key_of(const struct client *c, const struct wire_cancel *cancel)
+{
+	struct wire_cancel own;
+
+	key_of(c, &own);
+	return cancel->key_len == own.key_len && secret_equals(cancel->key, own.key, own.key_len);
+}
+
+void session_cancel(struct session_env *env, const struct wire_cancel *cancel)
 {
 	static const struct wire_error error = {.severity = "ERROR",
 	                                        .sqlstate = SQLSTATE_QUERY_CANCELED,
 	                                        .message =
 	                                                "canceling statement due to user request"};
-	struct client *c = welcome_find(env, pid);
+	struct client *c = welcome_find(env, cancel->pid);
 
-	if (c == NULL || c->phase != PHASE_READY ||
-	    !secret_equals(&c->secret, &secret, sizeof(secret)))
+	if (c == NULL || c->phase != PHASE_READY || !is_key_of(c, cancel))
 		return;
 	if (pool_is_waiting(&c->waiter) || route_is_waiting(c)) {
 		lease_end_wait(c, &error);
@@ -154,7 +183,7 @@ static void welcome(struct client *c, const struct server *server)
 		server_each_parameter(server, put_parameter, c);
 	else
 		put_pool_parameters(c);
-	wire_put_key_data(b, c->pid, c->secret);
+	welcome_put_key(c, b);
 	wire_put_ready(b, 'I');
 	client_put(c, b);
 	timer_cancel(c->env->timers, &c->deadline_timer);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 /* ---- errors --------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* The client's lease of a server: waiting for one, what is put in front of the client's bytes, and
  * giving it back. */
-#include "session_int.h"
+#include "route_int.h"
 
 void lease_attach(struct client *c, struct server *server)
 {

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "pool_look.h"
+#include "route_int.h"
 #include "sasl.h"
 
 /* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is

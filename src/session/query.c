@@ -17,7 +17,7 @@
  * which the startup's value is made behind it (settings_put_back). */
 #include <string.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 /* Beyond this, blanks for the sake of error positions cost more than they are worth. */
 #define PADDING_MAX 65536

@@ -1,5 +1,5 @@
 /* The way back: what the server says, to the client. */
-#include "session_int.h"
+#include "route_int.h"
 #include "sql_catalog.h"
 
 static void on_bytes(void *owner, const void *p, size_t len)

@@ -18,7 +18,7 @@
  * taken yet is kept in `held`; while the client is blocked (it waits for a server, for
  * ReadyForQuery, or its peer does not take bytes) nothing is read from it, so memory is bounded
  * in both directions. */
-#include "session_int.h"
+#include "route_int.h"
 
 #include "auth_directory.h"
 #include "pool_look.h"

@@ -24,7 +24,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 #define TOUCHED_MAX 64      /* names in one transaction */
 #define LIST_BYTES_MAX 8192 /* of names and values, what was asked for at startup apart */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 #define PID_PEER_SHIFT 24
 #define PID_PEER_MASK 0x7fu

@@ -335,7 +335,7 @@ static bool on_ready_is_passed(struct server *s, const uint8_t *body, uint32_t l
 static void end_kept(struct server *s)
 {
 	s->is_kept = false;
-	forget_head(s);
+	pop(s, EXPECT_DONE);
 	(void)server_begin(s);
 	server_put_implicit_end(s);
 	(void)server_end(s);

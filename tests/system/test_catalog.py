@@ -97,7 +97,9 @@ def value(client, sql):
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("function", LEFT)
-def test_nothing_is_left_for_another_client(make_called, function, call):
+def test_nothing_is_left_for_another_client(cluster, make_called, function, call):
+    if function == "leave_tenant" and cluster.major() >= 18:
+        pytest.skip("there a COMMIT within CALL fails: docs/deviations.md 29")
     clean = LEFT[function][1]
     for proxy in (make_called(True), make_called(False)):
         a, b = proxy.raw(TENANT_A, "called"), proxy.raw(TENANT_B, "called")

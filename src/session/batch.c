@@ -173,6 +173,16 @@ static void put_parse(struct client *c, const char *name, const struct text *tex
 	outvec_copy(v, text->body, text->len);
 }
 
+/* The server parses the text: it reads the literals, and one of a composite type passes the checks
+ * of its domains, which are code of users. */
+static void note_parse(struct client *c, const struct sql_stmt *stmt)
+{
+	uint32_t bits = stmt->bits & SQL_OPAQUE;
+
+	c->batch_bits |= bits;
+	identity_leaves(c, bits);
+}
+
 /* Makes the client's named statement known to the server at hand. */
 static void ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
 {
@@ -185,6 +195,7 @@ static void ensure_named(struct client *c, struct client_stmt *s, struct server_
 	if (!ref->is_new)
 		return;
 	e.server_stmt = ref->id;
+	note_parse(c, &s->text->stmt);
 	put_parse(c, ref->name, s->text);
 	server_expect(c->server, &e);
 }
@@ -196,6 +207,7 @@ static void ensure_unnamed(struct client *c)
 
 	if (c->unnamed->lease == c->lease)
 		return;
+	note_parse(c, &c->unnamed->stmt);
 	put_parse(c, "", c->unnamed);
 	server_expect(c->server, &e);
 	c->unnamed->lease = c->lease;
@@ -224,6 +236,7 @@ static void parse_unnamed(struct client *c, const struct message *m, const uint8
 	                   .obj = c->unnamed};
 
 	c->unnamed = text_get(c, text, len, stmt, false);
+	note_parse(c, stmt);
 	pass_whole(c, m);
 	server_expect(c->server, &e);
 }
@@ -271,6 +284,7 @@ static void parse_named(struct client *c, const struct message *m, struct client
 		answer_parse(c, s);
 		return;
 	}
+	note_parse(c, &s->text->stmt);
 	e.obj = stmt_get(s);
 	e.server_stmt = ref.is_new ? ref.id : 0;
 	/* In a failed transaction the server must say what it thinks of it: it is parsed again,

@@ -234,9 +234,9 @@ struct client {
 	size_t n_paths;
 	bool may_route;
 	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;  /* fresh_writer */
-	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
-	struct route *route; /* NULL: it has not read yet */
+	uint64_t writer, written_database; /* fresh_writer, fresh_written_database */
+	int64_t wrote_us;                  /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route;               /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */
@@ -395,8 +395,8 @@ void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);
 /* The transaction may end in another way than its batch. */
 void settings_doubt(struct client *c);
-/* RESET ALL or DISCARD ALL has run on the server. */
-void settings_were_reset(struct client *c);
+/* RESET ALL or DISCARD ALL has run on the server; or may have, being bound in the batch. */
+void settings_were_reset(struct client *c, bool has_run);
 /* ReadyForQuery with 'I'. */
 void settings_ready(struct client *c);
 /* The server, which has nothing else to do, is asked what was set. True: it has not said all. */
@@ -517,6 +517,8 @@ enum step session_step_console(struct client *c, const uint8_t *p, size_t n, siz
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
 /* kind: of the statement at hand; BEGIN may come before SET LOCAL usher.token. */
 bool ready_is_expired(struct client *c, enum sql_kind kind);
+/* The same before a whole Query. */
+bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, unsigned n);
 
 /* guard.c */
 /* sql_classify, under the rules that hold for this client's role. */
@@ -598,6 +600,11 @@ static inline bool route_is_open(const struct client *c)
 static inline bool route_is_elsewhere(const struct client *c)
 {
 	return c->route != NULL && c->route->pool != NULL;
+}
+/* It can be repeated elsewhere: a read by itself. */
+static inline bool route_is_kept(const struct client *c)
+{
+	return route_is_elsewhere(c) && c->route->kept.len > 0;
 }
 enum lease route_lease(struct client *c);
 /* The analytics node cannot answer: true, and c->refused says so. */

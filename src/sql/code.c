@@ -18,7 +18,6 @@ static const struct set_command {
 	{"role", SQL_RULE_CODE_TEXT, {"setrole", "setlocalrole", "setsessionrole"}},
 	{"names", SQL_RULE_CODE_TEXT, {"setnames", "setlocalnames", "setsessionnames"}},
 	{"authorization", SQL_RULE_CODE_TEXT, {"sessionauthorization", NULL, NULL}},
-	{"seed", SQL_RULE_RANDOM_SEED, {"setseed", "setlocalseed", "setsessionseed"}},
 };
 
 static bool text_may_have(const struct sql_text *text, const struct set_command *command)

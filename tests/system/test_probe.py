@@ -1,6 +1,7 @@
 """The probe: heartbeats, the lag of replicas, what it says when something is missing."""
 
 import os
+import time
 
 import pytest
 
@@ -181,6 +182,21 @@ def test_no_table_and_no_grant_are_said(cluster, probe_role, make_proxy):
         lines = [x for x in proxy.log().splitlines()
                  if f'"primary" database "bare": {word}' in x]
         assert len(lines) == 1, lines
+
+
+def test_a_lock_on_the_table_is_soon_forgotten(cluster, probe_role, make_proxy):
+    """As a VACUUM's, which cuts off the table's end, there and on the standbys that replay it."""
+    proxy = make_proxy(probing(probe_role))
+    wait_measured(proxy, "replica1")
+    holder = cluster.superuser("lagged")
+    with holder.transaction():
+        holder.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        wait_until(lambda: node(proxy, "primary")["state"] == "the heartbeat table cannot be written",
+                   "it is locked")
+    begun = time.monotonic()
+    wait_until(lambda: node(proxy, "primary")["state"] == "ok" and lag(proxy, "replica1") < 1,
+               "it is measured")
+    assert time.monotonic() - begun < 2.5
 
 
 def test_no_probe_role(cluster, make_proxy):

@@ -53,7 +53,9 @@ struct expect {
 	bool may_fail; /* FATE_OURS: its error is what we want; a Close: nothing is left behind */
 	bool alone;    /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
-	uint8_t mark;  /* enum expect_mark */
+	bool is_implicit;     /* EXPECT_QUERY in a batch: no transaction is to be open behind it */
+	bool sync_follows;    /* of these: server_put_implicit_end has been called */
+	uint8_t mark;         /* enum expect_mark */
 	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
 	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
@@ -237,6 +239,13 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 void server_put_setting_back(struct server *s, const char *name, const char *value, bool is_local);
 /* A statement of the client's that came as a Query, up to its Execute; its Sync is to follow. */
 void server_put_statement(struct server *s, const char *text, struct expect *execute);
+/* Something that only a Sync or a Query ends has been sent. */
+bool server_is_in_batch(const struct server *s);
+/* The server has been seen to keep the transaction of an is_implicit Query open (PostgreSQL 18). It
+ * is ended then, in an exchange of its own; what ends it may as well be sent with the Query, if
+ * that is alone and no COPY from the client. */
+bool server_keeps_implicit(const struct server *s);
+void server_put_implicit_end(struct server *s);
 /* Asks for the value of a setting, cut behind one more than SERVER_VALUE_MAX characters (FATE_ASK).
  * NULL: there is no such setting; only_if_set: or nobody has set it in the session, which takes the
  * server a look at all settings. */

@@ -76,6 +76,8 @@ struct server {
 	bool fixed_ready[FIXED_COUNT];
 	bool asks_function; /* server_ask_state_otherwise */
 	bool echoed;        /* the context's row has come, and was right */
+	bool keeps_implicit;
+	bool is_kept; /* the transaction of the Query that is just ending */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */
 	uint32_t next_stmt_id;

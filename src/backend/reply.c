@@ -64,12 +64,17 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 		s->note.taint |= TAINT_SCRUB;
 }
 
+static void forget_head(struct server *s)
+{
+	s->head = (s->head + 1) & (s->ring_cap - 1);
+	s->count--;
+}
+
 static void pop(struct server *s, enum expect_outcome outcome)
 {
 	struct expect e = *expect_head(s);
 
-	s->head = (s->head + 1) & (s->ring_cap - 1);
-	s->count--;
+	forget_head(s);
 	if (outcome != EXPECT_DONE)
 		server_note_failure(s, &e, outcome);
 	/* Nobody's statements may run under another's settings. */
@@ -133,11 +138,17 @@ static void skip_to_sync(struct server *s)
 	while (s->count > 0 && expect_head(s)->kind != EXPECT_SYNC) {
 		struct expect *e = expect_head(s);
 
+		if (e->kind == EXPECT_QUERY && e->sync_follows) {
+			forget_head(s); /* and the empty Parse in front of that Sync */
+			forget_head(s);
+			return;
+		}
 		if ((e->kind == EXPECT_QUERY || e->kind == EXPECT_FUNCTION) && e->alone) {
 			uint8_t sync[WIRE_HEADER_BYTES] = {'S', 0, 0, 0, 4};
 			struct iovec iov = {sync, sizeof(sync)};
 
 			e->kind = EXPECT_SYNC;
+			e->is_implicit = false;
 			(void)stream_writev(&s->stream, &iov, 1);
 			return;
 		}
@@ -295,16 +306,39 @@ static void on_parameter(struct server *s, const uint8_t *body, uint32_t len)
 		server_set_parameter(s, name, value);
 }
 
+/* Is the transaction of a Query still open that should have ended with it? The Sync that ends it
+ * then tells whether it was that, or a block of the client's which nobody saw begin. */
+static void look_for_kept(struct server *s, const struct expect *e)
+{
+	s->is_kept = e->kind == EXPECT_QUERY && e->is_implicit && !e->sync_follows &&
+	             s->status == 'T' && s->count == 1;
+	if (e->kind == EXPECT_SYNC && e->is_implicit)
+		s->keeps_implicit = s->status == 'I';
+}
+
 static bool on_ready_is_passed(struct server *s, const uint8_t *body, uint32_t len)
 {
-	bool passes = expect_head(s)->fate == FATE_PASS;
+	const struct expect *e = expect_head(s);
+	bool passes = e->fate == FATE_PASS;
 
 	if (len != 1 || (body[0] != 'I' && body[0] != 'T' && body[0] != 'E')) {
 		server_lose(s, CLOSE_SERVER_PROTOCOL);
 		return false;
 	}
 	s->status = (char)body[0];
+	look_for_kept(s, e);
+	passes = passes && !s->is_kept && !(e->kind == EXPECT_QUERY && e->sync_follows);
 	return passes && s->sink->on_ready(s->sink_owner, s->status);
+}
+
+/* The Query ends with the Sync instead. */
+static void end_kept(struct server *s)
+{
+	s->is_kept = false;
+	pop(s, EXPECT_DONE);
+	(void)server_begin(s);
+	server_put_implicit_end(s);
+	(void)server_end(s);
 }
 
 /* The whole message has been passed or dropped. */
@@ -316,8 +350,13 @@ static void frame_done(struct server *s, uint8_t type)
 	case '1':
 	case '2':
 	case '3':
-	case 'Z':
 		pop_done(s);
+		break;
+	case 'Z':
+		if (s->is_kept)
+			end_kept(s);
+		else
+			pop_done(s);
 		break;
 	case 'T':
 	case 'n':

@@ -69,6 +69,7 @@ class Twins:
         self.tokens = token, other_token
         self.first_new_oid = first_new_oid
         self.holders = None
+        self.version = cluster.major()
 
     def reset(self, database):
         self.cluster.sql(RESET % (TENANT_A, TENANT_B), dbname=database)

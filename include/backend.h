@@ -57,6 +57,7 @@ struct expect {
 	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
 	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
+	bool is_outdated;     /* failed because its statement's result has other columns by now */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
 	union {
 		void *obj;            /* the caller's */
@@ -89,6 +90,10 @@ struct sink_ops {
 	/* env.reports or note.tells_errors: an error came, of the statements of the owner's;
 	 * on_reply follows. NULL: not wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
+	/* Of an EXPECT_DESCRIBE that tells: a ParameterDescription, RowDescription or NoData;
+	 * none that is longer than 32 kB. NULL: not wanted. */
+	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
+	                     uint32_t len);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */
@@ -267,6 +272,11 @@ struct server_stmt_ref {
 /* Finds it, or makes room (closing the least recently used) and a name for it. */
 void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
                     struct server_stmt_ref *ref);
+/* It was not sent. */
+void server_forget_stmt(struct server *s, uint32_t id);
+/* The caller's word about one that is new, and back: 0 where there is none. */
+void server_note_epoch(struct server *s, uint32_t id, uint64_t epoch);
+uint64_t server_epoch(struct server *s, uint32_t id);
 /* After DISCARD ALL or DEALLOCATE ALL ran on it. */
 void server_forget_prepared(struct server *s);
 /* After RESET ALL or DISCARD ALL ran on it. */

@@ -55,7 +55,7 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 	if (e->kind == EXPECT_PARSE)
 		server_forget_stmt(s, e->server_stmt);
 	if ((e->kind == EXPECT_BIND || e->kind == EXPECT_DESCRIBE) && e->fate == FATE_PASS &&
-	    outcome == EXPECT_FAILED)
+	    outcome == EXPECT_FAILED && !e->is_outdated)
 		server_doubt_stmt(s, e->server_stmt);
 	/* The settings are not what we think they are, or a statement that we have forgotten is
 	 * still there. */
@@ -216,6 +216,20 @@ static bool frame_passes(const struct expect *e, uint8_t type)
 	}
 }
 
+/* It binds or describes a prepared statement of the client's. */
+static bool is_of_stmt(const struct expect *e)
+{
+	return e != NULL && (e->kind == EXPECT_BIND || e->kind == EXPECT_DESCRIBE) &&
+	       e->fate == FATE_PASS && e->server_stmt >= FIXED_COUNT;
+}
+
+/* A description that the sink wants to see. */
+static bool is_told(const struct expect *e, uint8_t type)
+{
+	return e != NULL && e->kind == EXPECT_DESCRIBE && e->tell &&
+	       (type == 't' || type == 'T' || type == 'n');
+}
+
 static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 {
 	const struct expect *e = expect_head(s);
@@ -226,7 +240,9 @@ static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
 		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
 	         f->body_len <= WHOLE_MAX) ||
-		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
+		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail) ||
+		(f->type == 'E' && is_of_stmt(e) && f->body_len <= WHOLE_MAX) ||
+		(is_told(e, f->type) && f->body_len <= WHOLE_MAX);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
 		return FRAME_BAD;
@@ -382,9 +398,33 @@ static void tell_sqlstate(struct server *s, const uint8_t *body, uint32_t len)
 	}
 }
 
+/* "cached plan must not change result type", in whatever language (plancache.c): by SQLSTATE and
+ * the routine in PostgreSQL's source (55.8). */
+static bool says_outdated(const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+	bool is_code = false, is_routine = false;
+
+	while (c.at < c.end && *c.at != '\0') {
+		uint8_t field = *c.at++;
+		const char *text = wire_cursor_cstr(&c);
+
+		if (text == NULL)
+			return false;
+		is_code = is_code ||
+		          (field == 'C' && strcmp(text, SQLSTATE_FEATURE_NOT_SUPPORTED) == 0);
+		is_routine =
+			is_routine || (field == 'R' && strcmp(text, "RevalidateCachedQuery") == 0);
+	}
+	return is_code && is_routine;
+}
+
 static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 {
-	const struct expect *e = expect_head(s);
+	struct expect *e = expect_head(s);
+
+	if (is_of_stmt(e))
+		e->is_outdated = says_outdated(body, len);
 
 	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
 		note_our_error(s, body, len);
@@ -415,6 +455,13 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		return false;
+	case 't':
+	case 'T':
+	case 'n':
+		if (s->sink->on_described != NULL)
+			s->sink->on_described(s->sink_owner, expect_head(s), f->type, body,
+			                      f->body_len);
+		return passes;
 	default:
 		look_at_error(s, body, f->body_len);
 		return passes;

@@ -173,20 +173,38 @@ static void put_parse(struct client *c, const char *name, const struct text *tex
 	outvec_copy(v, text->body, text->len);
 }
 
-/* Makes the client's named statement known to the server at hand. */
-static void ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
+/* As PostgreSQL says it of a statement that it has kept (plancache.c). */
+static enum step refuse_changed(struct client *c)
+{
+	static const struct wire_error changed = {
+		.severity = "ERROR",
+		.sqlstate = SQLSTATE_FEATURE_NOT_SUPPORTED,
+		.message = "cached plan must not change result type"};
+
+	(void)batch_refuse(c, &changed);
+	return STEP_DONE;
+}
+
+/* Makes the client's named statement known to the server at hand. STEP_MORE: it is; STEP_DONE: it
+ * is another by now, and refused; STEP_WAIT: the server is asked. */
+static enum step ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
 {
 	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
-	uint8_t digest[SHA256_BYTES];
+	uint64_t epoch = s->epoch;
 
+	if (s->is_changed)
+		return refuse_changed(c);
 	(void)lease_send(c);
-	stmt_digest(c, s, digest);
-	server_prepare(c->server, digest, ref);
+	stmt_place(c, s, ref);
 	if (!ref->is_new)
-		return;
+		return STEP_MORE;
 	e.server_stmt = ref->id;
 	put_parse(c, ref->name, s->text);
 	server_expect(c->server, &e);
+	if (s->epoch == epoch || s->shape == 0)
+		return STEP_MORE;
+	shape_ask(c, s, ref);
+	return STEP_WAIT;
 }
 
 /* The same for the unnamed one, when it was parsed on an earlier lease. */
@@ -261,12 +279,10 @@ static void answer_parse(struct client *c, struct client_stmt *s)
 static void parse_named(struct client *c, const struct message *m, struct client_stmt *s)
 {
 	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_PASS, .tell = true};
-	uint8_t digest[SHA256_BYTES];
 	struct server_stmt_ref ref;
 
 	(void)lease_send(c);
-	stmt_digest(c, s, digest);
-	server_prepare(c->server, digest, &ref);
+	stmt_place(c, s, &ref);
 	if (!ref.is_new && c->txn.state != TXN_FAILED) {
 		answer_parse(c, s);
 		return;
@@ -417,7 +433,9 @@ enum step batch_bind(struct client *c, const struct message *m)
 		ensure_unnamed(c);
 		pass_whole(c, m);
 	} else {
-		ensure_named(c, s, &ref);
+		step = ensure_named(c, s, &ref);
+		if (step != STEP_MORE)
+			return not_started(c, step);
 		pass_renamed(c, m, m->body, portal_len, ref.name, cur.at);
 		e.server_stmt = ref.id;
 	}
@@ -516,9 +534,13 @@ enum step batch_describe(struct client *c, const struct message *m)
 		s = stmt_find(c, name);
 		if (s == NULL)
 			return refuse_unknown(c, name);
-		ensure_named(c, s, &ref);
+		step = ensure_named(c, s, &ref);
+		if (step != STEP_MORE)
+			return not_started(c, step);
 		pass_renamed(c, m, m->body, 1, ref.name, m->body + m->body_len);
 		e.server_stmt = ref.id;
+		e.tell = true;
+		e.obj = stmt_get(s);
 	}
 	server_expect(c->server, &e);
 	return STEP_MORE;

@@ -497,6 +497,7 @@ static void give_up_server(struct client *c)
 {
 	struct server *server = c->server;
 
+	stmts_ready(c);
 	c->server = NULL;
 	if (server == NULL)
 		return;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "fresh_route.h"
 #include "session.h"
+#include "stmts.h"
 #include "txn.h"
 
 #define CLIENT_MAGIC 0xc11e4701
@@ -56,42 +57,6 @@ struct settings {
 	uint64_t scope; /* stands for those that statements are parsed under; 0: none of them */
 	size_t len;
 	char list[]; /* "name\0value\0" repeated */
-};
-
-/* The text of a Parse message, shared by the clients of a worker. */
-struct text {
-	uint32_t magic;
-	uint32_t refs;
-	bool is_shared; /* in env.texts */
-	uint32_t
-		lease; /* of an unnamed statement: on which lease of its client it is known to be */
-	struct map_node node;
-	uint8_t digest[SHA256_BYTES];
-	struct sql_stmt stmt;
-	uint64_t judged_by; /* guard_rules_of, when it was last let through */
-	size_t len;
-	uint8_t body[]; /* query, NUL, parameter types */
-};
-
-/* A client's named prepared statement. Servers know it by the digest of its text, and clients
- * share it there, unless it is private (stmt_digest). */
-struct client_stmt {
-	uint32_t magic;
-	uint32_t refs;
-	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
-	bool is_private;
-	bool is_personal; /* sql_is_personal: private everywhere */
-	struct map_node node;
-	struct text *text;
-	bool is_listed;  /* in client.stmts */
-	bool is_closing; /* a Close for it is under way */
-	char name[];
-};
-
-struct client_portal {
-	struct client_portal *next;
-	struct sql_stmt stmt;
-	char name[];
 };
 
 /* A simple Query that is sent in pieces, because the context must be set between them. */
@@ -224,6 +189,9 @@ struct client {
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
+	/* The schema's, drawn when the transaction at hand changed it; 0: it did not. */
+	uint64_t epoch;
+	uint64_t shape; /* of the statement whose description is coming in */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
@@ -657,32 +625,5 @@ void report_outcome(struct client *c, const struct expect *e, enum expect_outcom
 void report_ready(struct client *c);
 /* A read did not get what it asked for. path: where it went instead, or FRESH_NO_PATH. */
 void report_route(struct client *c, int path, const struct fresh_choice *choice);
-
-/* stmts.c: prepared statements and portals */
-struct text *text_get(struct client *c, const uint8_t *body, size_t len,
-                      const struct sql_stmt *stmt, bool is_shared);
-void text_put(struct session_env *env, struct text **t);
-struct client_stmt *stmt_find(struct client *c, const char *name);
-struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
-void stmt_unlist(struct client *c, struct client_stmt *s);
-/* What the statement is known by on the server at hand. */
-void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES]);
-/* True where every client that parses its text gets the same statement. */
-bool stmt_is_shared(const struct client *c, const struct client_stmt *s);
-/* A server of the pool has parsed it before. */
-bool stmt_is_known(struct client *c, struct client_stmt *s);
-void stmt_learn(struct client *c, struct client_stmt *s);
-/* What is sent changes what statements mean. */
-void stmts_alter(struct client *c, uint32_t bits);
-struct client_stmt *stmt_get(struct client_stmt *s);
-void stmt_put(struct client *c, struct client_stmt *s);
-void stmts_forget(struct client *c);
-void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
-const struct sql_stmt *portal_find(struct client *c, const char *name);
-void portal_close(struct client *c, const char *name);
-/* The text is bound to the unnamed portal: notes which of the statements it deallocates. */
-void portal_deallocates(struct client *c, const struct text *text);
-void portal_forget_unnamed(struct client *c);
-void portals_forget(struct client *c);
 
 #endif

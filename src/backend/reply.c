@@ -223,26 +223,41 @@ static bool is_of_stmt(const struct expect *e)
 	       e->fate == FATE_PASS && e->server_stmt >= FIXED_COUNT;
 }
 
-/* A description that the sink wants to see. */
-static bool is_told(const struct expect *e, uint8_t type)
+static bool is_our_failure(const struct expect *e)
 {
-	return e != NULL && e->kind == EXPECT_DESCRIBE && e->tell &&
-	       (type == 't' || type == 'T' || type == 'n');
+	return e != NULL && e->fate == FATE_OURS && !e->may_fail;
+}
+
+/* It is looked into. */
+static bool is_whole(const struct server *s, const struct expect *e, const struct wire_frame *f)
+{
+	switch (f->type) {
+	case 'Z':
+	case 'S':
+		return true;
+	case 'D':
+		return e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK);
+	case 'C':
+		return e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported);
+	case 'E':
+		return is_our_failure(e) ||
+		       (f->body_len <= WHOLE_MAX &&
+		        (s->env->reports || s->note.tells_errors || is_of_stmt(e)));
+	case 't':
+	case 'T':
+	case 'n':
+		return e != NULL && e->kind == EXPECT_DESCRIBE && e->tell &&
+		       f->body_len <= WHOLE_MAX;
+	default:
+		return false;
+	}
 }
 
 static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 {
 	const struct expect *e = expect_head(s);
 	bool passes = frame_passes(e, f->type);
-	bool whole =
-		f->type == 'Z' || f->type == 'S' ||
-		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
-		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
-	         f->body_len <= WHOLE_MAX) ||
-		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail) ||
-		(f->type == 'E' && is_of_stmt(e) && f->body_len <= WHOLE_MAX) ||
-		(is_told(e, f->type) && f->body_len <= WHOLE_MAX);
+	bool whole = is_whole(s, e, f);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
 		return FRAME_BAD;
@@ -426,7 +441,7 @@ static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 	if (is_of_stmt(e))
 		e->is_outdated = says_outdated(body, len);
 
-	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
+	if (is_our_failure(e))
 		note_our_error(s, body, len);
 	if ((s->env->reports || s->note.tells_errors) && s->sink->on_sqlstate != NULL &&
 	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_ASK && e->fate != FATE_REFUSE)))

@@ -94,6 +94,8 @@ struct sink_ops {
 	 * none that is longer than 32 kB. NULL: not wanted. */
 	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
 	                     uint32_t len);
+	/* A ParameterStatus was passed on. NULL: not wanted. */
+	void (*on_parameter)(void *owner);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */
@@ -170,6 +172,10 @@ const char *server_parameter(const struct server *s, const char *name);
 void server_each_parameter(const struct server *s,
                            void (*visit)(void *arg, const char *name, const char *value),
                            void *arg);
+/* Stands for what all of them are: a sum of each one's, which is 0 for those that say nothing of
+ * the values that clients get (application_name, in_hot_standby). */
+uint64_t server_parameters_key(const struct server *s);
+uint64_t server_parameter_key(const char *name, const char *value);
 /* For a cancel: borrowed, only to be read. */
 PGconn *server_conn(struct server *s);
 /* The message of the last FATE_OURS statement that failed, "" before. */

@@ -85,6 +85,7 @@ struct server {
 	size_t settings_len;
 	struct server_parameter *parameters; /* reported; SERVER_PARAMETERS_MAX at most */
 	uint32_t n_parameters;
+	uint64_t parameters_key;
 };
 
 /* reply.c */

@@ -457,6 +457,8 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		return on_ready_is_passed(s, body, f->body_len);
 	case 'S':
 		on_parameter(s, body, f->body_len);
+		if (passes && s->sink->on_parameter != NULL)
+			s->sink->on_parameter(s->sink_owner);
 		return passes;
 	case 'C':
 		look_at_tag(s, body, f->body_len);

@@ -235,6 +235,7 @@ static bool on_ready(void *owner, char status)
 	if (c->script_goes_on)
 		return false;
 	script_free(c);
+	parameters_report(c);
 	wish_report(c);
 	report_ready(c);
 	count_ready(c);
@@ -386,6 +387,7 @@ const struct sink_ops session_sink = {
 	.on_tag = report_tag,
 	.on_sqlstate = on_sqlstate,
 	.on_described = shape_described,
+	.on_parameter = parameters_passed,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,
 	.on_settled = on_settled,

@@ -51,8 +51,8 @@ enum flow {
 struct settings {
 	uint32_t magic;
 	uint32_t refs;
-	bool is_shared; /* in env.settings */
-	bool linger;    /* taken back before the server goes to anyone else */
+	struct map *among; /* where it is shared: in env; NULL: nowhere */
+	bool linger;       /* taken back before the server goes to anyone else */
 	struct map_node node;
 	uint64_t scope; /* stands for those that statements are parsed under; 0: none of them */
 	size_t len;
@@ -149,10 +149,12 @@ struct client {
 	struct touched *touched;
 	/* wish.c: by the ini, and what wish_of puts together. */
 	struct fresh_wish wish_default, wish;
-	struct wishes *wishes; /* what was SET; NULL: nothing ever */
-	struct source source;  /* of the last statement that was sent */
-	struct source told;    /* as ParameterStatus said */
-	uint32_t pins;         /* SQL_STATE_*: what pins the server at hand */
+	struct wishes *wishes;       /* what was SET; NULL: nothing ever */
+	struct source source;        /* of the last statement that was sent */
+	struct source told;          /* as ParameterStatus said */
+	struct settings *parameters; /* parameters.c: as the client was told them; and their key */
+	uint64_t parameters_key;
+	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
 	bool is_pin_counted;       /* for its tenant's max_pinned */
 	struct timer finish_timer; /* the client has said all it will say */
@@ -352,6 +354,10 @@ void settings_ask_for(struct client *c, const struct buf *list);
 /* Judged: made on every server from now on. */
 void settings_begin(struct client *c, const struct buf *list);
 void settings_free(struct client *c);
+/* The one list of this content among these; NULL for an empty one. And *to holds `from`, whose
+ * reference it takes, instead of what it did. */
+struct settings *settings_share(struct map *among, const struct buf *list);
+void settings_assign(struct settings **to, struct settings *from);
 /* Makes them on the server at hand, between server_begin and server_end. */
 void settings_put(struct client *c, bool is_trial);
 /* A setting of the startup is reset by it: to the startup's value, which the server's RESET does
@@ -601,6 +607,21 @@ void route_sent(struct client *c);
 void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
 void route_committed(struct client *c);
 void route_wrote(struct client *c);
+
+/* parameters.c: what the client was told of the server's parameters */
+/* At login: "name\0value\0" repeated, or what this server has reported. */
+void parameters_begin(struct client *c, const char *list, size_t len);
+void parameters_begin_at(struct client *c, const struct server *server);
+void parameters_free(struct client *c);
+/* A ParameterStatus was passed on. */
+void parameters_passed(void *owner);
+void parameters_tell(struct client *c);
+/* Before ReadyForQuery: of the server at hand, where they are others. */
+static inline void parameters_report(struct client *c)
+{
+	if (server_parameters_key(c->server) != c->parameters_key)
+		parameters_tell(c);
+}
 
 /* relay.c */
 extern const struct sink_ops session_sink;

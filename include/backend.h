@@ -259,6 +259,9 @@ void server_put_ask_state(struct server *s);
 bool server_ask_state_otherwise(struct server *s);
 /* It has these settings now: its client set them. */
 void server_note_settings(struct server *s, const char *settings, size_t len);
+/* It may have any of those that it had, and of these, or not: the next server_put_settings makes or
+ * resets them all. */
+void server_doubt_settings(struct server *s, const char *settings, size_t len);
 /* Bind of a statement that does not exist: fails, and is answered with `error` instead. */
 void server_put_refusal(struct server *s, struct buf *error, enum expect_mark mark);
 /* A simple query of ours. FATE_PASS: on_ready is called at its end. */

@@ -185,6 +185,35 @@ finding (rule, object, what, fix) AS (
       FROM ask, rel WHERE relkind IN ('r', 'p') AND NOT by_tenant AND (inserts OR changes)
                       AND NOT is_child AND NOT relrowsecurity
     UNION ALL
+    SELECT 15, 'table ' || rel.name, format('its rows belong to those of %s, and every tenant reads'
+           ' them', min(parent.name)), format('a %s and row-level security, or a policy that looks'
+           ' for its row of %s', :'tenant_column', min(parent.name))
+      FROM rel JOIN pg_constraint k ON k.conrelid = rel.oid AND k.contype = 'f'
+      JOIN rel parent ON parent.oid = k.confrelid AND parent.by_tenant
+     WHERE rel.relkind IN ('r', 'p') AND NOT rel.by_tenant AND NOT rel.is_child AND rel.reads
+       AND (NOT rel.relrowsecurity
+            OR EXISTS (SELECT FROM policy p WHERE p.polrelid = rel.oid AND p.for_app
+                          AND p.polpermissive AND p.qual = 'true'))
+     GROUP BY rel.name
+    UNION ALL
+    -- PostgreSQL looks for the row past row-level security.
+    SELECT 15, format('foreign key %s of %s', k.conname, rel.name), 'a row may refer to another'
+           ' tenant''s: its tenant learns that it is there, and keeps it from being deleted',
+           format('put %s into it, and into the key of %s', :'tenant_column', parent.name)
+      FROM rel JOIN pg_constraint k ON k.conrelid = rel.oid AND k.contype = 'f'
+      JOIN rel parent ON parent.oid = k.confrelid AND parent.by_tenant
+     WHERE rel.by_tenant AND NOT rel.is_child AND (rel.inserts OR rel.changes)
+       AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = k.confrelid
+                          AND a.attnum = ANY (k.confkey) AND a.attname = :'tenant_column')
+    UNION ALL
+    SELECT 15, 'sequence ' || c.oid::regclass, 'the role may set it back (setval), and new rows of'
+           ' all tenants fail then', format('REVOKE UPDATE ON SEQUENCE %s FROM PUBLIC, %I; nextval needs'
+           ' USAGE only', c.oid::regclass, rolname)
+      FROM ask, pg_class c
+     WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+       AND has_schema_privilege(app, c.relnamespace, 'USAGE')
+       AND has_sequence_privilege(app, c.oid, 'UPDATE')
+    UNION ALL
     SELECT 5, 'table ' || name, 'row-level security does not hold for its owner',
            format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name)
       FROM rel WHERE relrowsecurity AND NOT relforcerowsecurity
@@ -327,6 +356,13 @@ finding (rule, object, what, fix) AS (
        AND (src ~* ('set_config\s*\(\s*''' || setting_re || '''')
             OR src ~* ('\mset\s+((local|session)\s+)?' || setting_re || '\M')
             OR EXISTS (SELECT FROM unnest(proconfig) c WHERE c ~* ('^' || setting_re || '=')))
+    UNION ALL
+    SELECT 1, 'function ' || name, 'sets whichever setting its caller names',
+           format('a constant name, or REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, %I', name, rolname)
+      FROM ask, fn
+     WHERE may_call AND NOT is_extension
+       AND (src ~* 'set_config\s*\((?!\s*''[^'']*''(::text)?\s*,)'
+            OR src ~* '\mupdate\s+(only\s+)?(pg_catalog\s*\.\s*)?pg_settings\M')
     UNION ALL
     SELECT 2, 'function ' || name, 'runs SQL text (EXECUTE)',
            format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, %I', name, rolname)

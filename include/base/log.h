@@ -17,8 +17,8 @@ bool log_open(const char *path);
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A string that a client chose, for a line of the log: in double quotes, quotes, backslashes and
- * all that is not printable ASCII as \xNN, cut after LOG_QUOTED_BYTES. One that looks like a token
- * (somebody took the wrong field for his password) is not shown: (a token?). NULL is "". */
+ * all that is not printable ASCII as \xNN, cut after LOG_QUOTED_BYTES. One that holds what looks
+ * like a token (somebody took the wrong field for his password) is not shown: (a token?). NULL is "". */
 #define LOG_QUOTED_BYTES 63
 struct log_quoted {
 	char text[4 * LOG_QUOTED_BYTES + 3];
@@ -26,7 +26,7 @@ struct log_quoted {
 const char *log_quote(struct log_quoted *to, const char *s);
 /* The same for one that is used once, until the end of the block it is written in. */
 #define LOG_QUOTE(s) log_quote(&(struct log_quoted){.text = ""}, (s))
-bool log_is_token(const char *s);
+bool log_has_token(const char *s);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

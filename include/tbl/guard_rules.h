@@ -98,9 +98,10 @@ GUARD_RULE(SERVER_FILE, "server_file", "13", STRICT, "42501",
            "COPY of a file or PROGRAM, pg_read_file, pg_ls_dir and their like, foreign servers "
            "and tables")
 GUARD_RULE(SEQUENCE_STATE, "sequence_state", "6", STRICT, "42501",
-           "the session's last sequence value may be another tenant's",
-           "Use INSERT ... RETURNING, or have the function named in allow_functions of [guard].",
-           "lastval, currval")
+           "sequences, and what a session drew from one last, are shared by all tenants",
+           "Use nextval or INSERT ... RETURNING, or have the function named in allow_functions of "
+           "[guard].",
+           "lastval, currval, setval")
 GUARD_RULE(RANDOM_SEED, "random_seed", "6", STRICT, "42501",
            "the seed of random() would stay for other tenants",
            "Make repeatable numbers in the application.", "setseed, SET seed")

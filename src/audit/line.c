@@ -29,7 +29,7 @@ void audit_copy(char *to, size_t size, const char *from)
 
 	if (from == NULL)
 		from = "";
-	if (from[0] == 'e' && log_is_token(from))
+	if (log_has_token(from))
 		from = "(a token?)";
 	len = strnlen(from, size - 1);
 	memcpy(to, from, len);

@@ -82,6 +82,7 @@ struct server {
 	uint32_t next_stmt_id;
 	char *settings; /* made on it: "name\0value\0"... */
 	bool settings_are_trial;
+	bool settings_are_doubtful; /* the names are all that may be made, the values no longer */
 	size_t settings_len;
 	struct server_parameter *parameters; /* reported; SERVER_PARAMETERS_MAX at most */
 	uint32_t n_parameters;

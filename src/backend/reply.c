@@ -341,7 +341,7 @@ static bool on_ready_is_passed(struct server *s, const uint8_t *body, uint32_t l
 /* The whole message has been passed or dropped. */
 static void frame_done(struct server *s, uint8_t type)
 {
-	const struct expect *e = expect_head(s);
+	struct expect *e = expect_head(s);
 
 	switch (type) {
 	case '1':
@@ -358,6 +358,9 @@ static void frame_done(struct server *s, uint8_t type)
 	case 'C':
 	case 'I':
 	case 's':
+		/* No COMMIT answers so: the portal held something else. */
+		if (type != 'C' && e->mark == MARK_ENDS_TXN)
+			e->mark = MARK_STAYS;
 		if (type == 's' && e->is_reported)
 			s->sink->on_tag(s->sink_owner, e, NULL, 0);
 		if (e->kind == EXPECT_EXECUTE && e->fate == FATE_CONTEXT && !s->echoed)

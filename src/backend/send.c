@@ -170,7 +170,8 @@ static const char *setting_find(const char *settings, size_t len, const char *na
 void server_put_settings(struct server *s, const char *settings, size_t len, bool is_trial)
 {
 	s->settings_are_trial = is_trial;
-	if (len == s->settings_len && (len == 0 || memcmp(settings, s->settings, len) == 0))
+	if (len == s->settings_len &&
+	    (len == 0 || (!s->settings_are_doubtful && memcmp(settings, s->settings, len) == 0)))
 		return;
 	for (const char *at = s->settings; at < s->settings + s->settings_len;) {
 		const char *value = at + strlen(at) + 1;
@@ -185,7 +186,7 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 		const char *old = setting_find(s->settings, s->settings_len, at);
 
 		next = value + strlen(value) + 1;
-		if (old != NULL && strcmp(old, value) == 0)
+		if (old != NULL && strcmp(old, value) == 0 && !s->settings_are_doubtful)
 			continue;
 		/* Its value may name a half only, the other half then stays as it was. */
 		if (old != NULL && strcasecmp(at, "DateStyle") == 0)
@@ -241,6 +242,27 @@ void server_note_settings(struct server *s, const char *settings, size_t len)
 	mem_free(s->settings);
 	s->settings = len > 0 ? mem_dup(settings, len) : NULL;
 	s->settings_len = len;
+	s->settings_are_doubtful = false;
+}
+
+void server_doubt_settings(struct server *s, const char *settings, size_t len)
+{
+	struct buf list = {0};
+
+	OBJ_CHECK(s, SERVER_MAGIC);
+	buf_put(&list, s->settings, s->settings_len);
+	for (const char *at = settings; at < settings + len;) {
+		const char *value = at + strlen(at) + 1;
+
+		if (setting_find(s->settings, s->settings_len, at) == NULL) {
+			buf_put_cstr(&list, at);
+			buf_put_cstr(&list, "");
+		}
+		at = value + strlen(value) + 1;
+	}
+	server_note_settings(s, (const char *)list.data, list.len);
+	s->settings_are_doubtful = true;
+	buf_fini(&list);
 }
 
 void server_put_ask(struct server *s, const char *name, bool only_if_set)
@@ -265,6 +287,7 @@ void server_forget_settings(struct server *s)
 {
 	MEM_FREE(&s->settings);
 	s->settings_len = 0;
+	s->settings_are_doubtful = false;
 }
 
 void server_put_ask_state(struct server *s)

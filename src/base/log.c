@@ -44,11 +44,12 @@ bool log_open(const char *path)
 	return true;
 }
 
-bool log_is_token(const char *s)
+bool log_has_token(const char *s)
 {
-	const char *dot = strchr(s, '.');
+	const char *at = strstr(s, "eyJ");
+	const char *dot = at != NULL ? strchr(at, '.') : NULL;
 
-	return strncmp(s, "eyJ", 3) == 0 && dot != NULL && strchr(dot + 1, '.') != NULL;
+	return dot != NULL && strchr(dot + 1, '.') != NULL;
 }
 
 const char *log_quote(struct log_quoted *to, const char *s)
@@ -58,7 +59,7 @@ const char *log_quote(struct log_quoted *to, const char *s)
 
 	if (s == NULL)
 		s = "";
-	if (log_is_token(s))
+	if (log_has_token(s))
 		return "(a token?)";
 	*at++ = '"';
 	for (size_t i = 0; i < LOG_QUOTED_BYTES && s[i] != '\0'; i++) {

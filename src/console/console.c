@@ -96,7 +96,7 @@ static void report(struct console *console, const struct session_asker *asker, c
 	r->reason = is_refused ? "not_an_admin" : NULL;
 	(void)snprintf(r->action, sizeof(r->action), "%s%s%s", console_actions[command->id]->tag,
 	               command->arg[0] != '\0' ? " " : "",
-	               log_is_token(command->arg) ? "(a token?)" : command->arg);
+	               log_has_token(command->arg) ? "(a token?)" : command->arg);
 	AUDIT_COPY(r->role, user);
 	if (session_look(console->env.session, asker->pid, &info)) {
 		r->session = info.session_id;

@@ -70,7 +70,7 @@ static void on_failure(struct pool *pool, const struct dial *dial, bool try_next
 	log_warning("login to node \"%s\" database %s as role \"%s\" failed: %s %s; next try "
 	            "in %lld ms",
 	            dial->node->name, LOG_QUOTE(dial->dbname), dial->role->name, dial->sqlstate,
-	            log_is_token(dial->dbname) ? "" : dial->message,
+	            log_has_token(dial->dbname) ? "" : dial->message,
 	            (long long)(pool->backoff_us / US_PER_MS));
 	if (try_next)
 		where_next(pool, dial->node);

@@ -40,9 +40,8 @@ static const uint32_t facts[] = {SQL_FUNCTION_USER,      SQL_FUNCTION_VOLATILE,
 struct shelf {
 	struct cataloguer *cataloguer;
 	const struct conf_database *database;
-	size_t first, n; /* paths */
-	struct link **links;
-	bool *is_open;
+	bool is_used;
+	struct leader leader;
 	int64_t asked_us, due_us;
 	int64_t missed_us; /* when it was too old for somebody */
 	bool has_failed;   /* the log has it */
@@ -176,22 +175,15 @@ static void ask(struct shelf *s, struct link *link)
 
 static void look_at(struct shelf *s, bool is_missed, int64_t now_us)
 {
-	int primary = fresh_primary(s->cataloguer->config.fresh, s->first, NULL);
-	size_t i;
+	struct link *link = leader_link(&s->leader);
 
 	if (is_missed)
 		s->missed_us = now_us;
 	/* Also while an answer is under way, which may be too old already. */
 	if (s->missed_us > s->asked_us && s->due_us > s->asked_us + MISS_US)
 		s->due_us = s->asked_us + MISS_US;
-	if (primary == FRESH_NO_PATH)
-		return;
-	i = (size_t)primary - s->first;
-	if (!s->is_open[i])
-		link_open(s->links[i]);
-	s->is_open[i] = true;
-	if (link_is_free(s->links[i]) && now_us >= s->due_us)
-		ask(s, s->links[i]);
+	if (link != NULL && link_is_free(link) && now_us >= s->due_us)
+		ask(s, link);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -203,13 +195,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	OBJ_CHECK(c, CATALOGUER_MAGIC);
 	for (size_t i = 0; i < c->n; i++)
-		if (c->shelves[i].links != NULL)
+		if (c->shelves[i].is_used)
 			look_at(&c->shelves[i], is_missed, now_us);
-}
-
-static void on_up(void *arg)
-{
-	(void)arg;
 }
 
 /* A lost session is in the log already (link.c). */
@@ -224,32 +211,13 @@ static void on_down(void *arg)
 
 static void shelf_init(struct shelf *s, struct cataloguer *c, const struct conf_database *database)
 {
-	const struct watch_config *config = &c->config;
-
 	s->cataloguer = c;
 	s->database = database;
 	/* [database *] without dbname may be any database. */
 	if (strcmp(conf_database_dbname(database, database->name), "*") == 0)
 		return;
-	s->first = (size_t)fresh_find(config->fresh, database);
-	s->n = database->n_nodes;
-	s->links = mem_zalloc(s->n * sizeof(struct link *));
-	s->is_open = mem_zalloc(s->n * sizeof(s->is_open[0]));
-	for (size_t i = 0; i < s->n; i++) {
-		struct link_config link = {
-			.base = config->base,
-			.dialer = config->dialer,
-			.box = config->box,
-			.conf = config->conf,
-			.database = database,
-			.node = database->nodes[i],
-			.role = conf_find_role(config->conf, config->conf->freshness.probe_role),
-			.on_up = on_up,
-			.on_down = on_down,
-			.arg = s};
-
-		s->links[i] = link_new(&link);
-	}
+	s->is_used = true;
+	leader_init(&s->leader, &c->config, database, on_down, s);
 }
 
 struct cataloguer *cataloguer_new(const struct watch_config *config, probe_catalog_fn *on_catalog,
@@ -283,8 +251,7 @@ void cataloguer_close(struct cataloguer *c)
 	OBJ_CHECK(c, CATALOGUER_MAGIC);
 	event_del(c->tick);
 	for (size_t i = 0; i < c->n; i++)
-		for (size_t k = 0; k < c->shelves[i].n; k++)
-			link_close(c->shelves[i].links[k]);
+		leader_close(&c->shelves[i].leader);
 }
 
 void cataloguer_free(struct cataloguer **cp)
@@ -296,10 +263,7 @@ void cataloguer_free(struct cataloguer **cp)
 	for (size_t i = 0; i < c->n; i++) {
 		struct shelf *s = &c->shelves[i];
 
-		for (size_t k = 0; k < s->n; k++)
-			link_free(&s->links[k]);
-		mem_free(s->links);
-		mem_free(s->is_open);
+		leader_fini(&s->leader);
 		sql_catalog_put(&s->part);
 	}
 	event_free(c->tick);

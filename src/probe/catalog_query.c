@@ -5,8 +5,9 @@
  * pg_depend does not tell that a view calls one of PostgreSQL's own functions, so the trees of
  * rules, policies, defaults, checks, indexes, partition keys, triggers' conditions and columns'
  * domains are searched for the ids in them. Whatever is behind a relation is behind the views on it
- * too, and behind its parents. Functions of the schema
- * pgusher (sql/signed.sql) are ours, and leave nothing. On the probe's thread. */
+ * too, and behind its parents. Functions of the schema pgusher (sql/signed.sql) are ours, and leave
+ * nothing. What is in pg_temp is one session's, which is pinned for it: names count in any schema,
+ * so a tenant's pg_temp.now() would be every tenant's now(). On the probe's thread. */
 #include <stdio.h>
 #include <string.h>
 
@@ -55,14 +56,23 @@ static const char functions[] =
 	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
 	" JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
 	" LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]"
-	" LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype),";
+	" LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype"
+	" WHERE n.nspname NOT LIKE 'pg\\_temp\\_%'),";
 
 /* rel, what of it ('r': it is read so, 'p': its policies, 'w': only when it is written to) */
 static const char trees[] =
-	/* the domains that a domain is over, and it itself */
-	" domain (type, of) AS (SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype = 'd'"
-	" UNION SELECT d.type, t.typbasetype FROM domain d"
-	" JOIN pg_catalog.pg_type t ON t.oid = d.of AND t.typtype = 'd'),"
+	/* A type and what it is made of: a domain's base, a composite type's columns, what an
+	 * array or a range is of. Not types of tables' rows: a table's name does not say that they
+	 * are meant (on_type_name in sql/walk.c). */
+	" domain (type, of) AS (SELECT t.oid, t.oid FROM pg_catalog.pg_type t"
+	" LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid WHERE t.oid >= 16384"
+	"  AND (t.typtype IN ('d', 'r') OR c.relkind = 'c')"
+	" UNION SELECT d.type, p.of FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.of,"
+	" LATERAL (VALUES (t.typbasetype), (t.typelem)"
+	"  UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute"
+	"   WHERE attrelid = t.typrelid AND attnum > 0"
+	"  UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE rngtypid = t.oid) AS p (of)"
+	" WHERE p.of >= 16384),"
 	" tree (rel, at, t) AS ("
 	"SELECT r.ev_class, CASE WHEN r.ev_type = '1' AND c.relkind <> 'm' THEN 'r' ELSE 'w' END,"
 	" r.ev_action::text || r.ev_qual::text FROM pg_catalog.pg_rewrite r"
@@ -77,6 +87,9 @@ static const char trees[] =
 	" JOIN domain d ON d.type IN (t.oid, t.typelem)"
 	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c'"
 	" WHERE a.attrelid >= 16384 AND a.attnum > 0"
+	" UNION ALL SELECT a.attrelid, 'w', t.typdefaultbin::text FROM pg_catalog.pg_attribute a"
+	" JOIN domain d ON d.type = a.atttypid JOIN pg_catalog.pg_type t ON t.oid = d.of"
+	" WHERE a.attrelid >= 16384 AND a.attnum > 0 AND t.typdefaultbin IS NOT NULL"
 	" UNION ALL SELECT tgrelid, 'w', tgqual::text FROM pg_catalog.pg_trigger"
 	" WHERE tgqual IS NOT NULL"
 	" UNION ALL SELECT partrelid, 'w', partexprs::text FROM pg_catalog.pg_partitioned_table"
@@ -138,6 +151,7 @@ static const char answer[] =
 	" FROM pg_catalog.pg_operator o JOIN fn f ON f.oid = o.oprcode"
 	" JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace"
 	" WHERE o.oid >= 16384 AND (f.is_opaque OR f.is_volatile)"
+	" AND n.nspname NOT LIKE 'pg\\_temp\\_%%'"
 	" UNION ALL SELECT DISTINCT 'r', n.nspname, c.relname, h.nspname, h.proname, false,"
 	" h.is_volatile AND NOT (h.on_write OR r.on_write), h.is_opaque, false, false, false,"
 	" h.is_not_there AND NOT r.on_write, h.on_write OR r.on_write"
@@ -167,7 +181,8 @@ static const char types[] =
 	"  AND typtype = 'b') AS u (type, fn)"
 	" JOIN fn f ON f.oid = u.fn JOIN pg_catalog.pg_type t ON t.oid = u.type"
 	" JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace"
-	" WHERE f.is_opaque OR f.is_volatile AND f.is_user";
+	" WHERE (f.is_opaque OR f.is_volatile AND f.is_user)"
+	" AND n.nspname NOT LIKE 'pg\\_temp\\_%'";
 
 /* The names of settings are of letters, digits, _ and a dot (conf). */
 void catalog_query(const struct conf_context *context, struct buf *out)

@@ -29,9 +29,7 @@ struct lister {
 	uint32_t magic;
 	struct watch_config config;
 	struct event *tick;
-	size_t first, n; /* paths */
-	struct link **links;
-	bool *is_open;
+	struct leader leader;
 	int64_t due_us;
 	char failed[6]; /* SQLSTATE that the log has */
 	struct auth_directory *directory;
@@ -104,24 +102,13 @@ static void on_rows(void *arg, const PGresult *result, int64_t asked_us)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct lister *l = arg;
-	int primary = fresh_primary(l->config.fresh, l->first, NULL);
-	size_t i;
+	struct link *link;
 
 	(void)fd, (void)what;
 	OBJ_CHECK(l, LISTER_MAGIC);
-	if (primary == FRESH_NO_PATH)
-		return;
-	i = (size_t)primary - l->first;
-	if (!l->is_open[i])
-		link_open(l->links[i]);
-	l->is_open[i] = true;
-	if (link_is_free(l->links[i]) && clock_mono_us() >= l->due_us)
-		link_ask(l->links[i], l->config.conf->tenants.directory_query, QUERY_US, on_rows);
-}
-
-static void on_up(void *arg)
-{
-	(void)arg;
+	link = leader_link(&l->leader);
+	if (link != NULL && link_is_free(link) && clock_mono_us() >= l->due_us)
+		link_ask(link, l->config.conf->tenants.directory_query, QUERY_US, on_rows);
 }
 
 /* A lost session is in the log already (link.c). */
@@ -136,31 +123,12 @@ struct lister *lister_new(const struct watch_config *config, probe_directory_fn 
                           void *arg)
 {
 	struct lister *l = mem_zalloc(sizeof(*l));
-	const struct conf_database *database = &config->conf->databases[0];
 
 	OBJ_INIT(l, LISTER_MAGIC);
 	l->config = *config;
 	l->on_directory = on_directory;
 	l->arg = arg;
-	l->first = (size_t)fresh_find(config->fresh, database);
-	l->n = database->n_nodes;
-	l->links = mem_zalloc(l->n * sizeof(struct link *));
-	l->is_open = mem_zalloc(l->n * sizeof(l->is_open[0]));
-	for (size_t i = 0; i < l->n; i++) {
-		struct link_config link = {
-			.base = config->base,
-			.dialer = config->dialer,
-			.box = config->box,
-			.conf = config->conf,
-			.database = database,
-			.node = database->nodes[i],
-			.role = conf_find_role(config->conf, config->conf->freshness.probe_role),
-			.on_up = on_up,
-			.on_down = on_down,
-			.arg = l};
-
-		l->links[i] = link_new(&link);
-	}
+	leader_init(&l->leader, config, &config->conf->databases[0], on_down, l);
 	l->tick = event_new(config->base, -1, EV_PERSIST, on_tick, l);
 	MUST(l->tick != NULL);
 	return l;
@@ -178,8 +146,7 @@ void lister_close(struct lister *l)
 {
 	OBJ_CHECK(l, LISTER_MAGIC);
 	event_del(l->tick);
-	for (size_t i = 0; i < l->n; i++)
-		link_close(l->links[i]);
+	leader_close(&l->leader);
 }
 
 void lister_free(struct lister **lp)
@@ -188,12 +155,9 @@ void lister_free(struct lister **lp)
 
 	*lp = NULL;
 	OBJ_CHECK(l, LISTER_MAGIC);
-	for (size_t i = 0; i < l->n; i++)
-		link_free(&l->links[i]);
+	leader_fini(&l->leader);
 	event_free(l->tick);
 	auth_directory_put(&l->directory);
-	mem_free(l->links);
-	mem_free(l->is_open);
 	OBJ_FINI(l, LISTER_MAGIC);
 	mem_free(l);
 }

@@ -140,6 +140,22 @@ void watch_start(struct watch *w);
 void watch_close(struct watch *w);
 void watch_free(struct watch **wp);
 
+/* ---- leader.c: a session on whichever node of a database is its primary ------------------ */
+
+struct leader {
+	struct fresh *fresh;
+	size_t first, n; /* paths */
+	struct link **links;
+	bool *is_open;
+};
+/* on_down: a session was lost, which is in the log already; arg is link_ask's too. */
+void leader_init(struct leader *l, const struct watch_config *config,
+                 const struct conf_database *database, void (*on_down)(void *arg), void *arg);
+/* Its link, opened at the first use, which may not be free; NULL while no node is the primary. */
+struct link *leader_link(struct leader *l);
+void leader_close(struct leader *l);
+void leader_fini(struct leader *l);
+
 /* ---- lister.c: the tenant directory ----------------------------------------------------- */
 
 struct lister;

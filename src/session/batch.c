@@ -160,65 +160,6 @@ static void pass_renamed(struct client *c, const struct message *m, const uint8_
 	c->body_passes = true;
 }
 
-static void put_parse(struct client *c, const char *name, const struct text *text)
-{
-	struct buf *b = c->env->backend->scratch;
-	struct outvec *v = lease_send(c);
-
-	buf_put_u8(b, 'P');
-	buf_put_be32(b, (uint32_t)(4 + strlen(name) + 1 + text->len));
-	buf_put_cstr(b, name);
-	outvec_copy(v, b->data, b->len);
-	b->len = 0;
-	outvec_copy(v, text->body, text->len);
-}
-
-/* As PostgreSQL says it of a statement that it has kept (plancache.c). */
-static enum step refuse_changed(struct client *c)
-{
-	static const struct wire_error changed = {
-		.severity = "ERROR",
-		.sqlstate = SQLSTATE_FEATURE_NOT_SUPPORTED,
-		.message = "cached plan must not change result type"};
-
-	(void)batch_refuse(c, &changed);
-	return STEP_DONE;
-}
-
-/* Makes the client's named statement known to the server at hand. STEP_MORE: it is; STEP_DONE: it
- * is another by now, and refused; STEP_WAIT: the server is asked. */
-static enum step ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
-{
-	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
-	uint64_t epoch = s->epoch;
-
-	if (s->is_changed)
-		return refuse_changed(c);
-	(void)lease_send(c);
-	stmt_place(c, s, ref);
-	if (!ref->is_new)
-		return STEP_MORE;
-	e.server_stmt = ref->id;
-	put_parse(c, ref->name, s->text);
-	server_expect(c->server, &e);
-	if (s->epoch == epoch || s->shape == 0)
-		return STEP_MORE;
-	shape_ask(c, s, ref);
-	return STEP_WAIT;
-}
-
-/* The same for the unnamed one, when it was parsed on an earlier lease. */
-static void ensure_unnamed(struct client *c)
-{
-	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW, .is_unnamed = true};
-
-	if (c->unnamed->lease == c->lease)
-		return;
-	put_parse(c, "", c->unnamed);
-	server_expect(c->server, &e);
-	c->unnamed->lease = c->lease;
-}
-
 /* ---- Parse ---------------------------------------------------------------------------------- */
 
 static struct sql_stmt single_stmt(const struct sql_info *info)
@@ -242,6 +183,7 @@ static void parse_unnamed(struct client *c, const struct message *m, const uint8
 	                   .obj = c->unnamed};
 
 	c->unnamed = text_get(c, text, len, stmt, false);
+	prepare_note(c, stmt);
 	pass_whole(c, m);
 	server_expect(c->server, &e);
 }
@@ -287,6 +229,7 @@ static void parse_named(struct client *c, const struct message *m, struct client
 		answer_parse(c, s);
 		return;
 	}
+	prepare_note(c, &s->text->stmt);
 	e.obj = stmt_get(s);
 	e.server_stmt = ref.is_new ? ref.id : 0;
 	/* In a failed transaction the server must say what it thinks of it: it is parsed again,
@@ -430,10 +373,10 @@ enum step batch_bind(struct client *c, const struct message *m)
 	if (lease_before(c, &text->stmt) && portal[0] != '\0')
 		server_put_close_portal(c->server);
 	if (s == NULL) {
-		ensure_unnamed(c);
+		prepare_unnamed(c);
 		pass_whole(c, m);
 	} else {
-		step = ensure_named(c, s, &ref);
+		step = prepare_named(c, s, &ref);
 		if (step != STEP_MORE)
 			return not_started(c, step);
 		pass_renamed(c, m, m->body, portal_len, ref.name, cur.at);
@@ -528,13 +471,13 @@ enum step batch_describe(struct client *c, const struct message *m)
 	} else if (name[0] == '\0') {
 		if (c->unnamed == NULL)
 			return refuse_unknown(c, name);
-		ensure_unnamed(c);
+		prepare_unnamed(c);
 		pass_whole(c, m);
 	} else {
 		s = stmt_find(c, name);
 		if (s == NULL)
 			return refuse_unknown(c, name);
-		step = ensure_named(c, s, &ref);
+		step = prepare_named(c, s, &ref);
 		if (step != STEP_MORE)
 			return not_started(c, step);
 		pass_renamed(c, m, m->body, 1, ref.name, m->body + m->body_len);

@@ -175,12 +175,12 @@ bool lease_begin(struct client *c)
 
 bool lease_context(struct client *c)
 {
+	c->context_given = true;
 	if (c->is_tenantless)
 		return false;
 	(void)lease_send(c);
 	server_put_context(c->server, c->ticket->tenant);
 	txn_context_sent(&c->txn);
-	c->context_given = true;
 	return true;
 }
 
@@ -196,6 +196,9 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 	if (c->first_path != FRESH_NO_PATH && !route_is_elsewhere(c) &&
 	    (!(stmt->bits & SQL_READ_ONLY) || route_may_write(c)))
 		route_note_stmt(c, stmt);
+	/* Nothing was put in front of it. */
+	if (c->is_tenantless && txn_needs_context(&c->txn, stmt))
+		c->context_given = true;
 	identity_sent(c, stmt);
 	/* What it takes away may be needed in the same batch. */
 	if (stmt->bits & SQL_DISCARDS)

@@ -373,7 +373,7 @@ enum step query_take(struct client *c, const struct message *m)
 	}
 	if (answer_here(c, m, info))
 		return STEP_MORE;
-	if (ready_is_expired(c, info->n_stmts == 1 ? info->stmts[0].kind : SQL_DATA))
+	if (ready_is_string_expired(c, info->stmts, info->n_stmts))
 		return STEP_DONE;
 	if (route_is_open(c))
 		route_query(c, m, info);

@@ -9,24 +9,49 @@
 /* PQ_SMALL_MESSAGE_LIMIT in PostgreSQL's pqcomm.h, with the length word. */
 #define SMALL_MESSAGE_MAX 10000
 
+static bool is_expired(struct client *c)
+{
+	if (clock_wall_s() <= c->ticket->exp_s + c->ticket->leeway_s)
+		return false;
+	session_fail(c, CLOSE_CLIENT_EXPIRED);
+	return true;
+}
+
 bool ready_is_expired(struct client *c, enum sql_kind kind)
 {
-	bool under_way = c->pool == NULL || c->is_tenantless
-	                         ? c->txn.state != TXN_NONE || c->batch_open
-	                         : c->context_given;
-
 	if (identity_is_revoked(c)) {
 		session_fail(c, CLOSE_CLIENT_REVOKED);
 		return true;
 	}
 	/* What is under way may finish; AND CHAIN does not prolong it. */
-	if ((under_way && !c->is_chained) || kind == SQL_BEGIN || kind == SQL_OWN ||
+	if ((c->context_given && !c->is_chained) || kind == SQL_BEGIN || kind == SQL_OWN ||
 	    c->txn.state == TXN_FAILED)
 		return false;
-	if (clock_wall_s() <= c->ticket->exp_s + c->ticket->leeway_s)
-		return false;
-	session_fail(c, CLOSE_CLIENT_EXPIRED);
-	return true;
+	return is_expired(c);
+}
+
+/* Is there more behind the ROLLBACK than another BEGIN? */
+static bool goes_beyond(const struct sql_stmt *stmts, unsigned n)
+{
+	bool has_ended = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (stmts[i].kind == SQL_UNPARSED)
+			return true;
+		if (identity_is_end(stmts[i].kind))
+			has_ended = true;
+		else if (has_ended && stmts[i].kind != SQL_BEGIN)
+			return true;
+	}
+	return false;
+}
+
+bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, unsigned n)
+{
+	if (ready_is_expired(c, n == 1 ? stmts[0].kind : SQL_DATA))
+		return true;
+	/* A transaction that has failed may end, and no other hide behind that. */
+	return c->txn.state == TXN_FAILED && goes_beyond(stmts, n) && is_expired(c);
 }
 
 static enum step refuse_message(struct client *c, const struct message *m)

@@ -168,7 +168,7 @@ static void note_taint(struct client *c)
 	    ((bits & SQL_RESETS_ALL) && (c->batch_failed || (bits & SQL_DISCARDS))))
 		note->taint |= TAINT_SCRUB;
 	if ((bits & SQL_RESETS_ALL) && !c->batch_failed) {
-		settings_were_reset(c);
+		settings_were_reset(c, c->reset_is_due);
 		if (c->reset_is_due)
 			identity_reset(c, c->txn.state != TXN_NONE);
 	}

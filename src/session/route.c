@@ -100,12 +100,13 @@ static bool begins_read_only(const struct client *c, const struct sql_stmt *stmt
 	return (stmt->bits & SQL_BARE) && is_on(client_setting(c, "default_transaction_read_only"));
 }
 
-/* A standby refuses it. */
-static bool is_serializable(const struct client *c)
+/* A standby refuses it; an analytics node answers for itself. */
+static bool is_too_strict(const struct client *c, const struct fresh_wish *wish)
 {
 	const char *value = client_setting(c, "default_transaction_isolation");
 
-	return value != NULL && strcasecmp(value, "serializable") == 0;
+	return wish->consistency != CONF_CONSISTENCY_ANALYTICS && value != NULL &&
+	       strcasecmp(value, "serializable") == 0;
 }
 
 enum route_part route_part(const struct client *c, const struct sql_stmt *stmt)
@@ -210,8 +211,11 @@ static void decide(struct client *c, const struct fresh_wish *wish, const void *
 		refuse_analytics(r, FRESH_NO_SERVER);
 		return;
 	}
-	if (wish->consistency == CONF_CONSISTENCY_STRONG || !are_paths_valid(c) ||
-	    is_serializable(c))
+	if (!are_paths_valid(c)) {
+		refuse_analytics(r, FRESH_NO_LAG);
+		return;
+	}
+	if (wish->consistency == CONF_CONSISTENCY_STRONG || is_too_strict(c, wish))
 		return;
 	make_ask(c, wish, &r->ask);
 	fresh_route(c->env->fresh, (size_t)c->first_path, c->n_paths, &r->ask, &choice);
@@ -379,9 +383,7 @@ void route_granted(struct pool_waiter *w, struct server *server)
 	if (still_fits(c)) {
 		attach(c, server);
 	} else {
-		r->pool = NULL;
-		r->is_primary_only = true;
-		buf_fini(&r->kept);
+		turn_away(r);
 		pool_release(server);
 	}
 	go_on(c);

@@ -369,8 +369,8 @@ void settings_touch(struct client *c, const struct sql_info *info);
 void settings_touch_text(struct client *c, const struct text *text);
 /* The transaction may end in another way than its batch. */
 void settings_doubt(struct client *c);
-/* RESET ALL or DISCARD ALL has run on the server. */
-void settings_were_reset(struct client *c);
+/* RESET ALL or DISCARD ALL has run on the server; or may have, being bound in the batch. */
+void settings_were_reset(struct client *c, bool has_run);
 /* ReadyForQuery with 'I'. */
 void settings_ready(struct client *c);
 /* The server, which has nothing else to do, is asked what was set. True: it has not said all. */
@@ -491,6 +491,8 @@ enum step session_step_console(struct client *c, const uint8_t *p, size_t n, siz
 enum step session_step_ready(struct client *c, const uint8_t *p, size_t n, size_t *used);
 /* kind: of the statement at hand; BEGIN may come before SET LOCAL usher.token. */
 bool ready_is_expired(struct client *c, enum sql_kind kind);
+/* The same before a whole Query. */
+bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, unsigned n);
 
 /* guard.c */
 /* sql_classify, under the rules that hold for this client's role. */
@@ -524,6 +526,15 @@ enum step batch_close(struct client *c, const struct message *m);
 enum step batch_flush(struct client *c, const struct message *m);
 enum step batch_sync(struct client *c, const struct message *m);
 enum step batch_refuse(struct client *c, const struct wire_error *e);
+
+/* prepare.c */
+/* A Parse of this is sent. */
+void prepare_note(struct client *c, const struct sql_stmt *stmt);
+/* Makes the client's named statement known to the server at hand. STEP_MORE: it is; STEP_DONE: it
+ * is another by now, and refused; STEP_WAIT: the server is asked. */
+enum step prepare_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref);
+/* The same for the unnamed one. */
+void prepare_unnamed(struct client *c);
 
 /* lease.c: getting a server, and what goes in front of the client's bytes */
 enum lease { LEASE_OK, LEASE_WAIT, LEASE_REFUSED };

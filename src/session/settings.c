@@ -296,15 +296,22 @@ static void touch_name(struct touched *t, const char *name)
 		t->has_failed = true;
 }
 
-static void touch_all(struct client *c)
+static void touch_list(struct touched *t, const struct settings *s)
 {
-	const char *at = settings_list(c->settings), *end = at + settings_len(c->settings);
+	const char *at = settings_list(s), *end = at + settings_len(s);
 
 	while (at < end) {
-		touch_name(c->touched, at);
+		touch_name(t, at);
 		at += strlen(at) + 1;
 		at += strlen(at) + 1;
 	}
+}
+
+/* Those of the startup may be made behind a RESET ALL though the client had reset them before. */
+static void touch_all(struct client *c)
+{
+	touch_list(c->touched, c->settings);
+	touch_list(c->touched, c->startup);
 }
 
 void settings_doubt(struct client *c)
@@ -355,12 +362,17 @@ void settings_touch_text(struct client *c, const struct text *text)
 }
 
 /* The startup settings are defaults of the session: they outlive RESET ALL, and are made once more
- * in front of the next statement. */
-void settings_were_reset(struct client *c)
+ * in front of the next statement. The server's next client may be another one: what it had is there
+ * still if the RESET ALL was bound and never executed, and the startup's is if it was put back. */
+void settings_were_reset(struct client *c, bool has_run)
 {
 	if (c->touched != NULL)
 		c->touched->was_reset = true;
-	server_forget_settings(c->server);
+	if (has_run)
+		server_forget_settings(c->server);
+	server_doubt_settings(c->server, settings_list(c->startup), settings_len(c->startup));
+	if (c->startup != NULL && c->startup->linger)
+		server_note(c->server)->taint |= TAINT_SETTINGS;
 	c->is_fresh = true;
 }
 
@@ -382,7 +394,8 @@ void settings_ready(struct client *c)
 
 	if (t == NULL)
 		return;
-	if (c->batch_failed)
+	/* Bound and never executed, it has reset nothing. */
+	if (c->batch_failed || !c->reset_is_due)
 		settings_doubt(c);
 	if (t->resets_all) {
 		settings_assign(&c->settings, list_get(c->startup));
@@ -512,12 +525,11 @@ static void take_values(struct client *c)
 		return;
 	}
 	settings_assign(&c->settings, settings_share(&c->env->settings, &list));
-	/* Behind RESET ALL only what was set after it is there: the startup's must be made. */
-	if (was_reset) {
-		list.len = 0;
-		put_new(t, NULL, 0, &list);
-	}
-	server_note_settings(c->server, (const char *)list.data, list.len);
+	/* Behind RESET ALL what was set after it is there: the startup's must be made. */
+	if (was_reset)
+		server_doubt_settings(c->server, (const char *)list.data, list.len);
+	else
+		server_note_settings(c->server, (const char *)list.data, list.len);
 	buf_fini(&list);
 	know_all(c);
 	if (c->settings != NULL && c->settings->linger)

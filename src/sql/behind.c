@@ -14,7 +14,8 @@ static bool is_trusted(const struct sql_rules *rules, const struct sql_catalog_r
 	return sql_guard_trusts(rules, row->schema, row->name);
 }
 
-unsigned sql_behind(const struct sql_rules *rules, unsigned things, const char *name, size_t len)
+static unsigned facts_behind(const struct sql_rules *rules, unsigned things, const char *name,
+                             size_t len)
 {
 	const struct sql_functions *functions = &rules->functions;
 	const struct sql_catalog_row *row = NULL;
@@ -37,5 +38,20 @@ unsigned sql_behind(const struct sql_rules *rules, unsigned things, const char *
 			more = (more & SQL_FUNCTION_OPAQUE) != 0 ? SQL_FUNCTION_ON_WRITE : 0;
 		facts |= more;
 	}
+	return facts;
+}
+
+unsigned sql_behind(const struct sql_rules *rules, unsigned things,
+                    const struct sql_json_string *name)
+{
+	struct buf decoded = {0};
+	unsigned facts;
+
+	/* libpg_query escapes < and >, too: in an operator's name. */
+	if (!name->has_escapes)
+		return facts_behind(rules, things, name->p, name->len);
+	sql_json_decode(name, &decoded);
+	facts = facts_behind(rules, things, (const char *)decoded.data, decoded.len - 1);
+	buf_fini(&decoded);
 	return facts;
 }

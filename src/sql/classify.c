@@ -395,8 +395,8 @@ static const char *without_comments(struct sql_class *class, const char *text, s
 	return (const char *)class->blanked.data;
 }
 
-void sql_class_read(struct sql_class *class, const struct sql_rules *rules, const char *text,
-                    size_t len)
+static void read_text(struct sql_class *class, const struct sql_rules *rules, const char *text,
+                      size_t len)
 {
 	PgQueryParseResult result;
 	const char *raw;
@@ -435,6 +435,42 @@ void sql_class_read(struct sql_class *class, const struct sql_rules *rules, cons
 			class->stmts[0].start_bytes = class->stmts[0].len_bytes = 0;
 	}
 	pg_query_free_parse_result(result);
+}
+
+/* What the statements would be to a server that takes the letter for an i: what that one refuses is
+ * refused, and what it would do for the session counts. A name may be a keyword there, so that it
+ * has no parse tree: that is no reason to refuse. */
+static void add_folded(struct sql_class *class, const struct sql_rules *rules, const char *text,
+                       size_t len)
+{
+	struct sql_class folded = {0};
+	struct buf copy = {0};
+	bool is_same;
+
+	sql_fold_dotted_i(text, len, &copy);
+	read_text(&folded, rules, (const char *)copy.data, copy.len);
+	is_same = folded.n_stmts == class->n_stmts && !folded.is_parse_error &&
+	          folded.settings.len == 0;
+	if (class->refusal == NULL && !folded.is_parse_error)
+		class->refusal = folded.refusal;
+	else if (class->refusal == NULL)
+		class->refusal = sql_rules_check_unparsed(rules, (const char *)copy.data, copy.len);
+	for (unsigned i = 0; i < class->n_stmts; i++) {
+		uint32_t bits = is_same ? folded.stmts[i].bits : SQL_OPAQUE;
+
+		class->stmts[i].bits |= bits & ~(uint32_t)SQL_READ_ONLY;
+		class->stmts[i].bits &= bits | ~(uint32_t)SQL_READ_ONLY;
+	}
+	sql_class_fini(&folded);
+	buf_fini(&copy);
+}
+
+void sql_class_read(struct sql_class *class, const struct sql_rules *rules, const char *text,
+                    size_t len)
+{
+	read_text(class, rules, text, len);
+	if (sql_has_dotted_i(text, len))
+		add_folded(class, rules, text, len);
 }
 
 void sql_class_fini(struct sql_class *class)

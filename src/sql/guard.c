@@ -167,6 +167,7 @@ static const struct guarded other_functions[] = {
 	{"lo_unlink", SQL_RULE_LARGE_OBJECT},
 	{"lastval", SQL_RULE_SEQUENCE_STATE},
 	{"currval", SQL_RULE_SEQUENCE_STATE},
+	{"setval", SQL_RULE_SEQUENCE_STATE},
 	{"setseed", SQL_RULE_RANDOM_SEED},
 	/* Follows a row's versions past row-level security. */
 	{"currtid", SQL_RULE_STATISTICS},
@@ -424,6 +425,19 @@ static const struct sql_refusal *check_command(const struct sql_rules *rules, co
 	return NULL;
 }
 
+/* SET [LOCAL | SESSION] seed: too plain a word to be searched for. */
+static bool sets_seed(const char *text, const struct sql_token *before, const struct sql_token *t)
+{
+	static const char quoted[] = "\"seed\"";
+
+	if (!sql_token_is(text, before, "set") && !sql_token_is(text, before, "local") &&
+	    !sql_token_is(text, before, "session"))
+		return false;
+	return sql_token_is(text, t, "seed") ||
+	       (t->kind == TOKEN_QUOTED && t->end - t->start == sizeof(quoted) - 1 &&
+	        strncasecmp(text + t->start, quoted, sizeof(quoted) - 1) == 0);
+}
+
 const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules, const char *text,
                                                   size_t len)
 {
@@ -440,6 +454,8 @@ const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules,
 		refusal = check_command(rules, text, &t, true);
 		if (sql_token_is(text, &before, "partition") && sql_token_is(text, &t, "of"))
 			refusal = sql_rules_refuse(rules, SQL_RULE_LOCK_TABLE);
+		if (sets_seed(text, &before, &t))
+			refusal = sql_rules_refuse(rules, SQL_RULE_RANDOM_SEED);
 	} while (refusal == NULL && t.kind != TOKEN_END && t.kind != TOKEN_BAD);
 	return refusal;
 }
@@ -484,6 +500,8 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 		refusal = check_name(rules, text, &t);
 		if (refusal == NULL && at_start)
 			refusal = check_command(rules, text, &t, false);
+		if (refusal == NULL && sets_seed(text, &before, &t))
+			refusal = sql_rules_refuse(rules, SQL_RULE_RANDOM_SEED);
 		if (at_start)
 			is_copy = sql_token_is(text, &t, "copy");
 		else if (is_copy && refusal == NULL && copies_file(text, &before, &t))

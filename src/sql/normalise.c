@@ -260,7 +260,8 @@ static bool may_add(const struct normaliser *n, const struct sql_token *token, e
 	case TOKEN_HEX:
 		return !n->after_float && literal_stands_alone(n, token);
 	case TOKEN_IDENT:
-		return word != WORD_OTHER || !sql_name_keeps_literals(start, len);
+		return word != WORD_OTHER ||
+		       (!sql_name_keeps_literals(start, len) && !sql_has_dotted_i(start, len));
 	case TOKEN_QUOTED:
 		return !sql_name_keeps_literals(start + 1, len - 2) && !has_placeholder(start, len);
 	case TOKEN_PARAM:

@@ -6,6 +6,7 @@
  * personal.c   texts that mean something else to each session
  * deallocate.c the name in a DEALLOCATE, by the lexer
  * depth.c      bounds how deep a parse tree may get, before libpg_query walks it
+ * fold.c       a letter that some servers take for an i
  * normalise.c  text -> cache key, key -> the text that is parsed
  * json.c       reads the tree that libpg_query returns
  * classify.c   parsed text -> struct sql_info (kinds, bits)
@@ -268,7 +269,8 @@ const char *sql_statement_fault(const struct sql_json_string *key, const char *v
 /* What may be behind a name that is no called function's: facts of all of it together, of
  * things whose bit (1 << enum sql_thing) is set; of functions, those that a row can call. What the
  * lists trust is not SQL_FUNCTION_OPAQUE. */
-unsigned sql_behind(const struct sql_rules *rules, unsigned things, const char *name, size_t len);
+unsigned sql_behind(const struct sql_rules *rules, unsigned things,
+                    const struct sql_json_string *name);
 
 /* ---- code.c */
 
@@ -322,6 +324,10 @@ struct sql_class {
 	struct sql_why why;  /* of the first statement that does not only read */
 	struct buf *calls;   /* where sql_calls wants them; NULL: nobody does */
 };
+
+/* fold.c: a letter that some servers take for an i; and the text with an i in its place. */
+bool sql_has_dotted_i(const char *text, size_t len);
+void sql_fold_dotted_i(const char *text, size_t len, struct buf *out);
 
 /* Parses and classifies; text has a NUL at text[len] and may hold others before it. */
 void sql_class_read(struct sql_class *class, const struct sql_rules *rules, const char *text,

@@ -147,6 +147,13 @@ static void check_function(struct sql_walk *walk, const char *schema,
 		not_only_reads(walk, fault, name);
 }
 
+/* json_populate_record and its like make rows of the type that they are given one of, and those
+ * pass the checks of its columns' domains as written ones do. */
+static bool fills_rows(const struct sql_json_string *name)
+{
+	return memmem(name->p, name->len, "populate_record", strlen("populate_record")) != NULL;
+}
+
 static void on_func_call(struct sql_walk *walk, const char *call)
 {
 	const char *names = sql_json_get(call, "funcname"), *last = NULL, *schema = NULL;
@@ -160,6 +167,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	if (!sql_json_string(last, &s))
 		return;
 	check_function(walk, schema, &s);
+	walk->may_write |= fills_rows(&s);
 	/* The schema is no part of it: whatever is called set_config is treated as such. */
 	bits = sql_function_bits(s.p, s.len);
 	walk->judged_name_end = sql_json_end(names);
@@ -178,7 +186,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 
 static void check_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s)
 {
-	unsigned facts = sql_behind(walk->rules, things, s->p, s->len);
+	unsigned facts = sql_behind(walk->rules, things, s);
 
 	if (facts == 0)
 		return;
@@ -192,6 +200,21 @@ static void check_behind(struct sql_walk *walk, unsigned things, const struct sq
 		not_only_reads(walk, "has a volatile function behind", s);
 	if ((facts & SQL_FUNCTION_NOT_THERE) != 0)
 		not_only_reads(walk, "reads what a replica cannot read", s);
+}
+
+/* item's row type, '(1,2)'::item: what is cast to it passes the checks of its columns' domains,
+ * as what is written to it does. */
+static void on_type_name(struct sql_walk *walk, const char *type)
+{
+	const char *last = NULL;
+	struct sql_json_string s;
+
+	for (const char *name = sql_json_first(sql_json_get(type, "names")); name != NULL;
+	     name = sql_json_next(name))
+		last = sql_json_get(sql_json_get(name, "String"), "sval");
+	if (sql_json_string(last, &s) && (sql_behind(walk->rules, 1u << SQL_THING_RELATION, &s) &
+	                                  (SQL_FUNCTION_OPAQUE | SQL_FUNCTION_ON_WRITE)) != 0)
+		walk->bits |= SQL_OPAQUE;
 }
 
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
@@ -541,6 +564,7 @@ static const struct key keys[] = {
 	{KEY("into"), on_into},
 	{KEY("intoClause"), on_into},
 	{KEY("relname"), on_relation_name},
+	{KEY("typeName"), on_type_name},
 	{KEY("objtype"), on_object_type},
 	{KEY("objectType"), on_object_type},
 	{KEY("removeType"), on_object_type},

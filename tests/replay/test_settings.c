@@ -113,16 +113,27 @@ static void setting_that_fails_later(struct replay *t)
 	is_closed(s);
 }
 
+/* set_config(name, NULL, false), as bytes. */
+#define UNSET(name, len_byte)                                                                      \
+	msg_bytes('B', "\0{ours}_3\0\0\0\0\2\0\0\0" len_byte name "\377\377\377\377\0\0",          \
+	          23 + sizeof(name)),                                                              \
+		EXECUTE("")
+
 /* Behind a RESET of the client's: what it had at startup. */
 #define PARSE_BACK PARSE(OURS(9), "SELECT pg_catalog.set_config($1,$2,$3)")
 #define BACK(name, value, is_local)                                                                \
 	BIND(OURS(9), OURS(9), name, value, is_local), EXECUTE(OURS(9)), CLOSE_PORTAL(OURS(9))
 #define BACK_DONE(value) SETTING_DONE(value), CLOSE_COMPLETE
 
-/* They are the session's defaults, which is what RESET ALL goes back to. */
-static void settings_outlive_reset_all(struct replay *t)
+/* They are the session's defaults, which is what RESET ALL goes back to; and nobody else's. */
+static void behind_reset_all(struct replay *t, bool others)
 {
-	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
+	struct actor *c, *b, *s;
+
+	replay_start(t, "max_server_conn = 1");
+	c = named(t, "123", "a");
+	b = client_logs_in(t, "456");
+	s = replay_server(t, 0);
 
 	client_sends(c, QUERY("reset all"));
 	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC, FIRST_CONTEXT("123"),
@@ -132,12 +143,31 @@ static void settings_outlive_reset_all(struct replay *t)
 	            PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("RESET"), PARSE_COMPLETE,
 	            BACK_DONE("a"), READY('I'));
 	client_gets(c, COMPLETE("RESET"), READY('I'));
+	if (others) {
+		client_sends(b, QUERY("select 1"));
+		server_gets(s, UNSET("application_name", "\20"), SYNC, CONTEXT("456"),
+		            QUERY("select 1"));
+		server_says(s, SETTING_DONE(""), READY('I'), CONTEXT_DONE("456"),
+		            COMPLETE("SELECT 1"), READY('I'));
+		client_gets(b, COMPLETE("SELECT 1"), READY('I'));
+		round_trip(b, s, "456");
+	}
 	client_sends(c, QUERY("select 1"));
 	server_gets(s, SETTING("application_name", "a"), SYNC, CONTEXT("123"), QUERY("select 1"));
 	server_says(s, SETTING_DONE("a"), READY('I'), CONTEXT_DONE("123"), COMPLETE("SELECT 1"),
 	            READY('I'));
 	client_gets(c, COMPLETE("SELECT 1"), READY('I'));
 	round_trip(c, s, "123");
+}
+
+static void settings_outlive_reset_all(struct replay *t)
+{
+	behind_reset_all(t, false);
+}
+
+static void settings_of_before_reset_all_are_nobody_elses(struct replay *t)
+{
+	behind_reset_all(t, true);
 }
 
 /* Another setting's RESET is the server's own, and so is any in a failed transaction. */
@@ -191,11 +221,6 @@ static void reset_that_cannot_go_back(struct replay *t)
 	               " AND source OPERATOR(pg_catalog.<>) 'session'))")
 #define ASK_SET(name) BIND("", OURS(5), name), EXECUTE("")
 #define ASKED(value) BIND_COMPLETE, ROW(value), COMPLETE("SELECT 1")
-/* set_config(name, NULL, false), as bytes. */
-#define UNSET(name, len_byte)                                                                      \
-	msg_bytes('B', "\0{ours}_3\0\0\0\0\2\0\0\0" len_byte name "\377\377\377\377\0\0",          \
-	          23 + sizeof(name)),                                                              \
-		EXECUTE("")
 #define NULL_ROW msg_bytes('D', "\0\1\377\377\377\377", 6)
 
 /* a sends the statement alone, the server is asked, and says so. */
@@ -525,6 +550,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(wrong_setting_ends_the_login),
 	SCENARIO(setting_that_fails_later),
 	SCENARIO(settings_outlive_reset_all),
+	SCENARIO(settings_of_before_reset_all_are_nobody_elses),
 	SCENARIO(reset_of_what_is_not_of_the_startup),
 	SCENARIO(reset_that_cannot_go_back),
 	SCENARIO(set_is_asked_for),

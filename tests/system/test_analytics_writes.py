@@ -1,10 +1,12 @@
 """An analytics node that could be written to (here the primary once more, by another name): what a
-client has written there would be lost to the primary."""
+client has written there would be lost to the primary. Nor does a read meant for it go elsewhere."""
 
 import pytest
 
 import pgproto as p
 from conftest import TENANT_A
+from console import Console
+from test_reload import change
 from test_routing import probe_file, routing, wait_usable  # noqa: F401
 
 
@@ -13,7 +15,7 @@ def whole(sql):
 
 
 @pytest.fixture
-def client(cluster, probe_file, make_proxy, items):  # noqa: F811
+def proxy(cluster, probe_file, make_proxy, items):  # noqa: F811
     cluster.superuser("eav").execute(
         "CREATE OR REPLACE FUNCTION writes() RETURNS text LANGUAGE plpgsql VOLATILE AS"
         " $$ BEGIN INSERT INTO shared_note VALUES (55, 'noted'); RETURN 'done'; END $$;"
@@ -27,6 +29,11 @@ def client(cluster, probe_file, make_proxy, items):  # noqa: F811
     proxy = make_proxy(ini)
     wait_usable(proxy, "primary", "replica1", "copy")
     proxy.wait_log("function catalogue")
+    return proxy
+
+
+@pytest.fixture
+def client(proxy):
     with proxy.raw(TENANT_A) as conn:
         conn.simple("SET usher.consistency = 'analytics'")
         yield conn
@@ -74,3 +81,16 @@ def test_nothing_is_written_there(cluster, client, steps):
     # Reads go on, and what writes goes to the primary.
     assert client.scalar("SELECT 7") == "7"
     assert client.scalar("SHOW usher.data_source") == "copy"
+
+
+def test_serializable_reads_stay_there(client):
+    client.simple("SET default_transaction_isolation = 'serializable'")
+    assert client.scalar("SELECT 7") == "7"
+    assert client.scalar("SHOW usher.data_source") == "copy"
+
+
+def test_reads_are_refused_when_its_node_is_another_one(proxy, client):
+    change(proxy, Console(proxy), {"node copy": {"role": "auto"}})
+    assert p.codes_of(client.run(p.query("SELECT 7"))) == ["55000"]
+    client.simple("SET usher.consistency = 'bounded'")
+    assert client.scalar("SELECT 7") == "7"

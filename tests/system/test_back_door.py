@@ -3,6 +3,7 @@ view, a trigger, a default, a check, a policy. What it leaves in the session rea
 
 import pytest
 
+import pgproto as p
 from conftest import TENANT_A, TENANT_B
 from console import Console
 from pgproto import rows_of
@@ -20,6 +21,8 @@ CREATE FUNCTION id(int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE FUNCTION add_two(int, int) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$ {LEAVE.format('NEW')} $$;
 CREATE OPERATOR %% (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR <%%> (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+CREATE VIEW "a""<b>" AS SELECT leave_it() AS x;
 CREATE TYPE pair AS (x int, y int);
 CREATE FUNCTION pair_sum(pair) RETURNS int LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
 CREATE CAST (pair AS int) WITH FUNCTION pair_sum(pair);
@@ -47,6 +50,12 @@ CREATE TABLE keyed_rest PARTITION OF keyed DEFAULT;
 CREATE DOMAIN checked_again AS checked;
 CREATE TABLE of_domain (a checked);
 CREATE TABLE of_domains (a checked_again[]);
+CREATE TYPE holder AS (c checked, n int);
+CREATE TYPE holders AS (h holder[]);
+CREATE TABLE of_holder (h holder);
+CREATE TYPE span AS RANGE (subtype = checked);
+CREATE DOMAIN made AS int DEFAULT leave_it();
+CREATE TABLE of_made (a int, b made);
 CREATE TABLE policed (a int);
 INSERT INTO policed VALUES (1);
 ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
@@ -80,6 +89,8 @@ LEAVES = [
     'SELECT k."of_row" FROM kept k',
     "SELECT 1 % 2 + (1 OPERATOR(public.%%) 2)",
     "SELECT 1 %% 2",
+    "SELECT 1 <%%> 2",
+    'SELECT * FROM "a""<b>"',
     "SELECT p::int FROM pairs",
     "SELECT CAST(ROW(1, 2)::pair AS int)",
     "SELECT 1::checked",
@@ -99,6 +110,17 @@ LEAVES = [
     "INSERT INTO of_domains VALUES ('{1}')",
     "SELECT 1::checked_again",
     "SELECT ARRAY[1]::checked[]",
+    "SELECT '(1,2)'::holder",
+    "SELECT ROW(1, 2)::holder",
+    "SELECT '{\"(1,2)\"}'::holder[]",
+    "SELECT '(\"{\"\"(1,2)\"\"}\")'::holders",
+    "SELECT '[1,2]'::span",
+    "SELECT json_populate_record(NULL::holder, '{\"c\": 1}')",
+    "SELECT json_populate_record(NULL::of_domain, '{\"a\": 1}')",
+    "SELECT json_populate_record(o, '{\"a\": 1}') FROM (SELECT) r LEFT JOIN of_domain o ON true",
+    "SELECT '(1)'::of_domain",
+    "INSERT INTO of_holder VALUES ('(1,2)')",
+    "INSERT INTO of_made (a) VALUES (1)",
 ]
 LEAVES_NOTHING = [
     "SELECT id, n FROM kept",
@@ -108,6 +130,9 @@ LEAVES_NOTHING = [
     "INSERT INTO plain DEFAULT VALUES",
     "SELECT x, y FROM plain_view",
     "SELECT 1 % 2",
+    "SELECT o.a FROM of_domain o",
+    "SELECT of_domain.a FROM of_domain",
+    "SELECT of_made.b FROM of_made",
 ]
 
 
@@ -174,9 +199,35 @@ def test_nothing_is_left_for_another_client(make_hidden):
     assert left == []
 
 
+@pytest.mark.parametrize("name", ["", "n"])
+def test_a_parse_alone_leaves_nothing_either(make_hidden, name):
+    """The literal of a composite type is read when the statement is parsed."""
+    proxy = make_hidden()
+    a, b = proxy.raw(TENANT_A, "hidden"), proxy.raw(TENANT_B, "hidden")
+    assert p.errors_of(a.run(p.parse(name, "SELECT '(1,2)'::holder") + p.sync())) == []
+    assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
+    a.run(p.describe("S", name) + p.sync())
+    assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
+
+
 def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):
     a = make_hidden().raw(TENANT_A, "hidden")
     assert [sql for sql in LEAVES_NOTHING if scrubs(a, sql)] == []
+
+
+def test_what_one_session_has_in_pg_temp_is_nobody_elses(cluster, make_hidden):
+    """Names count in any schema, but nobody else can mean these."""
+    cluster.superuser("hidden").execute(f"""
+        CREATE FUNCTION pg_temp.upper(text) RETURNS text LANGUAGE plpgsql AS $$ {LEAVE.format(1)} $$;
+        CREATE DOMAIN pg_temp.numeric AS int CHECK (VALUE >= leave_it());
+        CREATE FUNCTION pg_temp.add(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE OPERATOR pg_temp.# (FUNCTION = add_two, LEFTARG = int, RIGHTARG = int);
+        CREATE OPERATOR pg_temp.- (FUNCTION = pg_temp.add, LEFTARG = int, RIGHTARG = int)""")
+    proxy = make_hidden({"pgusher": {"admin_users": "dba"}})
+    sql = "SELECT upper('x'), 5 # 1, 2 - 1, 1::numeric, id FROM kept"
+    assert not route_of(Console(proxy), sql).startswith("the primary: it ")
+    assert not scrubs(proxy.raw(TENANT_A, "hidden"), sql)
+    cluster.close_superuser("hidden")
 
 
 @pytest.mark.parametrize("sql, why", [

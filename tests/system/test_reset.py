@@ -10,6 +10,9 @@ STARTUP = {"application_name": "mine", "TimeZone": "asia/tokyo", "DateStyle": "G
            "options": "-c work_mem=7MB -c statement_timeout=1min -c my.who=ann"}
 NAMES = ["application_name", "TimeZone", "DateStyle", "work_mem", "statement_timeout", "my.who",
          "IntervalStyle"]
+# What the next client finds on the server: none of them. A parameter of one's own that another had is
+# empty (docs/deviations.md 16).
+NEXT = "SELECT " + ", ".join(f"coalesce(current_setting('{n}', true), '')" for n in NAMES[1:])
 OTHERS = ("SET application_name = 'x'; SET TimeZone = 'UTC'; SET DateStyle = 'SQL';"
           " SET work_mem = '9MB'; SET my.who = 'bob'; SET IntervalStyle = 'iso_8601'")
 
@@ -71,7 +74,7 @@ def follow(conn, other, send, scripts):
         conn.simple(OTHERS)
         for sql in script:
             out.append((sql, seen(send(conn, sql))))
-        other.simple("SELECT 1")
+        out.append(("the next client", other.rows(NEXT)))
         out.append((script, [conn.scalar(f"SHOW {name}") for name in NAMES]))
     return out
 
@@ -128,3 +131,45 @@ def test_reset_in_both_pool_modes(make_proxy, mode):
             conn.simple("SET work_mem = '9MB'")
             conn.simple(reset)
             assert conn.scalar("SHOW work_mem") == "7MB"
+
+
+LIMITS = {"search_path": "pg_catalog", "default_transaction_read_only": "on",
+          "options": "-c statement_timeout=7s -c lock_timeout=3"}
+BEHIND_RESET_ALL = {
+    "query": [p.query("RESET ALL")],
+    "batch": [p.one_shot("RESET ALL")],
+    "batch-and-set": [p.parse("", "RESET ALL") + p.bind("", "") + p.execute()
+                      + p.one_shot("SET work_mem = '64kB'")],
+    "batch-and-reset": [p.parse("", "RESET ALL") + p.bind("", "") + p.execute()
+                        + p.one_shot("RESET search_path")],
+    "query-in-a-batch": [p.parse("", "RESET ALL") + p.bind("", "") + p.execute()
+                         + p.query("SELECT 1")],
+    "twice-in-a-batch": [p.parse("", "RESET ALL") + p.bind("", "") + p.execute()
+                         + p.query("RESET ALL")],
+    "bound-only": [p.parse("", "RESET ALL") + p.bind("", "") + p.sync()],
+    "bound-only-and-set": [p.parse("r", "RESET ALL") + p.bind("r", "r")
+                           + p.one_shot("SET work_mem = '64kB'")],
+    "bound-only-behind-a-set": [p.query("SET work_mem = '64kB'"),
+                                p.parse("", "RESET ALL") + p.bind("", "") + p.sync()],
+    "behind-a-set": [p.query("SET work_mem = '64kB'"), p.query("RESET ALL")],
+}
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("way", BEHIND_RESET_ALL)
+def test_the_startup_behind_reset_all_is_not_the_next_clients(tiny_proxy, way, leaves):
+    show = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in (
+        "search_path", "default_transaction_read_only", "statement_timeout", "lock_timeout",
+        "work_mem"))
+    with tiny_proxy.raw(TENANT_A, **LIMITS) as one, tiny_proxy.raw(TENANT_B) as two:
+        for message in BEHIND_RESET_ALL[way]:
+            one.send(message)
+            one.read_until_ready()
+        if leaves:
+            one.close()
+        assert two.rows(show) == [('"$user", public', "off", "0", "0", "4MB")]
+        assert p.codes_of(two.simple(f"DELETE FROM item WHERE tenant_id = {TENANT_B}")) == []
+        if not leaves:
+            work_mem = {"batch-and-set": "64kB", "bound-only-and-set": "64kB",
+                        "bound-only-behind-a-set": "64kB"}.get(way, "4MB")
+            assert one.rows(show) == [("pg_catalog", "on", "7s", "3ms", work_mem)]

@@ -121,6 +121,20 @@ BREAKS = [
      " $$SELECT set_config('app.current_tenant_id', t, true)$$", "1|function f(text)"),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET app.current_tenant_id = '1' AS 'SELECT 1'",
      "1|function f()"),
+    ("CREATE FUNCTION f(n text, v text) RETURNS text LANGUAGE sql AS"
+     " $$SELECT set_config(n, v, true)$$", "1|function f(text,text)"),
+    ("CREATE FUNCTION f(v text) RETURNS text LANGUAGE plpgsql AS"
+     " $$BEGIN RETURN pg_catalog.set_config ( 'app.' || 'x', v, true); END$$", "1|function f(text)"),
+    ("CREATE FUNCTION f(n text) RETURNS void LANGUAGE sql AS"
+     " $$UPDATE pg_settings SET setting = '1' WHERE name = n$$", "1|function f(text)"),
+    ("CREATE SEQUENCE s; GRANT ALL ON SEQUENCE s TO app", "15|sequence s"),
+    ("CREATE TABLE lines (id int, e bigint, t bigint, FOREIGN KEY (e, t) REFERENCES entities);"
+     "GRANT SELECT ON lines TO app", "15|table lines"),
+    ("CREATE TABLE lines (id int, t bigint REFERENCES tenants);"
+     "ALTER TABLE lines ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+     "CREATE POLICY p ON lines USING (true); GRANT SELECT ON lines TO app", "15|table lines"),
+    ("CREATE TABLE notes (id bigint PRIMARY KEY, tenant_id bigint, parent bigint REFERENCES notes);"
+     "GRANT INSERT ON notes TO app", "15|foreign key notes_parent_fkey of notes"),
     ("CREATE FUNCTION f(t text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE t; END'",
      "2|function f(text)"),
     ("GRANT EXECUTE ON FUNCTION query_to_xml TO PUBLIC",
@@ -154,6 +168,32 @@ def checked(own):
 
 def test_check_isolation_is_content(checked):
     assert psql(checked, "check_test", "-f", "sql/check_isolation.sql") == ""
+
+
+# What looks like a break of a rule, and is none.
+FINE = """
+    CREATE FUNCTION f(v text) RETURNS text LANGUAGE sql AS
+        $$SELECT set_config('my.a', v, true), pg_catalog.set_config( 'my.b' , v, true); SELECT v$$;
+    CREATE FUNCTION g(v text) RETURNS text LANGUAGE sql RETURN set_config('my.a', v, true);
+    CREATE SEQUENCE s; GRANT USAGE, SELECT ON SEQUENCE s TO app;
+    CREATE TABLE lines (e bigint, tenant_id bigint, FOREIGN KEY (e, tenant_id) REFERENCES entities,
+                        FOREIGN KEY (tenant_id) REFERENCES tenants);
+    ALTER TABLE lines ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY tenant_isolation ON lines USING (tenant_id =
+        NULLIF(current_setting('app.current_tenant_id', true), '')::bigint)
+        WITH CHECK (tenant_id = NULLIF(current_setting('app.current_tenant_id', true), '')::bigint);
+    GRANT INSERT, SELECT ON lines TO app;
+    CREATE TABLE words (id int, e bigint, t bigint, FOREIGN KEY (e, t) REFERENCES entities);
+    CREATE TABLE more (id int, t bigint REFERENCES tenants);
+    ALTER TABLE more ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY p ON more USING (EXISTS (SELECT FROM tenants WHERE tenant_id = t));
+    GRANT SELECT ON more TO app;
+"""
+
+
+def test_check_isolation_takes_no_offence(checked):
+    assert psql(checked, "check_test", "-q", script=(
+        f"BEGIN;\n{FINE}\n\\i sql/restrict.sql\n\\i sql/check_isolation.sql\nROLLBACK;\n")) == ""
 
 
 def test_check_isolation_has_something_to_do(checked):

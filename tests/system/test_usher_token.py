@@ -105,6 +105,23 @@ def test_what_set_local_leaves_meets_nobody_in_mid_string(proxy, tokens, leave, 
         assert conn.scalar(WHO) == str(TENANT_A)
 
 
+@pytest.mark.parametrize("hidden", ["SELECT id FROM item", ""])
+def test_a_portal_taken_for_a_commit_ends_nothing(proxy, tokens, hidden):
+    """A Bind that was skipped left the portal what it was, and its rows stop at the limit."""
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.simple(f"SET LOCAL usher.token = '{tokens[TENANT_A]}'")
+        assert conn.scalar(WHO) == str(TENANT_A)
+        conn.run(p.parse("q", hidden) + p.bind("h", "q") + p.parse("e", "COMMIT") + p.sync())
+        conn.simple("SAVEPOINT s")
+        conn.run(p.execute("nosuch") + p.bind("h", "e") + p.sync())
+        conn.simple("ROLLBACK TO s")
+        heard = conn.run(p.execute("h", 1) + p.one_shot(f"SET usher.token = '{tokens[TENANT_B]}'"))
+        assert p.codes_of(heard) == ["25001"]
+        conn.simple("ROLLBACK")
+        assert conn.scalar(WHO) == str(TENANT_A)
+
+
 def test_state_made_and_met_in_one_string(proxy, tokens):
     leave, look = LEAVE[0]
     with proxy.raw(TENANT_A) as conn:

@@ -84,6 +84,7 @@ static void test_escaping(void **state)
 	assert_role_is_shown("\xf0\x9f\x98", "\\ufffd\\ufffd\\ufffd");
 	assert_role_is_shown("\xa4", "\\ufffd");
 	assert_role_is_shown("eyJhbGciOiJub25lIn0.e30.x", "(a token?)");
+	assert_role_is_shown(" eyJhbGciOiJub25lIn0.e30.x", "(a token?)");
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	assert_role_is_shown(longest, longest + sizeof(longest) - AUDIT_NAME_BYTES);

@@ -208,9 +208,44 @@ static void test_unparsed(void **state)
 	expect_deep(cache, "NOTIFY a; SELECT true", "notify");
 	expect_deep(cache, "SELECT 1; LISTEN a; SELECT true", "notify");
 	expect_deep(cache, "LOCK item; SELECT true", "lock_table");
+	expect_deep(cache, "SET SESSION seed = 0.5; SELECT true", "random_seed");
+	expect_deep(cache, "SELECT 1; SET \"SEED\" TO 0.5; SELECT true", "random_seed");
+	expect_deep(cache, "SELECT 1 OFFSET seed; SELECT true", "none");
 	expect_deep(cache, "COPY item TO PROGRAM 'x'; SELECT true", "server_file");
 	expect_deep(cache, "COPY item FROM '/etc/passwd'; SELECT true", "server_file");
 	expect_deep(cache, "COPY item FROM STDIN; SELECT true", "none");
+	sql_cache_free(&cache);
+}
+
+/* In some databases the dotted capital I of Turkish is an i where a name has no quotes. */
+static void test_dotted_i(void **state)
+{
+	struct sql_cache *cache = new_cache(SQL_GUARD_STRICT, NULL, NULL);
+
+	(void)state;
+	expect_rule(cache, "SELECT set_conf\xc4\xb0g('app.current_tenant_id', '7', true)",
+	            "tenant_setting");
+	expect_rule(cache, "SELECT set_conf\xddg('app.current_tenant_id', '7', true)",
+	            "tenant_setting");
+	expect_rule(cache, "SELECT set_conf\xa9g(a, '7', true)", "set_config_unreadable");
+	expect_rule(cache, "SELECT set_conf\xc4\xb0g('my.x', '7', true)", "none");
+	expect_rule(cache,
+	            "SET app.current_tenant_\xc4\xb0"
+	            "d = 7",
+	            "tenant_setting");
+	expect_rule(cache, "SELECT * FROM pg_stat_act\xddvity l\xddmit", "session_views");
+	expect_rule(
+		cache,
+		"SELECT 1 AS l\xddmit FROM a l\xddmit, set_conf\xddg('app.tenant_proof', '', true)",
+		"code_text");
+	expect_rule(cache, "DO $$BEGIN PERFORM set_conf\xddg('my.x', '', true); END$$",
+	            "code_text");
+	expect_deep(cache, "SELECT pg_adv\xddsory_lock(1) AND true", "advisory_lock");
+	/* \xdd and \xa9 as parts of other letters. */
+	expect_rule(cache, "SELECT set_conf\xc3\xa9g(a, '7', true), set_conf\xdd\x80g(a, '')",
+	            "none");
+	expect_rule(cache, "SELECT \xc4\xb0sim FROM \xc4\xb0tem WHERE a = '\xc4\xb0'", "none");
+	expect_rule(cache, "CREATE TABLE pg_temp.a (\xc4\xb0n int, l\xddmit int)", "none");
 	sql_cache_free(&cache);
 }
 
@@ -328,6 +363,7 @@ int main(void)
 		cmocka_unit_test(test_wrappings_are_sound),
 		cmocka_unit_test(test_wrapped),
 		cmocka_unit_test(test_unparsed),
+		cmocka_unit_test(test_dotted_i),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_list_checks),
 		cmocka_unit_test(test_catalogue),

@@ -126,7 +126,8 @@ def version(cluster, tool):
 def run_pgbench(cluster, env, script, mode):
     done = subprocess.run(
         [os.path.join(cluster.bin, "pgbench"), "-n", "-M", mode, "-c", "4", "-j", "2", "-t", "5",
-         "-f", "-"], input=script, env=env, capture_output=True, text=True, timeout=120, check=False)
+         "-f", "-"], input=script, env=env, capture_output=True, text=True, timeout=120,
+        check=False)
     said = done.stdout + done.stderr
     # Threads of pgbench's write their lines into one another.
     return (done.returncode, re.findall(r"actually processed: (\S+)", said),
@@ -151,8 +152,8 @@ def test_pgbench_script(cluster, make_proxy, tool_log, script, mode):
 
 
 def run_psql(cluster, env, script):
-    done = subprocess.run([os.path.join(cluster.bin, "psql"), "-X", "-f", "-"], input=script, env=env,
-                          capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([os.path.join(cluster.bin, "psql"), "-X", "-f", "-"], input=script,
+                          env=env, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -71,8 +71,8 @@ void pools_set_conf(struct pools *pools, struct conf *conf);
 void pools_follow(struct pools *pools);
 /* env.fresh's path of a node of the database, by which it is measured, or FRESH_NO_PATH. */
 int pool_path(const struct pool *primary, unsigned node);
-/* The server was to be the primary, and its node is not (any more), or nobody can say: what is
- * committed there may be lost. */
+/* The server was to be the primary, and its node is not (any more), or nobody can say; or it was to
+ * be a replica, whose node is such a primary now: what is committed there may be lost. */
 bool pool_server_is_fenced(struct server *server);
 /* By RELOAD: the section is not there any more. */
 bool pool_lost_database(const struct pool *pool);

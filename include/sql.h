@@ -125,6 +125,10 @@ struct sql_call {
 /* All of them, in order, each once; appended to calls. A parse, too. */
 void sql_calls(struct sql_cache *cache, const char *text, size_t len, struct buf *calls);
 
+/* Is the text one SELECT, without a statement in it that changes rows or makes a table? Nothing is
+ * said of the functions that it calls. Needs no cache, and a parse. */
+bool sql_is_select(const char *text, size_t len);
+
 /* For people. Of the lowest of the bits; NULL: nothing that they need to know. */
 const char *sql_kind_words(enum sql_kind kind);
 const char *sql_bit_words(uint32_t bits);

@@ -5,8 +5,9 @@
 --        -f sql/check_isolation.sql
 --
 -- One row a finding: rule (README.md has the list), object, what is wrong, how to fix it. No row:
--- nothing found. Code is searched as text, so it finds what is forgotten, not what is hidden: a
--- function that mentions the setting is taken to compare with it.
+-- nothing found; a row of rule 0: there was nothing to check. Code is searched as text, so it finds
+-- what is forgotten, not what is hidden: a function that mentions the setting is taken to compare
+-- with it.
 
 \if :{?app_role}
 \else
@@ -114,6 +115,11 @@ closed (rule, name, what) AS (VALUES
     (2, '(query|cursor|table|schema|database)_to_xml.*', 'runs SQL text'),
     (2, 'ts_stat|crosstab.*|connectby|xpath_table|xpath_list|dblink.*', 'runs SQL text')),
 finding (rule, object, what, fix) AS (
+    SELECT 0, 'role ' || rolname, format('may use nothing with a column %s: there was nothing to'
+           ' check', :'tenant_column'),
+           'grant first; or is it another database, role (-v app_role) or column (-v tenant_column)?'
+      FROM ask WHERE NOT EXISTS (SELECT FROM rel WHERE by_tenant AND (reads OR inserts OR changes))
+    UNION ALL
     -- The role.
     SELECT 5, 'role ' || rolname, 'is a superuser, or has BYPASSRLS, CREATEROLE, CREATEDB or'
            ' REPLICATION', format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB'

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "conf_int.h"
+#include "sql.h"
 
 struct check {
 	const struct conf_doc *doc;
@@ -286,6 +287,9 @@ static bool check_directory(const struct check *c)
 
 	if (!t->directory_query[0])
 		return true;
+	if (!sql_is_select(t->directory_query, strlen(t->directory_query)))
+		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
+		                  "must be one SELECT, of rows (bigint, boolean)");
 	if (!c->conf->freshness.probe_role[0])
 		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
 		                  "needs probe_role in [freshness], which asks it");

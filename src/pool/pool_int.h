@@ -254,6 +254,7 @@ void where_resolve(struct pool *pool);
 /* Nobody can say which node is the primary: no server is used. */
 bool where_is_undecided(const struct pool *pool);
 /* There is no primary, as far as is known; why, in error. */
+bool where_is_unsettled(const struct pool *pool);
 bool where_lacks_primary(const struct pool *pool, struct wire_error *error);
 /* RELOAD has taken its node out of the database: no server will come. */
 bool where_is_lost(const struct pool *pool, struct wire_error *error);

@@ -105,7 +105,7 @@ static enum step start(struct client *c, const struct message *m, const struct s
 	c->batch_open = true;
 	/* Settings go first, before anything is expected. */
 	(void)lease_send(c);
-	refusal = identity_refusal(c, stmt, 1);
+	refusal = identity_refusal(c, stmt, 1, stmt->fingerprint);
 	if (refusal != NULL) {
 		(void)batch_refuse(c, refusal);
 		return STEP_DONE;
@@ -278,7 +278,7 @@ static enum step parse_own(struct client *c, const struct message *m, const char
                            const uint8_t *body)
 {
 	static const struct sql_stmt stmt = {.kind = SQL_OWN};
-	enum step step = own_parse(c);
+	enum step step = own_parse(c, (const char *)body);
 
 	if (step != STEP_MORE || c->batch_failed)
 		return step;
@@ -364,7 +364,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	full = route_refusal(c, &text->stmt);
 	if (full != NULL)
 		return batch_refuse(c, full);
-	full = pin_refusal(c, &text->stmt, 1);
+	full = pin_refusal(c, &text->stmt, 1, text->stmt.fingerprint);
 	if (full != NULL)
 		return refuse(c, full, MARK_NONE);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
@@ -524,6 +524,9 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return own_execute(c, be32_get(cur.at));
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
+	/* Whether it is of the transaction that may just have ended, or of the next? */
+	if ((stmt->bits & SQL_RESETS_ALL) && c->end != TXN_END_NONE && own_turn(c) != STEP_MORE)
+		return STEP_WAIT;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, m, stmt);
 	if (step != STEP_MORE)

@@ -390,9 +390,9 @@ enum step query_take(struct client *c, const struct message *m)
 		if (refusal != NULL)
 			return query_refuse(c, refusal);
 	}
-	refusal = identity_refusal(c, info->stmts, info->n_stmts);
+	refusal = identity_refusal(c, info->stmts, info->n_stmts, info->fingerprint);
 	if (refusal == NULL)
-		refusal = pin_refusal(c, info->stmts, info->n_stmts);
+		refusal = pin_refusal(c, info->stmts, info->n_stmts, info->fingerprint);
 	if (refusal != NULL)
 		return query_refuse(c, refusal);
 	settings_touch(c, info);

@@ -156,8 +156,8 @@ struct client {
 	uint64_t parameters_key;
 	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
-	bool is_pin_counted;       /* for its tenant's max_pinned */
-	struct timer finish_timer; /* the client has said all it will say */
+	struct auth_ticket *pin_of; /* whose max_pinned it counts for; NULL: it does not */
+	struct timer finish_timer;  /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
 	 * said or got something; 0: none. */
@@ -204,9 +204,9 @@ struct client {
 	size_t n_paths;
 	bool may_route;
 	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;  /* fresh_writer */
-	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
-	struct route *route; /* NULL: it has not read yet */
+	uint64_t writer, written_database; /* fresh_writer, fresh_written_database */
+	int64_t wrote_us;                  /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route;               /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */
@@ -332,13 +332,14 @@ void identity_leaves(struct client *c, uint32_t bits);
 bool identity_left(const struct client *c);
 /* Why these cannot be sent: the tenant has changed by itself in the middle of a string, a batch or
  * a chain, where the server cannot be cleaned. NULL: they can. */
-const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
-                                          unsigned n);
+const struct wire_error *identity_refusal(struct client *c, const struct sql_stmt *stmts,
+                                          unsigned n, uint64_t fingerprint);
 void identity_forget_left(struct client *c);
 void identity_ready(struct client *c, char status);
 bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);
 void identity_reset(struct client *c, bool in_txn);
+void identity_savepoint(struct client *c, const struct sql_stmt *stmt);
 
 /* settings.c: a client's settings follow it */
 static inline const char *settings_list(const struct settings *s)
@@ -397,8 +398,10 @@ struct own_error {
 /* usher.NAME of the startup options, but for usher.token. False: it cannot be set to this. */
 bool own_begin(struct client *c, const char *name, const char *value, struct own_error *error);
 enum step own_query(struct client *c, const struct sql_own *own);
+/* STEP_MORE: the server owes nothing more. Else the message is taken again when that is so. */
+enum step own_turn(struct client *c);
 /* STEP_MORE: it is its turn, or it is refused (batch_failed). */
-enum step own_parse(struct client *c);
+enum step own_parse(struct client *c, const char *text);
 enum step own_bind(struct client *c, const struct message *m, struct text *text, const char *portal,
                    const uint8_t *rest);
 enum step own_describe(struct client *c, const char *text, bool is_statement);
@@ -432,7 +435,7 @@ void wish_assume_end(struct client *c, bool commits);
 void wish_assume_none(struct client *c);
 /* Nobody knows whether it was committed. */
 void wish_doubt(struct client *c);
-/* SAVEPOINT, RELEASE, ROLLBACK TO was sent. */
+/* As identity_savepoint. */
 void wish_savepoint(struct client *c, const struct sql_stmt *stmt);
 bool wish_reports(const struct client *c);
 /* The ini's defaults, at login and after each change. */
@@ -456,7 +459,8 @@ void pin_discarded(struct client *c, uint32_t bits);
 bool pin_enter(struct client *c);
 /* The same before these statements are sent, if one of them makes state: NULL, or how they are
  * refused. */
-const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n);
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n,
+                                     uint64_t fingerprint);
 /* The client has ended. */
 void pin_leave(struct client *c);
 /* Nothing does: where the server is given back. */
@@ -583,6 +587,11 @@ static inline bool route_is_open(const struct client *c)
 static inline bool route_is_elsewhere(const struct client *c)
 {
 	return c->route != NULL && c->route->pool != NULL;
+}
+/* It can be repeated elsewhere: a read by itself. */
+static inline bool route_is_kept(const struct client *c)
+{
+	return route_is_elsewhere(c) && c->route->kept.len > 0;
 }
 enum lease route_lease(struct client *c);
 /* The analytics node cannot answer: true, and c->refused says so. */

@@ -59,6 +59,7 @@ struct expect {
 	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
 	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
+	bool is_outdated;     /* failed because its statement's result has other columns by now */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
 	union {
 		void *obj;            /* the caller's */
@@ -91,6 +92,12 @@ struct sink_ops {
 	/* env.reports or note.tells_errors: an error came, of the statements of the owner's;
 	 * on_reply follows. NULL: not wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
+	/* Of an EXPECT_DESCRIBE that tells: a ParameterDescription, RowDescription or NoData;
+	 * none that is longer than 32 kB. NULL: not wanted. */
+	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
+	                     uint32_t len);
+	/* A ParameterStatus was passed on. NULL: not wanted. */
+	void (*on_parameter)(void *owner);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */
@@ -167,6 +174,10 @@ const char *server_parameter(const struct server *s, const char *name);
 void server_each_parameter(const struct server *s,
                            void (*visit)(void *arg, const char *name, const char *value),
                            void *arg);
+/* Stands for what all of them are: a sum of each one's, which is 0 for those that say nothing of
+ * the values that clients get (application_name, in_hot_standby). */
+uint64_t server_parameters_key(const struct server *s);
+uint64_t server_parameter_key(const char *name, const char *value);
 /* For a cancel: borrowed, only to be read. */
 PGconn *server_conn(struct server *s);
 /* The message of the last FATE_OURS statement that failed, "" before. */
@@ -279,6 +290,11 @@ struct server_stmt_ref {
 /* Finds it, or makes room (closing the least recently used) and a name for it. */
 void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
                     struct server_stmt_ref *ref);
+/* It was not sent. */
+void server_forget_stmt(struct server *s, uint32_t id);
+/* The caller's word about one that is new, and back: 0 where there is none. */
+void server_note_epoch(struct server *s, uint32_t id, uint64_t epoch);
+uint64_t server_epoch(struct server *s, uint32_t id);
 /* After DISCARD ALL or DEALLOCATE ALL ran on it. */
 void server_forget_prepared(struct server *s);
 /* After RESET ALL or DISCARD ALL ran on it. */

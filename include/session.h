@@ -42,11 +42,12 @@ struct session_env {
 	struct list logins;    /* whose login is about to cost time, when it is its turn */
 	unsigned logins_left;  /* how many of those more, in this turn of the loop */
 	bool is_running;
-	int64_t run_until_us; /* the share of who is running now */
-	int64_t now_us;       /* when that began */
-	struct map by_pid;    /* clients by the process id they were told */
-	struct map texts;     /* prepared statements' texts, shared by the worker's clients */
-	struct map settings;  /* and lists of settings */
+	int64_t run_until_us;  /* the share of who is running now */
+	int64_t now_us;        /* when that began */
+	struct map by_pid;     /* clients by the process id they were told */
+	struct map texts;      /* prepared statements' texts, shared by the worker's clients */
+	struct map settings;   /* and lists of settings */
+	struct map parameters; /* and of what they were told of servers' */
 	uint32_t next_pid;
 	bool is_draining;             /* shutting down: no new transactions */
 	_Atomic int *n_clients;       /* of all workers */

@@ -55,6 +55,7 @@ enum sql_bits {
 	SQL_BEGINS_READ_ONLY = 1u << 11, /* SQL_BEGIN with READ ONLY, and not SERIALIZABLE */
 	SQL_ONLY_SETS = 1u << 12,        /* SET, SET LOCAL, RESET: of a setting, which is no data */
 	SQL_DEFINES = 1u << 13, /* CREATE, ALTER of what others name: the catalogue is old */
+	SQL_DROPS = 1u << 14,   /* DROP of what others name */
 	/* With SQL_MAKES_STATE: what. */
 	SQL_STATE_TEMP = 1u << 24,
 	SQL_STATE_LISTEN = 1u << 25,

@@ -157,5 +157,6 @@ void wire_put_bind_portal(struct buf *b, const char *portal, const char *stateme
 void wire_put_execute_portal(struct buf *b, const char *portal);
 void wire_put_close_portal(struct buf *b, const char *portal);
 void wire_put_close_statement(struct buf *b, const char *name);
+void wire_put_describe_statement(struct buf *b, const char *name);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "fresh_route.h"
 #include "session.h"
+#include "stmts.h"
 #include "txn.h"
 
 #define CLIENT_MAGIC 0xc11e4701
@@ -50,48 +51,12 @@ enum flow {
 struct settings {
 	uint32_t magic;
 	uint32_t refs;
-	bool is_shared; /* in env.settings */
-	bool linger;    /* taken back before the server goes to anyone else */
+	struct map *among; /* where it is shared: in env; NULL: nowhere */
+	bool linger;       /* taken back before the server goes to anyone else */
 	struct map_node node;
 	uint64_t scope; /* stands for those that statements are parsed under; 0: none of them */
 	size_t len;
 	char list[]; /* "name\0value\0" repeated */
-};
-
-/* The text of a Parse message, shared by the clients of a worker. */
-struct text {
-	uint32_t magic;
-	uint32_t refs;
-	bool is_shared; /* in env.texts */
-	uint32_t
-		lease; /* of an unnamed statement: on which lease of its client it is known to be */
-	struct map_node node;
-	uint8_t digest[SHA256_BYTES];
-	struct sql_stmt stmt;
-	uint64_t judged_by; /* guard_rules_of, when it was last let through */
-	size_t len;
-	uint8_t body[]; /* query, NUL, parameter types */
-};
-
-/* A client's named prepared statement. Servers know it by the digest of its text, and clients
- * share it there, unless it is private (stmt_digest). */
-struct client_stmt {
-	uint32_t magic;
-	uint32_t refs;
-	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
-	bool is_private;
-	bool is_personal; /* sql_is_personal: private everywhere */
-	struct map_node node;
-	struct text *text;
-	bool is_listed;  /* in client.stmts */
-	bool is_closing; /* a Close for it is under way */
-	char name[];
-};
-
-struct client_portal {
-	struct client_portal *next;
-	struct sql_stmt stmt;
-	char name[];
 };
 
 /* A simple Query that is sent in pieces, because the context must be set between them. */
@@ -187,10 +152,12 @@ struct client {
 	struct touched *touched;
 	/* wish.c: by the ini, and what wish_of puts together. */
 	struct fresh_wish wish_default, wish;
-	struct wishes *wishes; /* what was SET; NULL: nothing ever */
-	struct source source;  /* of the last statement that was sent */
-	struct source told;    /* as ParameterStatus said */
-	uint32_t pins;         /* SQL_STATE_*: what pins the server at hand */
+	struct wishes *wishes;       /* what was SET; NULL: nothing ever */
+	struct source source;        /* of the last statement that was sent */
+	struct source told;          /* as ParameterStatus said */
+	struct settings *parameters; /* parameters.c: as the client was told them; and their key */
+	uint64_t parameters_key;
+	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
 	struct auth_ticket *pin_of; /* whose max_pinned it counts for; NULL: it does not */
 	struct timer finish_timer;  /* the client has said all it will say */
@@ -227,6 +194,9 @@ struct client {
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
+	/* The schema's, drawn when the transaction at hand changed it; 0: it did not. */
+	uint64_t epoch;
+	uint64_t shape; /* of the statement whose description is coming in */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
@@ -388,6 +358,10 @@ void settings_ask_for(struct client *c, const struct buf *list);
 /* Judged: made on every server from now on. */
 void settings_begin(struct client *c, const struct buf *list);
 void settings_free(struct client *c);
+/* The one list of this content among these; NULL for an empty one. And *to holds `from`, whose
+ * reference it takes, instead of what it did. */
+struct settings *settings_share(struct map *among, const struct buf *list);
+void settings_assign(struct settings **to, struct settings *from);
 /* Makes them on the server at hand, between server_begin and server_end. */
 void settings_put(struct client *c, bool is_trial);
 /* A setting of the startup is reset by it: to the startup's value, which the server's RESET does
@@ -562,6 +536,15 @@ enum step batch_flush(struct client *c, const struct message *m);
 enum step batch_sync(struct client *c, const struct message *m);
 enum step batch_refuse(struct client *c, const struct wire_error *e);
 
+/* prepare.c */
+/* A Parse of this is sent. */
+void prepare_note(struct client *c, const struct sql_stmt *stmt);
+/* Makes the client's named statement known to the server at hand. STEP_MORE: it is; STEP_DONE: it
+ * is another by now, and refused; STEP_WAIT: the server is asked. */
+enum step prepare_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref);
+/* The same for the unnamed one. */
+void prepare_unnamed(struct client *c);
+
 /* lease.c: getting a server, and what goes in front of the client's bytes */
 enum lease { LEASE_OK, LEASE_WAIT, LEASE_REFUSED };
 enum lease lease_get(struct client *c);
@@ -580,6 +563,21 @@ void lease_timeout(struct timer *timer);
 void lease_waited(struct client *c, const struct pool_waiter *w);
 void lease_attach(struct client *c, struct server *server);
 void lease_end_wait(struct client *c, const struct wire_error *e);
+
+/* parameters.c: what the client was told of the server's parameters */
+/* At login: "name\0value\0" repeated, or what this server has reported. */
+void parameters_begin(struct client *c, const char *list, size_t len);
+void parameters_begin_at(struct client *c, const struct server *server);
+void parameters_free(struct client *c);
+/* A ParameterStatus was passed on. */
+void parameters_passed(void *owner);
+void parameters_tell(struct client *c);
+/* Before ReadyForQuery: of the server at hand, where they are others. */
+static inline void parameters_report(struct client *c)
+{
+	if (server_parameters_key(c->server) != c->parameters_key)
+		parameters_tell(c);
+}
 
 /* relay.c */
 extern const struct sink_ops session_sink;
@@ -604,32 +602,5 @@ void report_outcome(struct client *c, const struct expect *e, enum expect_outcom
 void report_ready(struct client *c);
 /* A read did not get what it asked for. path: where it went instead, or FRESH_NO_PATH. */
 void report_route(struct client *c, int path, const struct fresh_choice *choice);
-
-/* stmts.c: prepared statements and portals */
-struct text *text_get(struct client *c, const uint8_t *body, size_t len,
-                      const struct sql_stmt *stmt, bool is_shared);
-void text_put(struct session_env *env, struct text **t);
-struct client_stmt *stmt_find(struct client *c, const char *name);
-struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
-void stmt_unlist(struct client *c, struct client_stmt *s);
-/* What the statement is known by on the server at hand. */
-void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES]);
-/* True where every client that parses its text gets the same statement. */
-bool stmt_is_shared(const struct client *c, const struct client_stmt *s);
-/* A server of the pool has parsed it before. */
-bool stmt_is_known(struct client *c, struct client_stmt *s);
-void stmt_learn(struct client *c, struct client_stmt *s);
-/* What is sent changes what statements mean. */
-void stmts_alter(struct client *c, uint32_t bits);
-struct client_stmt *stmt_get(struct client_stmt *s);
-void stmt_put(struct client *c, struct client_stmt *s);
-void stmts_forget(struct client *c);
-void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
-const struct sql_stmt *portal_find(struct client *c, const char *name);
-void portal_close(struct client *c, const char *name);
-/* The text is bound to the unnamed portal: notes which of the statements it deallocates. */
-void portal_deallocates(struct client *c, const struct text *text);
-void portal_forget_unnamed(struct client *c);
-void portals_forget(struct client *c);
 
 #endif

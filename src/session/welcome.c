@@ -164,6 +164,7 @@ static void put_pool_parameters(struct client *c)
 		put_parameter(c, at, value);
 		at = value + strlen(value) + 1;
 	}
+	parameters_begin(c, end - len, len);
 }
 
 /* server: one with the client's settings made, or NULL. */
@@ -179,10 +180,12 @@ static void welcome(struct client *c, const struct server *server)
 	if (!welcome_draw_key(c))
 		return;
 	wire_put_auth(b, 0);
-	if (server != NULL)
+	if (server != NULL) {
 		server_each_parameter(server, put_parameter, c);
-	else
+		parameters_begin_at(c, server);
+	} else {
 		put_pool_parameters(c);
+	}
 	welcome_put_key(c, b);
 	wire_put_ready(b, 'I');
 	client_put(c, b);

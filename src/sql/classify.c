@@ -341,6 +341,9 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 	stmt->bits |= walk.bits;
 	if (body != NULL && defines(&name) && !(walk.bits & SQL_STATE_TEMP))
 		stmt->bits |= SQL_DEFINES;
+	if (body != NULL && name.len == strlen("DropStmt") &&
+	    memcmp(name.p, "DropStmt", name.len) == 0)
+		stmt->bits |= SQL_DROPS;
 	if (stmt->kind == SQL_UNPARSED)
 		stmt->bits |= SQL_OPAQUE;
 	if (walk.why.what == NULL)

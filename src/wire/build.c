@@ -222,11 +222,21 @@ void wire_put_close_portal(struct buf *b, const char *portal)
 	message_end(b, at);
 }
 
-void wire_put_close_statement(struct buf *b, const char *name)
+static void put_statement(struct buf *b, uint8_t type, const char *name)
 {
-	size_t at = message_begin(b, 'C');
+	size_t at = message_begin(b, type);
 
 	buf_put_u8(b, 'S');
 	buf_put_cstr(b, name);
 	message_end(b, at);
+}
+
+void wire_put_close_statement(struct buf *b, const char *name)
+{
+	put_statement(b, 'C', name);
+}
+
+void wire_put_describe_statement(struct buf *b, const char *name)
+{
+	put_statement(b, 'D', name);
 }

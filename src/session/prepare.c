@@ -49,13 +49,16 @@ enum step prepare_named(struct client *c, struct client_stmt *s, struct server_s
 		return refuse_changed(c);
 	(void)lease_send(c);
 	stmt_place(c, s, ref);
-	if (!ref->is_new)
-		return STEP_MORE;
-	e.server_stmt = ref->id;
-	prepare_note(c, &s->text->stmt);
-	put_parse(c, ref->name, s->text);
-	server_expect(c->server, &e);
-	if (s->epoch == epoch || s->shape == 0)
+	if (s->epoch != epoch)
+		s->is_unsure = s->shape != 0;
+	if (ref->is_new) {
+		e.server_stmt = ref->id;
+		prepare_note(c, &s->text->stmt);
+		put_parse(c, ref->name, s->text);
+		server_expect(c->server, &e);
+	}
+	/* Somebody else may have prepared it there, in the epoch at hand. */
+	if (!s->is_unsure)
 		return STEP_MORE;
 	shape_ask(c, s, ref);
 	return STEP_WAIT;

@@ -86,7 +86,7 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
 		named_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_DESCRIBE && e->tell)
-		stmt_put(c, e->obj);
+		shape_answered(c, e, outcome);
 	if (e->mark == MARK_PORTAL)
 		portal_outcome(c, outcome);
 	if (e->mark == MARK_UNNAMED && outcome == EXPECT_FAILED)

@@ -53,6 +53,19 @@ void shape_described(void *owner, const struct expect *e, uint8_t type, const ui
 		s->shape = shape;
 	else
 		s->is_changed = s->shape != shape;
+	s->is_unsure = false;
+}
+
+/* Behind an error it is as unsure as before: the next message that uses it asks again. */
+void shape_answered(struct client *c, const struct expect *e, enum expect_outcome outcome)
+{
+	struct client_stmt *s = e->obj;
+
+	if (outcome == EXPECT_DONE && s->is_unsure) {
+		s->is_unsure = false;
+		s->is_changed = true;
+	}
+	stmt_put(c, s);
 }
 
 void shape_ask(struct client *c, struct client_stmt *s, const struct server_stmt_ref *ref)

@@ -33,6 +33,7 @@ struct client_stmt {
 	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
 	bool is_private;
 	bool is_personal; /* sql_is_personal: private everywhere */
+	bool is_unsure;   /* parsed in another epoch than when the client was told of it */
 	bool is_changed;  /* not what the client was told of it any more */
 	uint64_t epoch;   /* of the schema (pool_epoch), when it was parsed */
 	uint64_t shape;   /* stands for what the client was told; 0: it did not ask */
@@ -80,7 +81,9 @@ void portals_forget(struct client *c);
 /* shape.c: what a client was told of a prepared statement */
 void shape_described(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
                      uint32_t len);
-/* Of the statement that was just sent. Nothing more is taken until s->is_changed is known. */
+/* Of the statement at hand. Nothing more is taken until s->is_changed is known. */
 void shape_ask(struct client *c, struct client_stmt *s, const struct server_stmt_ref *ref);
+/* A Describe of the client's or of ours has got its answer, or none. Puts the statement. */
+void shape_answered(struct client *c, const struct expect *e, enum expect_outcome outcome);
 
 #endif

@@ -5,6 +5,7 @@ import psycopg
 import pytest
 
 import pgproto as p
+from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 
 pytestmark = pytest.mark.usefixtures("items")
@@ -265,6 +266,46 @@ def test_changed_statement_on_a_server_that_never_had_it(two_servers, cluster):
         conn.run(p.close("S", "q") + p.parse("q", "SELECT * FROM moved") + p.sync())
         assert p.types_of(run_named(conn, "q")) == "2CZ"
     cluster.sql("DROP TABLE moved; DROP SCHEMA lab CASCADE", dbname="eav")
+
+
+@pytest.fixture
+def changed(make_proxy, cluster):
+    """A client that was told of a statement `q` before its table changed; then all servers are
+    new, and another client's DDL has gone through PgUsher."""
+    cluster.sql("CREATE TABLE changed (a int); GRANT SELECT ON changed TO app;"
+                "CREATE SCHEMA lab; GRANT CREATE, USAGE ON SCHEMA lab TO app", dbname="eav")
+    proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1}})
+    conn, other = proxy.raw(TENANT_A), proxy.raw(TENANT_B)
+    conn.run(p.parse("q", "SELECT * FROM changed") + p.describe("S", "q") + p.sync())
+    cluster.sql("ALTER TABLE changed ALTER a TYPE text", dbname="eav")
+    assert p.codes_of(other.simple("CREATE TABLE lab.news ()")) == []
+    for backend in cluster.backends("eav", "idle"):
+        cluster.kill_backend(backend["pid"])
+    yield conn, other
+    p.Connection.close_all()
+    cluster.sql("DROP TABLE changed; DROP SCHEMA lab CASCADE", dbname="eav")
+
+
+def test_changed_statement_that_another_client_has_prepared_there(changed):
+    conn, other = changed
+    other.run(p.parse("o", "SELECT * FROM changed") + p.sync())
+    assert p.types_of(run_named(other, "o")) == "2CZ"
+    for _ in range(2):
+        assert p.codes_of(run_named(conn, "q")) == ["0A000"]
+
+
+def test_changed_statement_whose_parse_was_cancelled(changed, cluster):
+    conn, _ = changed
+    admin = cluster.superuser("eav")
+    admin.execute("BEGIN")
+    admin.execute("LOCK TABLE changed IN ACCESS EXCLUSIVE MODE")
+    conn.send(p.bind("", "q") + p.execute() + p.sync())
+    wait_until(lambda: [b for b in cluster.backends("eav") if b["wait_event_type"] == "Lock"],
+               "the Parse that waits")
+    conn.cancel()
+    assert p.codes_of(conn.read_until_ready()) == ["57014"]
+    admin.execute("ROLLBACK")
+    assert p.codes_of(run_named(conn, "q")) == ["0A000"]
 
 
 def test_ddl_that_is_not_allowed_costs_nobody_a_parse(tiny_proxy):

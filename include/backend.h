@@ -97,7 +97,7 @@ struct sink_ops {
 	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
 	                     uint32_t len);
 	/* A ParameterStatus was passed on. NULL: not wanted. */
-	void (*on_parameter)(void *owner);
+	void (*on_parameter)(void *owner, const char *name, const char *value);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */

@@ -327,14 +327,17 @@ static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
 	}
 }
 
-static void on_parameter(struct server *s, const uint8_t *body, uint32_t len)
+static void on_parameter(struct server *s, const uint8_t *body, uint32_t len, bool passes)
 {
 	struct wire_cursor c = {body, body + len};
 	const char *name = wire_cursor_cstr(&c);
 	const char *value = name != NULL ? wire_cursor_cstr(&c) : NULL;
 
-	if (value != NULL)
-		server_set_parameter(s, name, value);
+	if (value == NULL)
+		return;
+	server_set_parameter(s, name, value);
+	if (passes && s->sink->on_parameter != NULL)
+		s->sink->on_parameter(s->sink_owner, name, value);
 }
 
 /* Is the transaction of a Query still open that should have ended with it? The Sync that ends it
@@ -498,9 +501,7 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 	case 'Z':
 		return on_ready_is_passed(s, body, f->body_len);
 	case 'S':
-		on_parameter(s, body, f->body_len);
-		if (passes && s->sink->on_parameter != NULL)
-			s->sink->on_parameter(s->sink_owner);
+		on_parameter(s, body, f->body_len, passes);
 		return passes;
 	case 'C':
 		look_at_tag(s, body, f->body_len);

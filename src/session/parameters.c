@@ -73,12 +73,22 @@ void parameters_begin_at(struct client *c, const struct server *server)
 	take(c, &s);
 }
 
-/* The server itself has told it. */
-void parameters_passed(void *owner)
+/* The server itself has told it, and no other: what else is new there is still to be told. */
+void parameters_passed(void *owner, const char *name, const char *value)
 {
 	struct client *c = owner;
+	struct snapshot s = {.client = c};
+	const char *at = settings_list(c->parameters), *end = at + settings_len(c->parameters);
 
-	parameters_begin_at(c, c->server);
+	while (at < end) {
+		const char *before = at + strlen(at) + 1;
+
+		if (strcmp(at, name) != 0)
+			add(&s, at, before);
+		at = before + strlen(before) + 1;
+	}
+	add(&s, name, value);
+	take(c, &s);
 }
 
 static void tell(void *arg, const char *name, const char *value)

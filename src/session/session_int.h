@@ -570,7 +570,7 @@ void parameters_begin(struct client *c, const char *list, size_t len);
 void parameters_begin_at(struct client *c, const struct server *server);
 void parameters_free(struct client *c);
 /* A ParameterStatus was passed on. */
-void parameters_passed(void *owner);
+void parameters_passed(void *owner, const char *name, const char *value);
 void parameters_tell(struct client *c);
 /* Before ReadyForQuery: of the server at hand, where they are others. */
 static inline void parameters_report(struct client *c)

@@ -420,6 +420,21 @@ def test_another_servers_parameters_are_told(tiny_proxy, cluster):
         cluster.sql("ALTER ROLE app IN DATABASE eav RESET DateStyle")
 
 
+def test_parameters_beside_one_that_the_server_tells(tiny_proxy, cluster):
+    """That one was passed on says nothing of the others of the same server."""
+    try:
+        with tiny_proxy.raw(TENANT_A) as conn:
+            conn.simple("SELECT 1")
+            cluster.sql("ALTER ROLE app IN DATABASE eav SET DateStyle = 'SQL, DMY'")
+            for backend in cluster.backends("eav", "idle"):
+                cluster.kill_backend(backend["pid"])
+            assert statuses(conn.simple("SET TimeZone = 'Asia/Tokyo'")) == [
+                ("TimeZone", "Asia/Tokyo"), ("DateStyle", "SQL, DMY")]
+            assert statuses(conn.simple("SELECT 1")) == []
+    finally:
+        cluster.sql("ALTER ROLE app IN DATABASE eav RESET DateStyle")
+
+
 def test_parameters_that_a_neighbour_left_are_told_to_nobody(tiny_proxy):
     with tiny_proxy.raw(TENANT_A) as conn, tiny_proxy.raw(TENANT_B) as other:
         for _ in range(2):

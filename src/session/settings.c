@@ -366,6 +366,9 @@ void settings_touch_text(struct client *c, const struct text *text)
  * still if the RESET ALL was bound and never executed, and the startup's is if it was put back. */
 void settings_were_reset(struct client *c, bool has_run)
 {
+	/* A portal of the block's: it runs there later, or never. */
+	if (!has_run && c->txn.state != TXN_NONE)
+		return;
 	if (c->touched != NULL)
 		c->touched->was_reset = true;
 	if (has_run)

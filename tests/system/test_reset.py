@@ -179,3 +179,16 @@ def test_the_startup_behind_reset_all_is_not_the_next_clients(tiny_proxy, way, l
             work_mem = {"batch-and-set": "64kB", "bound-only-and-set": "64kB",
                         "bound-only-behind-a-set": "64kB"}.get(way, "4MB")
             assert one.rows(show) == [("pg_catalog", "on", "7s", "3ms", work_mem)]
+
+
+def test_reset_all_that_is_only_bound_in_a_block(tiny_proxy):
+    """It has reset nothing, in the block or behind it."""
+    with tiny_proxy.raw(TENANT_A) as conn:
+        conn.simple("SET statement_timeout = '100s'")
+        conn.simple("BEGIN")
+        conn.simple("SET work_mem = '9MB'")
+        conn.run(p.parse("", "RESET ALL") + p.bind("", "") + p.sync())
+        for _ in range(2):
+            assert conn.rows("SHOW statement_timeout") == [("100s",)]
+            assert conn.rows("SHOW work_mem") == [("9MB",)]
+            conn.simple("COMMIT")

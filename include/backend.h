@@ -290,6 +290,8 @@ struct server_stmt_ref {
 /* Finds it, or makes room (closing the least recently used) and a name for it. */
 void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
                     struct server_stmt_ref *ref);
+/* The next who wants this statement gets it parsed anew: its result's columns may have changed. */
+void server_doubt_stmt(struct server *s, uint32_t id);
 /* It was not sent. */
 void server_forget_stmt(struct server *s, uint32_t id);
 /* The caller's word about one that is new, and back: 0 where there is none. */

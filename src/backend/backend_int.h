@@ -103,8 +103,6 @@ bool backend_tenant_number(const char *text, size_t len, int64_t *number);
 
 /* stmts.c */
 void server_draw_prefix(struct server *s);
-/* The next who wants this statement gets it parsed anew: its result's columns may have changed. */
-void server_doubt_stmt(struct server *s, uint32_t id);
 
 static inline struct expect *expect_at(struct server *s, uint32_t i)
 {

@@ -42,7 +42,7 @@ static enum step refuse_changed(struct client *c)
 
 enum step prepare_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
 {
-	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
+	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW, .tell = true};
 	uint64_t epoch = s->epoch;
 
 	if (s->is_changed)

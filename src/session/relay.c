@@ -45,6 +45,8 @@ static void named_outcome(struct client *c, const struct expect *e, enum expect_
 {
 	struct client_stmt *s = e->obj;
 
+	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE && e->server_stmt != 0)
+		stmts_parsed(c, e->server_stmt);
 	if (s == NULL)
 		return;
 	if (e->kind == EXPECT_PARSE && outcome == EXPECT_DONE)
@@ -226,6 +228,8 @@ static bool on_ready(void *owner, char status)
 	note_definitions(c);
 	if (c->txn.state == TXN_NONE)
 		stmts_ready(c);
+	else
+		stmts_block_goes_on(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;

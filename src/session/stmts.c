@@ -126,6 +126,13 @@ void stmts_alter(struct client *c, uint32_t bits)
 		c->epoch = pool_epoch_draw(c->pool);
 }
 
+/* What waits for its locks, on whichever server, is parsed behind its COMMIT. */
+void stmts_block_goes_on(struct client *c)
+{
+	if (c->epoch != 0 && !c->batch_failed && (c->batch_bits & (SQL_DEFINES | SQL_DROPS)))
+		pool_epoch_begin(c->pool);
+}
+
 /* What failed outside of a block has changed nothing, unless it could commit before it failed: who
  * may not define anything gets nobody's statements parsed again. */
 void stmts_ready(struct client *c)
@@ -207,6 +214,15 @@ void stmt_place(struct client *c, struct client_stmt *s, struct server_stmt_ref 
 	}
 	if (ref->is_new && is_shared(c, s))
 		server_note_epoch(c->server, ref->id, now + 1);
+}
+
+/* Who finds it there has been told what it meant before, and this one may have waited for DDL. */
+void stmts_parsed(struct client *c, uint32_t server_stmt)
+{
+	uint64_t epoch = server_epoch(c->server, server_stmt);
+
+	if (epoch != 0 && c->epoch == 0 && epoch != pool_epoch(c->pool) + 1)
+		server_doubt_stmt(c->server, server_stmt);
 }
 
 /* It tells of a change that was not made through us, unless it is that of an epoch that is over. */

@@ -63,6 +63,10 @@ void stmt_learn(struct client *c, struct client_stmt *s);
 void stmts_alter(struct client *c, uint32_t bits);
 /* ReadyForQuery with 'I'; the client's end. */
 void stmts_ready(struct client *c);
+/* ReadyForQuery in a block. */
+void stmts_block_goes_on(struct client *c);
+/* A server has parsed it. */
+void stmts_parsed(struct client *c, uint32_t server_stmt);
 /* A statement that was bound has other columns by now. */
 void stmts_outdated(struct client *c, uint32_t server_stmt);
 /* What the client's statement is on the server at hand. is_new: the caller sends its Parse. */

@@ -23,6 +23,11 @@ def small_lru(make_proxy):
     )
 
 
+def wait_for_locks(cluster, n):
+    wait_until(lambda: sum(b["wait_event_type"] == "Lock" for b in cluster.backends("eav")) == n,
+               f"{n} that wait for locks")
+
+
 def run_named(conn, name, values=()):
     return conn.run(p.bind("", name, values) + p.execute() + p.sync())
 
@@ -300,12 +305,47 @@ def test_changed_statement_whose_parse_was_cancelled(changed, cluster):
     admin.execute("BEGIN")
     admin.execute("LOCK TABLE changed IN ACCESS EXCLUSIVE MODE")
     conn.send(p.bind("", "q") + p.execute() + p.sync())
-    wait_until(lambda: [b for b in cluster.backends("eav") if b["wait_event_type"] == "Lock"],
-               "the Parse that waits")
+    wait_for_locks(cluster, 1)
     conn.cancel()
     assert p.codes_of(conn.read_until_ready()) == ["57014"]
     admin.execute("ROLLBACK")
     assert p.codes_of(run_named(conn, "q")) == ["0A000"]
+
+
+@pytest.mark.parametrize("is_block", [False, True])
+def test_statement_that_waits_for_ddl(make_proxy, cluster, is_block):
+    """Sent before the DDL's end and parsed behind it, it means what the DDL made of it."""
+    cluster.sql("DROP TABLE IF EXISTS awaited; CREATE TABLE awaited (a int); GRANT SELECT ON awaited TO app;"
+                "ALTER TABLE awaited OWNER TO app", dbname="eav")
+    proxy = make_proxy({"pgusher": {"max_server_conn": 3, "workers": 1}})
+    admin = cluster.superuser("eav")
+    ask = p.parse("q", "SELECT * FROM awaited") + p.describe("S", "q") + p.sync()
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_B) as other, proxy.raw(TENANT_A) as third:
+        for client in (conn, third):
+            assert p.codes_of(client.run(ask)) == []
+        other.simple("BEGIN")
+        if is_block:
+            other.simple("ALTER TABLE awaited ALTER a TYPE text")
+        else:
+            other.simple("SELECT 1")
+            admin.execute("BEGIN")
+            admin.execute("LOCK TABLE awaited IN ACCESS EXCLUSIVE MODE")
+            other.send(p.query("ALTER TABLE awaited ALTER a TYPE text"))
+            wait_for_locks(cluster, 1)
+        third.simple("BEGIN")
+        third.send(p.bind("", "q") + p.execute() + p.sync())
+        wait_for_locks(cluster, 1 if is_block else 2)
+        if not is_block:
+            admin.execute("ROLLBACK")
+            other.read_until_ready()
+        other.simple("COMMIT")
+        told = third.read_until_ready()
+        assert p.codes_of(told) == (["0A000"] if is_block else [])
+        other.simple("BEGIN")
+        other.simple("SELECT 1")  # holds the server that has the old statement
+        third.simple("ROLLBACK")
+        assert p.codes_of(run_named(conn, "q")) == ["0A000"]
+    cluster.sql("DROP TABLE awaited", dbname="eav")
 
 
 def test_ddl_that_is_not_allowed_costs_nobody_a_parse(tiny_proxy):

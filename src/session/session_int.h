@@ -79,6 +79,7 @@ struct client_stmt {
 	uint32_t magic;
 	uint32_t refs;
 	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
+	uint32_t serial; /* of a personal one: each Parse makes another */
 	bool is_private;
 	bool is_personal; /* sql_is_personal: private everywhere */
 	struct map_node node;
@@ -121,7 +122,7 @@ struct route {
 	struct fresh_ask ask;
 	enum conf_consistency consistency; /* of the read at hand, if is_decided */
 	enum fresh_verdict why;            /* what the audit log was told last */
-	bool is_decided, is_late, is_refused;
+	bool is_decided, is_refused;
 	bool is_primary_only; /* the read at hand: it was elsewhere already */
 	bool is_acquiring;
 	bool has_failed; /* the error that came is not for the client: it is repeated */
@@ -224,6 +225,7 @@ struct client {
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
+	uint32_t n_personal;  /* the serial of its newest personal statement */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
@@ -631,6 +633,7 @@ static inline bool route_may_write(const struct client *c)
 void route_on_error(struct client *c, const char *sqlstate);
 void route_on_bytes(struct client *c);
 void route_on_flush(struct client *c);
+void route_answered(struct client *c);
 bool route_is_lost(struct client *c);
 bool route_is_stuck(const struct client *c);
 void route_repeat(struct client *c);

@@ -91,6 +91,14 @@ const char *pool_parameters(struct pool *pool, size_t *len);
 bool pool_knows_text(const struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 
+/* The schema epoch of the pool's database, for all workers: statements that were parsed in another
+ * one may have other types, or mean something else. */
+uint64_t pool_epoch(const struct pool *pool);
+/* Another one begins. */
+void pool_epoch_begin(struct pool *pool);
+/* A number that no epoch has had or will have: for what only one transaction sees. Not 0. */
+uint64_t pool_epoch_draw(struct pool *pool);
+
 /* ---- limits on clients ------------------------------------------------------------------- */
 
 /* LIMIT_PINNED: by tenant, of the clients that keep their server. */

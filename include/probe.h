@@ -8,6 +8,7 @@
 #include "auth.h"
 #include "backend_dial.h"
 #include "base/list.h"
+#include "wire.h"
 
 struct dialer;
 /* Starts the thread. To be called before the process has other threads: it takes libpq's PG*
@@ -25,7 +26,7 @@ struct peer_cancel {
 	struct mail mail; /* posted to reply_to when answered; the asker sets deliver */
 	struct mailbox *reply_to;
 	const struct conf_peer *peer; /* of a configuration that the asker has a reference to */
-	uint32_t pid, secret;         /* as they are sent */
+	struct wire_cancel cancel;    /* as it is sent */
 	int64_t timeout_us;           /* cancel_wait_timeout; 0: PgUsher's own limit */
 	bool ok;                      /* answer: the peer has taken it */
 };

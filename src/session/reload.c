@@ -1,6 +1,6 @@
 /* What another configuration, or another primary, means for the clients that are there. They keep
  * no pointer into it: limits and timeouts are looked up when they are next needed. */
-#include "session_int.h"
+#include "route_int.h"
 
 static enum close_reason reason_of(const struct client *c)
 {

@@ -24,7 +24,7 @@
 #include <time.h>
 
 #include "pool_look.h"
-#include "session_int.h"
+#include "route_int.h"
 
 #define SQLSTATE_NOT_IN_STATE "55000" /* object_not_in_prerequisite_state */
 #define SQLSTATE_READ_ONLY "25006"    /* read_only_sql_transaction */

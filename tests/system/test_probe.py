@@ -213,6 +213,10 @@ def test_no_probe_role(cluster, make_proxy):
     ({"freshness": {"heartbeat_interval": "1ms"}}, "must be 20 ms at least"),
     ({"freshness": {"heartbeat_table": "a; DROP TABLE b"}}, "is not a schema and a table"),
     ({"tenants": {"directory_query": "SELECT 1, true"}}, "needs probe_role in [freshness]"),
+    *(({"tenants": {"directory_query": query}}, "directory_query: must be one SELECT") for query in (
+        "DROP TABLE tenants", "SELECT 1, true; DROP TABLE tenants", "SELECT 1, true INTO t", "SELEC",
+        "WITH x AS (DELETE FROM tenants RETURNING *) SELECT tenant_id, true FROM x", "(",
+        "EXPLAIN SELECT 1", "COPY tenants TO '/tmp/x'", "-- nothing")),
 ])
 def test_configuration_errors(cluster, keys, tmp_path, overrides, said):
     made = Proxy(cluster, keys, tmp_path, overrides)

@@ -534,3 +534,28 @@ def test_analytics_may_serve_what_is_too_old(cluster, routed):
             assert node_of(cluster, answer_of(replies)) == "replica2"
     finally:
         cluster.resume_replica("replica2")
+
+
+def test_a_node_with_other_settings_says_so(cluster, routed):
+    """Parameters that a server reports otherwise than the last one are told; not in_hot_standby."""
+    def set_on_replicas(sql):
+        for name in REPLICAS:
+            cluster.superuser(node=name).execute(sql)
+            cluster.superuser(node=name).execute("SELECT pg_reload_conf()")
+    try:
+        set_on_replicas("ALTER SYSTEM SET IntervalStyle = 'iso_8601'")
+        proxy = routed()
+        day = "SELECT interval '1 day', where_am_i()"
+        with proxy.raw(TENANT_A) as conn:
+            told = {}
+            for sql in (strong(day), day, day, strong(day)) * 2:
+                messages = conn.simple(sql)
+                told.update(m.body.decode().split("\0")[:2] for m in messages if m.type == "S")
+                [(value, port)] = rows_of(messages)
+                is_primary = node_of(cluster, port) == "primary"
+                assert value == ("1 day" if is_primary else "P1D")
+                assert told.get("IntervalStyle", "postgres") == (
+                    "postgres" if is_primary else "iso_8601")
+            assert "in_hot_standby" not in told and "IntervalStyle" in told
+    finally:
+        set_on_replicas("ALTER SYSTEM RESET IntervalStyle")

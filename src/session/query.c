@@ -154,6 +154,12 @@ static bool is_reset_apart(const struct client *c, const struct sql_stmt *stmt)
 	return !c->batch_open && settings_go_back(c, stmt);
 }
 
+/* A block of ours is open, or about to be. */
+static bool has_block(const struct client *c)
+{
+	return c->script != NULL && c->script->has_block;
+}
+
 /* The statements from `from` that can go out together: up to the first that needs the context when
  * others have gone before it. */
 static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, unsigned n,
@@ -167,6 +173,9 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	if (from < n && stmts[from].kind == SQL_NO_TRANSACTION)
 		return n;
 	for (unsigned i = from; i < n; i++) {
+		/* What fails in front of it leaves our block, behind it the client's. */
+		if (i > from && stmts[i].kind == SQL_BEGIN && has_block(c))
+			return i;
 		if (stmts[i].kind != SQL_NO_TRANSACTION && is_reset_apart(c, &stmts[i]))
 			return i > from ? i : i + 1;
 		if (!c->is_tenantless && needs_context(&t, stmts, n, i, &ahead)) {

@@ -192,3 +192,16 @@ def test_reset_all_that_is_only_bound_in_a_block(tiny_proxy):
             assert conn.rows("SHOW statement_timeout") == [("100s",)]
             assert conn.rows("SHOW work_mem") == [("9MB",)]
             conn.simple("COMMIT")
+
+
+@pytest.mark.parametrize("sql, status", [
+    ("RESET ALL; SELECT 1/0; BEGIN", "I"), ("RESET ALL; SELECT 1; BEGIN; SELECT 1/0", "E"),
+    ("RESET ALL; SELECT 1; BEGIN; SELECT 2", "T"), ("RESET ALL; BEGIN; SELECT 1", "T"),
+])
+def test_error_in_front_of_begin_behind_reset_all(tiny_proxy, sql, status):
+    """Whose block is it that has failed? (docs/deviations.md 6)"""
+    with tiny_proxy.raw(TENANT_A, TimeZone="CET") as conn:
+        conn.simple(sql)
+        assert conn.status == status
+        conn.simple("ROLLBACK")
+        assert conn.rows("SHOW TimeZone") == [("CET",)]

@@ -525,8 +525,11 @@ bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, uns
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len);
 /* Which rules those are, of all that there have been. */
 uint64_t guard_rules_of(const struct client *c);
-/* A prepared statement was let through when it was parsed; the rules may be others by now. NULL: it
- * is still. */
+/* What a Parse prepares, whose text is classified: body is what stands behind the name in it. */
+struct sql_stmt guard_stmt(struct client *c, const struct sql_info *info, const uint8_t *body,
+                           size_t len);
+/* A prepared statement was let through when it was parsed; the rules may be others by now, and
+ * what is known of the functions behind it. NULL: it is let through still. */
 const struct sql_info *guard_judge_again(struct client *c, struct text *text);
 /* Counts it, and reports it to the audit log. */
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint);

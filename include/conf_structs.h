@@ -11,6 +11,7 @@
 
 /* CONF_POOL_DEFAULT: a database's, that of [pgusher]. */
 enum conf_pool_mode { CONF_POOL_TRANSACTION, CONF_POOL_SESSION, CONF_POOL_DEFAULT };
+enum conf_auth_type { CONF_AUTH_PASSWORD, CONF_AUTH_OAUTH };
 enum conf_tls_client_mode {
 	CONF_TLS_CLIENT_DISABLE,
 	CONF_TLS_CLIENT_ALLOW,
@@ -84,6 +85,7 @@ enum conf_audit_event {
 #define CONF_FIELD_TABLE(key) const char *key;
 #define CONF_FIELD_POOL_MODE(key) enum conf_pool_mode key;
 #define CONF_FIELD_DATABASE_POOL_MODE(key) enum conf_pool_mode key;
+#define CONF_FIELD_AUTH_TYPE(key) enum conf_auth_type key;
 #define CONF_FIELD_TLS_CLIENT_MODE(key) enum conf_tls_client_mode key;
 #define CONF_FIELD_TLS_SERVER_MODE(key) enum conf_tls_server_mode key;
 #define CONF_FIELD_TLS_PROTOCOLS(key) uint32_t key;
@@ -112,6 +114,7 @@ enum conf_audit_event {
 #define CONF_HEAD_BOTH const char *name; /* "" of the section without one */
 #define CONF_TAIL_pgusher
 #define CONF_TAIL_jwt
+#define CONF_TAIL_oauth
 #define CONF_TAIL_context
 #define CONF_TAIL_audit
 #define CONF_TAIL_guard

@@ -88,13 +88,17 @@ enum fresh_fault fresh_fault(const struct fresh *fresh, size_t path);
 /* All of it at one moment. */
 void fresh_look(const struct fresh *fresh, size_t path, struct fresh_view *view);
 /* The path that is the primary of the database of `first` (fresh_find), or FRESH_NO_PATH. Where
- * several say that they are, the one with the highest timeline, then the furthest position;
- * *is_contested (unless NULL): two of them have answered within FRESH_CONTEST_US. */
+ * several say that they are, the one with the highest timeline; of those the one that has not
+ * been silent for FRESH_CONTEST_US, then that with the furthest position. *is_contested (unless
+ * NULL): two of them have answered within FRESH_CONTEST_US. */
 #define FRESH_CONTEST_US (5 * INT64_C(1000000))
 int fresh_primary(const struct fresh *fresh, size_t first, bool *is_contested);
 /* Two of them have said so within FRESH_CONTEST_US, on one timeline: each may have what the other
  * has not, and nothing can tell which one counts. One that falls silent still counts that long. */
 bool fresh_is_undecided(const struct fresh *fresh, size_t first);
+/* At the start: not every node has been heard of, and one that has not may be the primary, though
+ * another says that it is. */
+bool fresh_is_unsettled(const struct fresh *fresh, size_t first);
 
 /* What is asked of an answer: whose defaults are the ini's, then the token's claims, then the
  * session's settings, then the statement's comment. */
@@ -113,7 +117,11 @@ bool fresh_is_left_out(const struct fresh *fresh, size_t path);
 
 /* When a tenant last wrote, of all sessions of this process. Some tenants share a place: then both
  * have written at the later time, which is on the safe side. */
-uint64_t fresh_writer(size_t first, const char *tenant);
+uint64_t fresh_writer(uint64_t database, const char *tenant);
+/* The first of these: of the database that clients of the path's section know by this name, the
+ * same for all sections that lead to one of its dbname; 0: none of those has several nodes, so
+ * nobody will ask. */
+uint64_t fresh_written_database(const struct fresh *fresh, size_t path, const char *name);
 void fresh_note_write(struct fresh *fresh, uint64_t writer, int64_t now_us);
 int64_t fresh_last_write(const struct fresh *fresh, uint64_t writer);
 
@@ -125,5 +133,6 @@ void fresh_counts(const struct fresh *fresh, size_t path, uint64_t *reads, uint6
 /* ---- the writer ------------------------------------------------------------------------------ */
 
 void fresh_set(struct fresh *fresh, size_t path, const struct fresh_view *view);
+void fresh_set_unsettled(struct fresh *fresh, size_t first, bool is_unsettled);
 
 #endif

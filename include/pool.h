@@ -71,8 +71,8 @@ void pools_set_conf(struct pools *pools, struct conf *conf);
 void pools_follow(struct pools *pools);
 /* env.fresh's path of a node of the database, by which it is measured, or FRESH_NO_PATH. */
 int pool_path(const struct pool *primary, unsigned node);
-/* The server was to be the primary, and its node is not (any more), or nobody can say: what is
- * committed there may be lost. */
+/* The server was to be the primary, and its node is not (any more), or nobody can say; or it was to
+ * be a replica, whose node is such a primary now: what is committed there may be lost. */
 bool pool_server_is_fenced(struct server *server);
 /* By RELOAD: the section is not there any more. */
 bool pool_lost_database(const struct pool *pool);
@@ -90,6 +90,14 @@ const char *pool_parameters(struct pool *pool, size_t *len);
  * */
 bool pool_knows_text(const struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
+
+/* The schema epoch of the pool's database, for all workers: statements that were parsed in another
+ * one may have other types, or mean something else. */
+uint64_t pool_epoch(const struct pool *pool);
+/* Another one begins. */
+void pool_epoch_begin(struct pool *pool);
+/* A number that no epoch has had or will have: for what only one transaction sees. Not 0. */
+uint64_t pool_epoch_draw(struct pool *pool);
 
 /* ---- limits on clients ------------------------------------------------------------------- */
 

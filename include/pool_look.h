@@ -52,6 +52,9 @@ struct tenant_info {
 void pools_each_tenant(struct pools *pools,
                        void (*visit)(void *arg, const struct tenant_info *info), void *arg);
 
+/* How many limit_enter has counted, over all workers. */
+int limit_count(struct pools *pools, enum limit_kind kind, const char *name);
+
 /* The pool's name for people: pool_info.database. */
 const char *pool_database(const struct pool *pool);
 /* Of the node that the server is on; stands as long as the registry. */

@@ -8,6 +8,7 @@
 #include "auth.h"
 #include "backend_dial.h"
 #include "base/list.h"
+#include "wire.h"
 
 struct dialer;
 /* Starts the thread. To be called before the process has other threads: it takes libpq's PG*
@@ -25,7 +26,7 @@ struct peer_cancel {
 	struct mail mail; /* posted to reply_to when answered; the asker sets deliver */
 	struct mailbox *reply_to;
 	const struct conf_peer *peer; /* of a configuration that the asker has a reference to */
-	uint32_t pid, secret;         /* as they are sent */
+	struct wire_cancel cancel;    /* as it is sent */
 	int64_t timeout_us;           /* cancel_wait_timeout; 0: PgUsher's own limit */
 	bool ok;                      /* answer: the peer has taken it */
 };
@@ -53,10 +54,13 @@ struct auth_keys *probe_keys(const struct probe *p);
  * dialer_new, which changes the environment. */
 void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg);
 
-/* From the start on: writes and reads heartbeats and tells `fresh` what every path has. Before
- * probe_start; all three outlive the probe's thread, conf and fresh the probe. */
+/* From the start on: writes and reads heartbeats and tells `fresh` what every path has, and the
+ * audit log (NULL: none), through a queue of the probe's own, which node is fenced. Before
+ * probe_start; all outlive the probe's thread, conf and fresh the probe. */
 struct fresh;
-void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh);
+struct audit_queue;
+void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh,
+                 struct audit_queue *audit);
 /* Who is the primary, what a node says that it is, or whether it answers, is another than before:
  * fresh knows it. On the probe's thread; after probe_watch, before probe_start. */
 typedef void probe_roles_fn(void *arg);

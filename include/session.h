@@ -10,6 +10,7 @@
 #include "fresh.h"
 #include "pool.h"
 #include "sql.h"
+#include "wire.h"
 
 struct ssl_ctx_st;
 struct client;
@@ -41,11 +42,12 @@ struct session_env {
 	struct list logins;    /* whose login is about to cost time, when it is its turn */
 	unsigned logins_left;  /* how many of those more, in this turn of the loop */
 	bool is_running;
-	int64_t run_until_us; /* the share of who is running now */
-	int64_t now_us;       /* when that began */
-	struct map by_pid;    /* clients by the process id they were told */
-	struct map texts;     /* prepared statements' texts, shared by the worker's clients */
-	struct map settings;  /* and lists of settings */
+	int64_t run_until_us;  /* the share of who is running now */
+	int64_t now_us;        /* when that began */
+	struct map by_pid;     /* clients by the process id they were told */
+	struct map texts;      /* prepared statements' texts, shared by the worker's clients */
+	struct map settings;   /* and lists of settings */
+	struct map parameters; /* and of what they were told of servers' */
 	uint32_t next_pid;
 	bool is_draining;             /* shutting down: no new transactions */
 	_Atomic int *n_clients;       /* of all workers */
@@ -64,8 +66,8 @@ struct session_env {
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:
-	 * session_cancel_done follows. asker: the process id of who asks. */
-	bool (*route_cancel)(void *worker, uint32_t asker, uint32_t pid, uint32_t secret);
+	 * session_cancel_done follows. asker: the process id of who asks. The key is borrowed. */
+	bool (*route_cancel)(void *worker, uint32_t asker, const struct wire_cancel *cancel);
 	/* Asks for the next fetch of keys for a section of conf's jwts; session_keys_done follows,
 	 * later, with newer keys in `keys` if there are any. */
 	void (*await_keys)(void *worker, uint32_t asker, unsigned section);
@@ -98,7 +100,7 @@ void wish_hint(const char *text, size_t len, struct fresh_wish *wish);
 
 /* Cancels what the client with this key is doing: ends its wait for a server, or asks the server.
  * Nothing happens for a wrong key or an idle client. */
-void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret);
+void session_cancel(struct session_env *env, const struct wire_cancel *cancel);
 void session_cancel_done(struct session_env *env, uint32_t asker);
 /* is_final: the keys were fetched after they were asked for. */
 void session_keys_done(struct session_env *env, uint32_t asker, bool is_final);

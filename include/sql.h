@@ -55,6 +55,7 @@ enum sql_bits {
 	SQL_BEGINS_READ_ONLY = 1u << 11, /* SQL_BEGIN with READ ONLY, and not SERIALIZABLE */
 	SQL_ONLY_SETS = 1u << 12,        /* SET, SET LOCAL, RESET: of a setting, which is no data */
 	SQL_DEFINES = 1u << 13, /* CREATE, ALTER of what others name: the catalogue is old */
+	SQL_DROPS = 1u << 14,   /* DROP of what others name */
 	/* With SQL_MAKES_STATE: what. */
 	SQL_STATE_TEMP = 1u << 24,
 	SQL_STATE_LISTEN = 1u << 25,
@@ -126,6 +127,10 @@ struct sql_call {
 };
 /* All of them, in order, each once; appended to calls. A parse, too. */
 void sql_calls(struct sql_cache *cache, const char *text, size_t len, struct buf *calls);
+
+/* Is the text one SELECT, without a statement in it that changes rows or makes a table? Nothing is
+ * said of the functions that it calls. Needs no cache, and a parse. */
+bool sql_is_select(const char *text, size_t len);
 
 /* For people. Of the lowest of the bits; NULL: nothing that they need to know. */
 const char *sql_kind_words(enum sql_kind kind);

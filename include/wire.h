@@ -1,5 +1,5 @@
-/* PostgreSQL's protocol 3.0 as bytes: framing, the startup packet, building messages, SQLSTATEs
- * and close reasons. Pure. Source: PostgreSQL documentation, "Message Formats" (55.7) and
+/* PostgreSQL's protocol 3.0 and 3.2 as bytes: framing, the startup packet, building messages,
+ * SQLSTATEs and close reasons. Pure. Source: PostgreSQL documentation, "Message Formats" (55.7) and
  * "Message Flow" (55.2). */
 #ifndef PGUSHER_WIRE_H
 #define PGUSHER_WIRE_H
@@ -17,6 +17,7 @@
 #define WIRE_STARTUP_MAX 10000
 
 #define WIRE_PROTOCOL_3_0 196608
+#define WIRE_PROTOCOL_3_2 196610
 #define WIRE_SSL_REQUEST 80877103
 #define WIRE_GSSENC_REQUEST 80877104
 #define WIRE_CANCEL_REQUEST 80877102
@@ -101,6 +102,16 @@ struct wire_startup {
 enum wire_read wire_startup_read(const uint8_t *p, size_t n, struct wire_startup *out);
 /* The next startup parameter. OK with both set, SHORT at the end of a well-formed list, BAD. */
 enum wire_read wire_startup_param(struct wire_cursor *c, const char **name, const char **value);
+/* A cancel key, as BackendKeyData tells it and CancelRequest repeats it: with protocol 3.0 of 4
+ * bytes, with 3.2 of up to 256. */
+#define WIRE_CANCEL_KEY_MAX 256
+struct wire_cancel {
+	uint32_t pid;
+	uint16_t key_len;
+	uint8_t key[WIRE_CANCEL_KEY_MAX];
+};
+/* What is behind the code of a CancelRequest. */
+enum wire_read wire_cancel_read(struct wire_cursor c, struct wire_cancel *out);
 /* The next setting of the `options` parameter (`-c name=value`, `--name=value`, backslash
  * escapes; PostgreSQL's pg_split_opts). Advances *at; name and value go to buffers of
  * WIRE_OPTION_MAX bytes. OK, SHORT at the end, BAD for anything else. */
@@ -122,8 +133,9 @@ void wire_put_notice(struct buf *b, const struct wire_error *e);
 void wire_put_close_reason(struct buf *b, enum close_reason reason);
 void wire_put_auth(struct buf *b, uint32_t code);
 void wire_put_parameter(struct buf *b, const char *name, const char *value);
-void wire_put_key_data(struct buf *b, uint32_t pid, uint32_t secret);
-void wire_put_negotiate(struct buf *b, uint32_t minor, const char *const *options, size_t n);
+void wire_put_key_data(struct buf *b, const struct wire_cancel *key);
+/* options: the names of n, each with its NUL. */
+void wire_put_negotiate(struct buf *b, uint32_t version, const struct buf *options, size_t n);
 void wire_put_ready(struct buf *b, char status);
 void wire_put_command_complete(struct buf *b, const char *tag);
 /* ParameterDescription of a statement that takes none. */
@@ -132,6 +144,8 @@ void wire_put_no_parameters(struct buf *b);
  * EmptyQueryResponse 'I', Sync 'S', Flush 'H'. */
 void wire_put_bare(struct buf *b, uint8_t type);
 
+/* CancelRequest, a packet without a type. */
+void wire_put_cancel(struct buf *b, const struct wire_cancel *cancel);
 void wire_put_query(struct buf *b, const char *text, size_t len);
 void wire_put_parse(struct buf *b, const char *name, const char *text);
 /* Bind to the unnamed portal with parameters in text format; NULL is SQL's NULL. */
@@ -143,5 +157,6 @@ void wire_put_bind_portal(struct buf *b, const char *portal, const char *stateme
 void wire_put_execute_portal(struct buf *b, const char *portal);
 void wire_put_close_portal(struct buf *b, const char *portal);
 void wire_put_close_statement(struct buf *b, const char *name);
+void wire_put_describe_statement(struct buf *b, const char *name);
 
 #endif

@@ -10,7 +10,8 @@ set -euo pipefail
 
 usage() {
 	cat <<'TEXT'
-usage: cluster.sh start DIR            make and start it; DIR must be empty or not there yet
+usage: cluster.sh start DIR            make and start it; DIR must be empty or not there yet; with
+                                       the programs in PGUSHER_PG_BIN, else Debian's newest
        cluster.sh stop DIR             stop it and remove it (fine when there is none)
        cluster.sh deploy DIR DB [TEMPLATE]
                                        database DB: sql/deploy.sql and sql/demo_seed.sql, or a
@@ -32,7 +33,13 @@ NODES="primary replica1 replica2"
 
 # Debian keeps each major version's programs in a folder of its own; take the newest.
 find_pg_bin() {
-	local bin
+	local bin=${PGUSHER_PG_BIN:-}
+	if [ -n "$bin" ]; then
+		as_pg test -x "$bin/initdb" || die "PGUSHER_PG_BIN: no $bin/initdb that \
+user $(as_pg id -un) can run"
+		echo "$bin"
+		return
+	fi
 	bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
 	[ -n "$bin" ] && [ -x "$bin/initdb" ] || die "no PostgreSQL under /usr/lib/postgresql"
 	echo "$bin"
@@ -131,6 +138,12 @@ pg_start() {
 	}
 }
 
+pg_stop() {
+	local bin=$1 base=$2 node=$3 mode=$4
+	as_pg "$bin/pg_ctl" -D "$base/$node" -m "$mode" -t 30 -w stop >/dev/null ||
+		echo "cluster.sh: $node did not stop" >&2
+}
+
 make_primary() {
 	local bin=$1 base=$2 port=$3
 	as_pg "$bin/initdb" -D "$base/primary" -U postgres -E UTF8 --locale=C.UTF-8 --no-sync \
@@ -143,13 +156,22 @@ make_primary() {
 	pg_start "$bin" "$base" primary
 }
 
+# A copy of the stopped primary: pg_basebackup is not to be had for every version.
 make_replica() {
-	local bin=$1 base=$2 node=$3 port=$4 primary_port=$5
-	as_pg "$bin/pg_basebackup" -h "$base/run" -p "$primary_port" -U postgres -D "$base/$node" \
-		-R -C -S "$node" -X stream -c fast --no-sync
+	local base=$1 node=$2 port=$3 primary_port=$4
+	as_pg cp -a "$base/primary" "$base/$node"
 	# The last setting of a name wins.
-	printf "port = %s\ncluster_name = '%s'\n" "$port" "$node" |
+	printf "%s = '%s'\n" port "$port" cluster_name "$node" primary_slot_name "$node" \
+		primary_conninfo "host=$base/run port=$primary_port user=postgres" |
 		as_pg tee -a "$base/$node/postgresql.conf" >/dev/null
+	as_pg touch "$base/$node/standby.signal"
+}
+
+# The slot first: the replica would wait seconds before it asks for it again.
+start_replica() {
+	local bin=$1 base=$2 node=$3 dir=$4
+	super "$dir" primary postgres \
+		-c "SELECT pg_create_physical_replication_slot('$node', true)" >/dev/null
 	pg_start "$bin" "$base" "$node"
 }
 
@@ -186,7 +208,7 @@ load_env() {
 }
 
 cmd_start() {
-	local dir=$1 bin base role ports=()
+	local dir=$1 bin base role node ports=()
 	[ ! -e "$dir/cluster.env" ] && [ ! -e "$dir/pg" ] || die "$dir holds a cluster already"
 	bin=$(find_pg_bin)
 	mkdir -p "$dir"
@@ -200,8 +222,12 @@ cmd_start() {
 		>"$dir/cluster.env"
 	as_pg mkdir -m 0700 "$base/run"
 	make_primary "$bin" "$base" "${ports[0]}"
-	make_replica "$bin" "$base" replica1 "${ports[1]}" "${ports[0]}"
-	make_replica "$bin" "$base" replica2 "${ports[2]}" "${ports[0]}"
+	# A replica checks the settings in the WAL that it starts from: these, not initdb's.
+	pg_stop "$bin" "$base" primary fast
+	make_replica "$base" replica1 "${ports[1]}" "${ports[0]}"
+	make_replica "$base" replica2 "${ports[2]}" "${ports[0]}"
+	pg_start "$bin" "$base" primary
+	for node in replica1 replica2; do start_replica "$bin" "$base" "$node" "$dir"; done
 	for role in app service probe; do make_role "$dir" "$role"; done
 }
 
@@ -215,8 +241,7 @@ cmd_stop() {
 	load_env "$dir"
 	for node in replica2 replica1 primary; do
 		[ -f "$PG_BASE/$node/postmaster.pid" ] || continue
-		as_pg "$PG_BIN/pg_ctl" -D "$PG_BASE/$node" -m immediate -t 30 -w stop >/dev/null ||
-			echo "cluster.sh: $node did not stop" >&2
+		pg_stop "$PG_BIN" "$PG_BASE" "$node" immediate
 	done
 	rm -rf "$PG_BASE"
 	rm -rf "$dir/pg" "$dir/app.password" "$dir/service.password" "$dir/probe.password" \

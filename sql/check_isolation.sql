@@ -5,8 +5,9 @@
 --        -f sql/check_isolation.sql
 --
 -- One row a finding: rule (README.md has the list), object, what is wrong, how to fix it. No row:
--- nothing found. Code is searched as text, so it finds what is forgotten, not what is hidden: a
--- function that mentions the setting is taken to compare with it.
+-- nothing found; a row of rule 0: there was nothing to check. Code is searched as text, so it finds
+-- what is forgotten, not what is hidden: a function that mentions the setting is taken to compare
+-- with it.
 
 \if :{?app_role}
 \else
@@ -101,10 +102,11 @@ closed (rule, name, what) AS (VALUES
     (8, 'pg_(prepared_statement|cursor|prepared_xact|lock_status)', 'shows what others have'),
     (8, 'pg_stat_statements(_info|_reset)?', 'shows what others ran'),
     (8, 'pg_isolation_test_session_is_blocked', 'shows whom others wait for'),
-    (8, 'pg_stat_get_(xact_)?(numscans|tuples_.*|blocks_(fetched|hit))',
+    (8, 'pg_stat_get_(xact_)?(numscans|lastscan|tuples_.*|blocks_(fetched|hit))',
         'counts the rows of all tenants'),
     (8, 'pg_stat_get_(live_tuples|dead_tuples|mod_since_analyze|ins_since_vacuum)',
         'counts the rows of all tenants'),
+    (8, 'pg_wal_summary_contents', 'tells which blocks others wrote'),
     (8, 'currtid2?', 'follows rows past row-level security'),
     (11, 'pg_logical_emit_message', 'messages have no tenant'),
     (9, 'pg_(cancel|terminate)_backend|pg_log_backend_memory_contexts', 'signals other backends'),
@@ -114,6 +116,11 @@ closed (rule, name, what) AS (VALUES
     (2, '(query|cursor|table|schema|database)_to_xml.*', 'runs SQL text'),
     (2, 'ts_stat|crosstab.*|connectby|xpath_table|xpath_list|dblink.*', 'runs SQL text')),
 finding (rule, object, what, fix) AS (
+    SELECT 0, 'role ' || rolname, format('may use nothing with a column %s: there was nothing to'
+           ' check', :'tenant_column'),
+           'grant first; or is it another database, role (-v app_role) or column (-v tenant_column)?'
+      FROM ask WHERE NOT EXISTS (SELECT FROM rel WHERE by_tenant AND (reads OR inserts OR changes))
+    UNION ALL
     -- The role.
     SELECT 5, 'role ' || rolname, 'is a superuser, or has BYPASSRLS, CREATEROLE, CREATEDB or'
            ' REPLICATION', format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB'

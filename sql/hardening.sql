@@ -24,8 +24,9 @@ SELECT p.oid, f.keeper
     ('pg_stat_statements(_info|_reset)?', 'pg_monitor'),
     ('pg_isolation_test_session_is_blocked', 'pg_monitor'),
     -- Counted over the rows of all tenants; currtid2 follows a row's versions past its policy.
-    ('pg_stat_get_(xact_)?(numscans|tuples_.*|blocks_(fetched|hit))', 'pg_monitor'),
+    ('pg_stat_get_(xact_)?(numscans|lastscan|tuples_.*|blocks_(fetched|hit))', 'pg_monitor'),
     ('pg_stat_get_(live_tuples|dead_tuples|mod_since_analyze|ins_since_vacuum)', 'pg_monitor'),
+    ('pg_wal_summary_contents', 'pg_monitor'),
     ('currtid2?', NULL),
     -- Messages to whoever reads the WAL, which names no tenant (row 11).
     ('pg_logical_emit_message', NULL),

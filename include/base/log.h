@@ -18,7 +18,8 @@ void log_write(enum log_level level, const char *fmt, ...) __attribute__((format
 
 /* A string that a client chose, for a line of the log: in double quotes, quotes, backslashes and
  * all that is not printable ASCII as \xNN, cut after LOG_QUOTED_BYTES. One that holds what looks
- * like a token (somebody took the wrong field for his password) is not shown: (a token?). NULL is "". */
+ * like a token (somebody took the wrong field for his password) is not shown: (a token?). NULL is
+ * "". */
 #define LOG_QUOTED_BYTES 63
 struct log_quoted {
 	char text[4 * LOG_QUOTED_BYTES + 3];

@@ -12,7 +12,7 @@ CLOSE_REASON(CLIENT_TLS_REQUIRED, "client_tls_required", "28000",
 CLOSE_REASON(CLIENT_AUTH, "client_auth", "28000", "token refused")
 CLOSE_REASON(CLIENT_EXPIRED, "client_expired", "28000", "the token has expired")
 CLOSE_REASON(CLIENT_TOKEN_DOUBT, "client_token_doubt", "28000",
-             "a batch failed behind a COMMIT: which usher.token holds is not known")
+             "a batch failed behind a COMMIT or RESET ALL: which usher.token holds is not known")
 CLOSE_REASON(CLIENT_UNSUPPORTED, "client_unsupported", "0A000", "not supported")
 CLOSE_REASON(CLIENT_LIMIT, "client_limit", "53300", "no more connections allowed (max_client_conn)")
 CLOSE_REASON(CLIENT_PINS, "client_pins", "53300",

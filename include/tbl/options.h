@@ -13,7 +13,7 @@
  * (const char *, "" when empty; a FILE must be readable when it is set; so are TLS_CIPHERS, TLS_SUITES
  * and TLS_CURVE, which OpenSSL must know), URL (const char *; https, or http to this machine), the
  * enums POOL_MODE, DATABASE_POOL_MODE, TLS_CLIENT_MODE, TLS_SERVER_MODE, TLS_DHE, NODE_ROLE,
- * CONSISTENCY, TENANT_MODE, GUARD_MODE, CONTEXT_MODE, READ_YOUR_WRITES and ANALYTICS_FALLBACK (enum conf_...), ALGS,
+ * AUTH_TYPE, CONSISTENCY, TENANT_MODE, GUARD_MODE, CONTEXT_MODE, READ_YOUR_WRITES and ANALYTICS_FALLBACK (enum conf_...), ALGS,
  * TLS_PROTOCOLS and AUDIT_EVENTS (uint32_t, bits of enum conf_alg, conf_tls_protocol,
  * conf_audit_event), NODE_LIST (key: const struct conf_node **, and n_key).
  *
@@ -48,6 +48,10 @@ OPTION(pgusher, default_pool_size, INT, DEFAULT("0"), LIVE,
 OPTION(pgusher, pool_mode, POOL_MODE, DEFAULT("transaction"), RESTART,
        "When a server connection goes back to its pool: at the end of each transaction, or when "
        "the client disconnects (session), after a DISCARD ALL.")
+OPTION(pgusher, auth_type, AUTH_TYPE, DEFAULT("password"), LIVE,
+       "How a client is asked for its token. password: as its password, which every driver can "
+       "give. oauth: by SASL OAUTHBEARER, which PostgreSQL 18's libpq can. A client chooses for itself "
+       "with options='-c usher.auth=oauth' (or password).")
 OPTION(pgusher, query_wait_timeout, DURATION, DEFAULT("120"), LIVE,
        "How long a client waits for a server connection before it gets 57014; 0: no limit.")
 OPTION(pgusher, query_timeout, DURATION, DEFAULT("0"), LIVE,
@@ -183,6 +187,17 @@ OPTION(jwt, require_tls, BOOL, DEFAULT("yes"), LIVE,
        "Refuse a token over plain TCP, unless from loopback; a unix socket needs no TLS. no: never "
        "refused.")
 SECTION_END(jwt)
+
+SECTION(oauth, ONCE, "",
+        "What a client that logs in by OAUTHBEARER and has no token is told: where it can get one. "
+        "What it then comes with is checked as [jwt] says.")
+OPTION(oauth, issuer, URL, EXAMPLE("https://id.example.com"), LIVE,
+       "The issuer, or the URL of its discovery document (with /.well-known/ in it), else "
+       "/.well-known/openid-configuration is added. libpq wants the same in oauth_issuer. Empty: the "
+       "first issuer of a [jwt] section that is an https URL; where there is none, clients must know.")
+OPTION(oauth, scope, STRING, EXAMPLE("openid"), LIVE,
+       "The scopes that a token must be asked for with, separated by blanks.")
+SECTION_END(oauth)
 
 SECTION(context, ONCE, "", "The setting that tells PostgreSQL the tenant of a transaction.")
 OPTION(context, setting, GUC, DEFAULT("app.current_tenant_id"), RESTART,

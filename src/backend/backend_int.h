@@ -33,6 +33,7 @@ struct server_stmt {
 	struct list lru;
 	uint32_t id;
 	bool is_doubtful;
+	uint64_t epoch; /* server_note_epoch */
 	uint8_t digest[SHA256_BYTES];
 };
 
@@ -76,6 +77,8 @@ struct server {
 	bool fixed_ready[FIXED_COUNT];
 	bool asks_function; /* server_ask_state_otherwise */
 	bool echoed;        /* the context's row has come, and was right */
+	bool keeps_implicit;
+	bool is_kept; /* the transaction of the Query that is just ending */
 	struct map stmts;
 	struct list stmts_lru; /* most recently used first */
 	uint32_t next_stmt_id;
@@ -85,6 +88,7 @@ struct server {
 	size_t settings_len;
 	struct server_parameter *parameters; /* reported; SERVER_PARAMETERS_MAX at most */
 	uint32_t n_parameters;
+	uint64_t parameters_key;
 };
 
 /* reply.c */
@@ -99,7 +103,6 @@ bool backend_tenant_number(const char *text, size_t len, int64_t *number);
 
 /* stmts.c */
 void server_draw_prefix(struct server *s);
-void server_forget_stmt(struct server *s, uint32_t id);
 /* The next who wants this statement gets it parsed anew: its result's columns may have changed. */
 void server_doubt_stmt(struct server *s, uint32_t id);
 

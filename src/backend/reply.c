@@ -55,7 +55,7 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 	if (e->kind == EXPECT_PARSE)
 		server_forget_stmt(s, e->server_stmt);
 	if ((e->kind == EXPECT_BIND || e->kind == EXPECT_DESCRIBE) && e->fate == FATE_PASS &&
-	    outcome == EXPECT_FAILED)
+	    outcome == EXPECT_FAILED && !e->is_outdated)
 		server_doubt_stmt(s, e->server_stmt);
 	/* The settings are not what we think they are, or a statement that we have forgotten is
 	 * still there. */
@@ -64,12 +64,17 @@ void server_note_failure(struct server *s, const struct expect *e, enum expect_o
 		s->note.taint |= TAINT_SCRUB;
 }
 
+static void forget_head(struct server *s)
+{
+	s->head = (s->head + 1) & (s->ring_cap - 1);
+	s->count--;
+}
+
 static void pop(struct server *s, enum expect_outcome outcome)
 {
 	struct expect e = *expect_head(s);
 
-	s->head = (s->head + 1) & (s->ring_cap - 1);
-	s->count--;
+	forget_head(s);
 	if (outcome != EXPECT_DONE)
 		server_note_failure(s, &e, outcome);
 	/* Nobody's statements may run under another's settings. */
@@ -133,11 +138,17 @@ static void skip_to_sync(struct server *s)
 	while (s->count > 0 && expect_head(s)->kind != EXPECT_SYNC) {
 		struct expect *e = expect_head(s);
 
+		if (e->kind == EXPECT_QUERY && e->sync_follows) {
+			forget_head(s); /* and the empty Parse in front of that Sync */
+			forget_head(s);
+			return;
+		}
 		if ((e->kind == EXPECT_QUERY || e->kind == EXPECT_FUNCTION) && e->alone) {
 			uint8_t sync[WIRE_HEADER_BYTES] = {'S', 0, 0, 0, 4};
 			struct iovec iov = {sync, sizeof(sync)};
 
 			e->kind = EXPECT_SYNC;
+			e->is_implicit = false;
 			(void)stream_writev(&s->stream, &iov, 1);
 			return;
 		}
@@ -216,17 +227,48 @@ static bool frame_passes(const struct expect *e, uint8_t type)
 	}
 }
 
+/* It binds or describes a prepared statement of the client's. */
+static bool is_of_stmt(const struct expect *e)
+{
+	return e != NULL && (e->kind == EXPECT_BIND || e->kind == EXPECT_DESCRIBE) &&
+	       e->fate == FATE_PASS && e->server_stmt >= FIXED_COUNT;
+}
+
+static bool is_our_failure(const struct expect *e)
+{
+	return e != NULL && e->fate == FATE_OURS && !e->may_fail;
+}
+
+/* It is looked into. */
+static bool is_whole(const struct server *s, const struct expect *e, const struct wire_frame *f)
+{
+	switch (f->type) {
+	case 'Z':
+	case 'S':
+		return true;
+	case 'D':
+		return e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK);
+	case 'C':
+		return e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported);
+	case 'E':
+		return is_our_failure(e) ||
+		       (f->body_len <= WHOLE_MAX &&
+		        (s->env->reports || s->note.tells_errors || is_of_stmt(e)));
+	case 't':
+	case 'T':
+	case 'n':
+		return e != NULL && e->kind == EXPECT_DESCRIBE && e->tell &&
+		       f->body_len <= WHOLE_MAX;
+	default:
+		return false;
+	}
+}
+
 static enum frame_fate frame_start(struct server *s, const struct wire_frame *f)
 {
 	const struct expect *e = expect_head(s);
 	bool passes = frame_passes(e, f->type);
-	bool whole =
-		f->type == 'Z' || f->type == 'S' ||
-		(f->type == 'D' && e != NULL && (e->fate == FATE_CONTEXT || e->fate == FATE_ASK)) ||
-		(f->type == 'C' && e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported)) ||
-		(f->type == 'E' && (s->env->reports || s->note.tells_errors) &&
-	         f->body_len <= WHOLE_MAX) ||
-		(f->type == 'E' && e != NULL && e->fate == FATE_OURS && !e->may_fail);
+	bool whole = is_whole(s, e, f);
 
 	if (f->type == '\0' || (!is_asynchronous(f->type) && !is_expected(e, f->type)))
 		return FRAME_BAD;
@@ -295,16 +337,39 @@ static void on_parameter(struct server *s, const uint8_t *body, uint32_t len)
 		server_set_parameter(s, name, value);
 }
 
+/* Is the transaction of a Query still open that should have ended with it? The Sync that ends it
+ * then tells whether it was that, or a block of the client's which nobody saw begin. */
+static void look_for_kept(struct server *s, const struct expect *e)
+{
+	s->is_kept = e->kind == EXPECT_QUERY && e->is_implicit && !e->sync_follows &&
+	             s->status == 'T' && s->count == 1;
+	if (e->kind == EXPECT_SYNC && e->is_implicit)
+		s->keeps_implicit = s->status == 'I';
+}
+
 static bool on_ready_is_passed(struct server *s, const uint8_t *body, uint32_t len)
 {
-	bool passes = expect_head(s)->fate == FATE_PASS;
+	const struct expect *e = expect_head(s);
+	bool passes = e->fate == FATE_PASS;
 
 	if (len != 1 || (body[0] != 'I' && body[0] != 'T' && body[0] != 'E')) {
 		server_lose(s, CLOSE_SERVER_PROTOCOL);
 		return false;
 	}
 	s->status = (char)body[0];
+	look_for_kept(s, e);
+	passes = passes && !s->is_kept && !(e->kind == EXPECT_QUERY && e->sync_follows);
 	return passes && s->sink->on_ready(s->sink_owner, s->status);
+}
+
+/* The Query ends with the Sync instead. */
+static void end_kept(struct server *s)
+{
+	s->is_kept = false;
+	pop(s, EXPECT_DONE);
+	(void)server_begin(s);
+	server_put_implicit_end(s);
+	(void)server_end(s);
 }
 
 /* The whole message has been passed or dropped. */
@@ -316,8 +381,13 @@ static void frame_done(struct server *s, uint8_t type)
 	case '1':
 	case '2':
 	case '3':
-	case 'Z':
 		pop_done(s);
+		break;
+	case 'Z':
+		if (s->is_kept)
+			end_kept(s);
+		else
+			pop_done(s);
 		break;
 	case 'T':
 	case 'n':
@@ -385,11 +455,35 @@ static void tell_sqlstate(struct server *s, const uint8_t *body, uint32_t len)
 	}
 }
 
+/* "cached plan must not change result type", in whatever language (plancache.c): by SQLSTATE and
+ * the routine in PostgreSQL's source (55.8). */
+static bool says_outdated(const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+	bool is_code = false, is_routine = false;
+
+	while (c.at < c.end && *c.at != '\0') {
+		uint8_t field = *c.at++;
+		const char *text = wire_cursor_cstr(&c);
+
+		if (text == NULL)
+			return false;
+		is_code = is_code ||
+		          (field == 'C' && strcmp(text, SQLSTATE_FEATURE_NOT_SUPPORTED) == 0);
+		is_routine =
+			is_routine || (field == 'R' && strcmp(text, "RevalidateCachedQuery") == 0);
+	}
+	return is_code && is_routine;
+}
+
 static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 {
-	const struct expect *e = expect_head(s);
+	struct expect *e = expect_head(s);
 
-	if (e != NULL && e->fate == FATE_OURS && !e->may_fail)
+	if (is_of_stmt(e))
+		e->is_outdated = says_outdated(body, len);
+
+	if (is_our_failure(e))
 		note_our_error(s, body, len);
 	if ((s->env->reports || s->note.tells_errors) && s->sink->on_sqlstate != NULL &&
 	    (e == NULL || (e->fate != FATE_OURS && e->fate != FATE_ASK && e->fate != FATE_REFUSE)))
@@ -405,6 +499,8 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		return on_ready_is_passed(s, body, f->body_len);
 	case 'S':
 		on_parameter(s, body, f->body_len);
+		if (passes && s->sink->on_parameter != NULL)
+			s->sink->on_parameter(s->sink_owner);
 		return passes;
 	case 'C':
 		look_at_tag(s, body, f->body_len);
@@ -418,6 +514,13 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 		if (!s->echoed)
 			server_lose(s, CLOSE_SERVER_CONTEXT);
 		return false;
+	case 't':
+	case 'T':
+	case 'n':
+		if (s->sink->on_described != NULL)
+			s->sink->on_described(s->sink_owner, expect_head(s), f->type, body,
+			                      f->body_len);
+		return passes;
 	default:
 		look_at_error(s, body, f->body_len);
 		return passes;

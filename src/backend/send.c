@@ -353,6 +353,33 @@ void server_put_query(struct server *s, const char *text, enum expect_fate fate)
 	expect_ours(s, EXPECT_QUERY, fate);
 }
 
+bool server_is_in_batch(const struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	return s->batch_open;
+}
+
+bool server_keeps_implicit(const struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	return s->keeps_implicit;
+}
+
+/* In PostgreSQL 18 a Query behind an Execute without Sync runs in that one's implicit block, which
+ * only Sync ends; and at the Query's end the server forgets that a transaction is open, so that a
+ * Sync alone would not commit it (measured: the next statement fails, XX000). Any Parse reminds it
+ * (postgres.c, start_xact_command). */
+void server_put_implicit_end(struct server *s)
+{
+	struct expect sync = {.kind = EXPECT_SYNC, .fate = FATE_PASS, .is_implicit = true};
+
+	wire_put_parse(s->env->scratch, "", "");
+	expect_ours(s, EXPECT_PARSE, FATE_SWALLOW);
+	wire_put_bare(s->env->scratch, 'S');
+	server_expect(s, &sync);
+	scratch_out(s);
+}
+
 void server_put_sync(struct server *s, enum expect_fate fate)
 {
 	wire_put_bare(s->env->scratch, 'S');

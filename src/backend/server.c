@@ -271,6 +271,22 @@ const char *server_parameter(const struct server *s, const char *name)
 	return p != NULL ? p->value : NULL;
 }
 
+uint64_t server_parameters_key(const struct server *s)
+{
+	return s->parameters_key;
+}
+
+uint64_t server_parameter_key(const char *name, const char *value)
+{
+	uint64_t pair[2];
+
+	if (strcmp(name, "application_name") == 0 || strcmp(name, "in_hot_standby") == 0)
+		return 0;
+	pair[0] = hash_bytes(name, strlen(name));
+	pair[1] = hash_bytes(value, strlen(value));
+	return hash_bytes(pair, sizeof(pair)) | 1;
+}
+
 void server_each_parameter(const struct server *s,
                            void (*visit)(void *arg, const char *name, const char *value), void *arg)
 {
@@ -299,6 +315,9 @@ void server_set_parameter(struct server *s, const char *name, const char *value)
 		p->name = mem_strdup(name);
 		p->value = NULL;
 	}
+	if (p->value != NULL)
+		s->parameters_key -= server_parameter_key(name, p->value);
+	s->parameters_key += server_parameter_key(name, value);
 	mem_free(p->value);
 	p->value = mem_strdup(value);
 }

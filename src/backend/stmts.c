@@ -101,6 +101,21 @@ void server_doubt_stmt(struct server *s, uint32_t id)
 		stmt->is_doubtful = true;
 }
 
+void server_note_epoch(struct server *s, uint32_t id, uint64_t epoch)
+{
+	struct server_stmt *stmt = stmt_of_id(s, id);
+
+	MUST(stmt != NULL);
+	stmt->epoch = epoch;
+}
+
+uint64_t server_epoch(struct server *s, uint32_t id)
+{
+	const struct server_stmt *stmt = stmt_of_id(s, id);
+
+	return stmt != NULL ? stmt->epoch : 0;
+}
+
 static void draw(char prefix[SERVER_NAME_PREFIX_MAX])
 {
 	char random[17];

@@ -20,7 +20,8 @@ int64_t clock_mono_us(void)
 
 	if (fake_mono_us >= 0)
 		return fake_mono_us;
-	MUST_SYS(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+	/* CLOCK_MONOTONIC stands still while the machine is suspended, and data grow old. */
+	MUST_SYS(clock_gettime(CLOCK_BOOTTIME, &ts) == 0);
 	return ts.tv_sec * US_PER_S + ts.tv_nsec / 1000;
 }
 

@@ -1,8 +1,10 @@
-/* Keyed hashing, random bytes, digests. SipHash-2-4: Aumasson and Bernstein, 2012. */
+/* Keyed hashing, random bytes, digests. SipHash-2-4: Aumasson and Bernstein, 2012. The keys are
+ * drawn when they are first needed, and stay. */
 #include "base/hash.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -75,6 +77,23 @@ uint64_t hash_bytes(const void *p, size_t len)
 void hash_sha256(const void *p, size_t len, uint8_t out[SHA256_BYTES])
 {
 	MUST(EVP_Digest(p, len, out, NULL, EVP_sha256(), NULL) == 1);
+}
+
+static uint8_t hmac_key[SHA256_BYTES];
+static pthread_once_t hmac_once = PTHREAD_ONCE_INIT;
+
+static void hmac_key_draw(void)
+{
+	random_bytes(hmac_key, sizeof(hmac_key));
+}
+
+void hash_hmac(const void *p, size_t len, uint8_t out[SHA256_BYTES])
+{
+	unsigned n = 0;
+
+	pthread_once(&hmac_once, hmac_key_draw);
+	MUST(HMAC(EVP_sha256(), hmac_key, sizeof(hmac_key), p, len, out, &n) != NULL);
+	MUST(n == SHA256_BYTES);
 }
 
 void random_bytes(void *p, size_t len)

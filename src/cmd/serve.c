@@ -127,7 +127,7 @@ static void remove_socket(struct server_process *p)
 
 /* ---- signals -------------------------------------------------------------------------------- */
 
-/* The main thread's own queue is behind the workers'. */
+/* The main thread's own queue is behind the workers', and the probe's behind that. */
 static void audit_signal(struct server_process *p, const char *name, const char *action)
 {
 	struct audit_queue *queue = audit_queue(p->shared.audit, p->shared.n_workers);
@@ -374,7 +374,7 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 		return false;
 	if (!serve_make_tls(p->conf, &p->shared.tls, err, err_size))
 		return false;
-	if (!audit_new(p->conf, (unsigned)conf->workers + 1, &p->shared.audit, why, sizeof(why))) {
+	if (!audit_new(p->conf, (unsigned)conf->workers + 2, &p->shared.audit, why, sizeof(why))) {
 		snprintf(err, err_size, "%s:%d: file: %s", p->conf->path,
 		         conf_line(p->conf, "audit", "file"), why);
 		return false;
@@ -382,7 +382,8 @@ static bool prepare(struct server_process *p, char *err, size_t err_size)
 	p->dialer = dialer_new();
 	p->shared.conf = p->conf;
 	p->shared.fresh = fresh_new(p->conf);
-	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh);
+	probe_watch(p->probe, p->conf, p->dialer, p->shared.fresh,
+	            audit_queue(p->shared.audit, (unsigned)conf->workers + 1));
 	probe_on_roles(p->probe, follow_roles, p);
 	if (p->conf->tenants.directory_query[0] != '\0')
 		probe_list_tenants(p->probe, set_directory, p);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "conf_int.h"
+#include "sql.h"
 
 struct check {
 	const struct conf_doc *doc;
@@ -286,6 +287,9 @@ static bool check_directory(const struct check *c)
 
 	if (!t->directory_query[0])
 		return true;
+	if (!sql_is_select(t->directory_query, strlen(t->directory_query)))
+		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
+		                  "must be one SELECT, of rows (bigint, boolean)");
 	if (!c->conf->freshness.probe_role[0])
 		return check_fail(c, CONF_SECTION_tenants, 0, "directory_query",
 		                  "needs probe_role in [freshness], which asks it");
@@ -298,6 +302,45 @@ static bool check_directory(const struct check *c)
 	return true;
 }
 
+/* The characters of a scope (RFC 6749 section 3.3), which those of a URL are among: what is made of
+ * them needs no escape in JSON. */
+static bool is_plain(const char *text)
+{
+	for (; *text; text++)
+		if (*text < 0x21 || *text > 0x7e || *text == '"' || *text == '\\')
+			return false;
+	return true;
+}
+
+static bool check_oauth(const struct check *c)
+{
+	const struct conf_oauth *oauth = &c->conf->oauth;
+	const char *scope = oauth->scope;
+
+	if (!is_plain(oauth->issuer) || strpbrk(oauth->issuer, "?#"))
+		return check_fail(c, CONF_SECTION_oauth, 0, "issuer",
+		                  "an issuer's URL is plain ASCII, without ? and #");
+	for (; *scope; scope++)
+		if (*scope != ' ' && !is_plain((const char[]){*scope, '\0'}))
+			return check_fail(c, CONF_SECTION_oauth, 0, "scope",
+			                  "scopes are words of ASCII without quotes and "
+			                  "backslashes, separated by blanks");
+	return true;
+}
+
+const char *conf_oauth_issuer(const struct conf *conf)
+{
+	if (conf->oauth.issuer[0])
+		return conf->oauth.issuer;
+	for (size_t i = 0; i < conf->n_jwts; i++) {
+		const char *issuer = conf->jwts[i].issuer;
+
+		if (strncmp(issuer, "https://", 8) == 0 && is_plain(issuer))
+			return issuer;
+	}
+	return "";
+}
+
 bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf_error *err)
 {
 	const struct check c = {doc, conf, err};
@@ -305,5 +348,5 @@ bool conf_check(const struct conf_doc *doc, const struct conf *conf, struct conf
 	return check_sections(&c) && check_listen(&c) && check_client_tls(&c) &&
 	       check_server_tls(&c) && check_context(&c) && check_jwts(&c) && check_nodes(&c) &&
 	       check_databases(&c) && check_peers(&c) && check_console(&c) && check_guard(&c) &&
-	       check_freshness(&c) && check_directory(&c);
+	       check_freshness(&c) && check_directory(&c) && check_oauth(&c);
 }

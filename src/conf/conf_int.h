@@ -88,6 +88,7 @@ struct conf_type {
 	TYPE(TABLE)                                                                                \
 	TYPE(POOL_MODE)                                                                            \
 	TYPE(DATABASE_POOL_MODE)                                                                   \
+	TYPE(AUTH_TYPE)                                                                            \
 	TYPE(TLS_CLIENT_MODE)                                                                      \
 	TYPE(TLS_SERVER_MODE)                                                                      \
 	TYPE(TLS_PROTOCOLS)                                                                        \

@@ -204,6 +204,8 @@ void *conf_section_at(struct conf *conf, enum conf_section_id section, size_t i)
 		return &conf->pgusher;
 	case CONF_SECTION_jwt:
 		return &conf->jwts[i];
+	case CONF_SECTION_oauth:
+		return &conf->oauth;
 	case CONF_SECTION_context:
 		return &conf->context;
 	case CONF_SECTION_audit:

@@ -63,6 +63,12 @@ static const struct conf_word pool_mode_words[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct conf_word auth_type_words[] = {
+	{"password", CONF_AUTH_PASSWORD, NULL},
+	{"oauth", CONF_AUTH_OAUTH, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct conf_word database_pool_mode_words[] = {
 	{"default", CONF_POOL_DEFAULT, NULL},
 	{"transaction", CONF_POOL_TRANSACTION, NULL},
@@ -498,6 +504,7 @@ const struct conf_type conf_types[CONF_N_TYPES] = {
 	[CONF_TYPE_TABLE] = TEXT("table's name", table_parse),
 	[CONF_TYPE_POOL_MODE] = ENUM(pool_mode_words),
 	[CONF_TYPE_DATABASE_POOL_MODE] = ENUM(database_pool_mode_words),
+	[CONF_TYPE_AUTH_TYPE] = ENUM(auth_type_words),
 	[CONF_TYPE_TLS_CLIENT_MODE] = ENUM(tls_client_words),
 	[CONF_TYPE_TLS_SERVER_MODE] = ENUM(tls_server_words),
 	[CONF_TYPE_TLS_PROTOCOLS] = {.doc = "list of secure, all, tlsv1.0 to tlsv1.3",
@@ -573,5 +580,15 @@ bool conf_read_your_writes_read(const char *text, enum conf_read_your_writes *mo
 	if (!word_read(read_your_writes_words, text, &value))
 		return false;
 	*mode = (enum conf_read_your_writes)value;
+	return true;
+}
+
+bool conf_auth_type_read(const char *text, enum conf_auth_type *type)
+{
+	int value;
+
+	if (!word_read(auth_type_words, text, &value))
+		return false;
+	*type = (enum conf_auth_type)value;
 	return true;
 }

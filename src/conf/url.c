@@ -39,7 +39,7 @@ static const char *url_check(CURLU *url, const char *text)
 		why = "holds a user name: the log and SHOW CONFIG would tell the password";
 	else if (strcmp(scheme, "http") == 0 && !host_is_loopback(host))
 		why = "is plain http, which is for this machine only: whoever is on the way could "
-		      "put keys into it";
+		      "change what it says";
 	else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		why = "is not an https URL";
 	curl_free(scheme);

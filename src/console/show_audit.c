@@ -8,10 +8,10 @@
 #include "console_int.h"
 
 static const struct column audit[] = {
-	{"time", COLUMN_TEXT},    {"event", COLUMN_TEXT},   {"tenant", COLUMN_TEXT},
-	{"role", COLUMN_TEXT},    {"client", COLUMN_TEXT},  {"session", COLUMN_TEXT},
-	{"outcome", COLUMN_TEXT}, {"reason", COLUMN_TEXT},  {"fingerprint", COLUMN_TEXT},
-	{"action", COLUMN_TEXT},  {"database", COLUMN_TEXT}};
+	{"time", COLUMN_TEXT},    {"event", COLUMN_TEXT},    {"tenant", COLUMN_TEXT},
+	{"role", COLUMN_TEXT},    {"client", COLUMN_TEXT},   {"session", COLUMN_TEXT},
+	{"outcome", COLUMN_TEXT}, {"reason", COLUMN_TEXT},   {"fingerprint", COLUMN_TEXT},
+	{"action", COLUMN_TEXT},  {"database", COLUMN_TEXT}, {"node", COLUMN_TEXT}};
 
 static void row_word(struct row *row, const char *text)
 {
@@ -42,6 +42,7 @@ static void put_record(struct buf *b, const struct audit_record *r)
 	row_hex(&row, r->fingerprint);
 	row_word(&row, r->action);
 	row_word(&row, r->database);
+	row_word(&row, r->node);
 	row_end(&row);
 }
 

@@ -120,14 +120,15 @@ static struct path_row path_of(struct console *console, size_t path)
 {
 	const struct conf_freshness *conf = &console->env.session->conf->freshness;
 	const struct fresh *fresh = console->env.fresh;
-	int primary =
-		fresh_primary(fresh, (size_t)fresh_find(fresh, fresh_database(fresh, path)), NULL);
+	size_t first = (size_t)fresh_find(fresh, fresh_database(fresh, path));
+	int primary = fresh_is_undecided(fresh, first) ? FRESH_NO_PATH
+	                                               : fresh_primary(fresh, first, NULL);
 	struct path_row p = {.target_us = conf->target_lag, .max_us = conf->max_lag};
 	struct fresh_view view;
 
 	fresh_look(fresh, path, &view);
 	p.lag_us = fresh_lag_us(fresh, path, clock_mono_us());
-	p.reason = fresh_fault_word(view.fault);
+	p.reason = state_of(fresh, path, &view);
 	p.fallback = primary != FRESH_NO_PATH ? fresh_node(fresh, (size_t)primary)->name : NULL;
 	if (view.role == FRESH_ANALYTICS) {
 		p.target_us = conf->analytics_target_lag;
@@ -138,9 +139,9 @@ static struct path_row path_of(struct console *console, size_t path)
 		p.fallback = NULL;
 	}
 	p.usable = primary == (int)path ? (view.fault == FRESH_DOWN ? "no" : "yes")
-	           : p.lag_us != FRESH_INFINITE && p.lag_us <= p.max_us ? "yes"
+	           : view.role != FRESH_PRIMARY && p.lag_us <= p.max_us ? "yes"
 	                                                                : "no";
-	if (view.fault == FRESH_NONE && strcmp(p.usable, "no") == 0)
+	if (view.role != FRESH_PRIMARY && view.fault == FRESH_NONE && strcmp(p.usable, "no") == 0)
 		p.reason = "too far behind";
 	return p;
 }

@@ -16,6 +16,7 @@ static const struct column tenants[] = {
 	{"max_client_conn", COLUMN_INT4}, {"max_server_conn", COLUMN_INT4},
 	{"weight", COLUMN_INT4},          {"rejected", COLUMN_NUMERIC},
 	{"maxwait", COLUMN_INT4},         {"maxwait_us", COLUMN_INT4},
+	{"pinned", COLUMN_INT4},          {"max_pinned", COLUMN_INT4},
 };
 
 static void add_tenant(void *arg, const struct tenant_info *info)
@@ -80,6 +81,8 @@ static void put_tenant(struct console *console, struct round *r, const struct te
 	row_int(&row, (int64_t)info->n_rejected);
 	row_int(&row, wait_us / US_PER_S);
 	row_int(&row, wait_us % US_PER_S);
+	row_int(&row, limit_count(console->env.session->pools, LIMIT_PINNED, sum->tenant));
+	row_int(&row, limits.max_pinned);
 	row_end(&row);
 }
 

@@ -56,7 +56,7 @@ struct path {
 #undef FIELD
 	/* Of the first one: what fresh_primary says. */
 	_Atomic int primary;
-	_Atomic bool is_contested, is_undecided;
+	_Atomic bool is_contested, is_undecided, is_unsettled;
 	_Atomic int weight; /* RELOAD may change it */
 	/* By workers. */
 	_Atomic int64_t left_out_us;
@@ -270,6 +270,11 @@ bool fresh_is_undecided(const struct fresh *f, size_t first)
 	return atomic_load_explicit(&path_of(f, first)->is_undecided, memory_order_relaxed);
 }
 
+bool fresh_is_unsettled(const struct fresh *f, size_t first)
+{
+	return atomic_load_explicit(&path_of(f, first)->is_unsettled, memory_order_acquire);
+}
+
 /* ---- what workers tell each other ------------------------------------------------------------ */
 
 static void raise(_Atomic int64_t *to, int64_t us)
@@ -296,9 +301,22 @@ bool fresh_is_left_out(const struct fresh *f, size_t path)
 	return us != FRESH_NEVER && atomic_load_explicit(&p->seen_us, memory_order_acquire) <= us;
 }
 
-uint64_t fresh_writer(size_t first, const char *tenant)
+uint64_t fresh_written_database(const struct fresh *f, size_t path, const char *name)
 {
-	return hash_bytes(tenant, strlen(tenant)) + first;
+	const char *dbname = conf_database_dbname(fresh_database(f, path), name);
+
+	for (size_t i = 0; i < f->n; i += f->paths[i].n) {
+		const struct conf_database *d = f->paths[i].database;
+
+		if (f->paths[i].n > 1 && strcmp(conf_database_dbname(d, d->name), dbname) == 0)
+			return hash_bytes(dbname, strlen(dbname)) | 1;
+	}
+	return 0;
+}
+
+uint64_t fresh_writer(uint64_t database, const char *tenant)
+{
+	return hash_bytes(tenant, strlen(tenant)) + database;
 }
 
 void fresh_note_write(struct fresh *f, uint64_t writer, int64_t now_us)
@@ -333,14 +351,6 @@ void fresh_counts(const struct fresh *f, size_t path, uint64_t *reads, uint64_t 
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* A primary that was cut off stays on its timeline, whatever it goes on to write. */
-static bool is_ahead(const struct fresh_view *a, const struct fresh_view *b)
-{
-	if (a->timeline != b->timeline)
-		return a->timeline > b->timeline;
-	return a->position > b->position;
-}
-
 static bool have_both_answered(const struct fresh_view *a, const struct fresh_view *b)
 {
 	int64_t apart;
@@ -349,6 +359,17 @@ static bool have_both_answered(const struct fresh_view *a, const struct fresh_vi
 		return false;
 	apart = a->seen_us - b->seen_us;
 	return apart < FRESH_CONTEST_US && apart > -FRESH_CONTEST_US;
+}
+
+/* A primary that was cut off stays on its timeline, whatever it goes on to write. Of one timeline
+ * the one that is left counts: whoever stopped the other has decided it. */
+static bool is_ahead(const struct fresh_view *a, const struct fresh_view *b)
+{
+	if (a->timeline != b->timeline)
+		return a->timeline > b->timeline;
+	if (!have_both_answered(a, b))
+		return a->seen_us > b->seen_us;
+	return a->position > b->position;
 }
 
 static bool are_both_there(const struct fresh_view *a, const struct fresh_view *b)
@@ -412,4 +433,11 @@ void fresh_set(struct fresh *f, size_t path, const struct fresh_view *view)
 #undef FIELD
 	atomic_store_explicit(&p->sequence, sequence + 2, memory_order_release);
 	elect(f, p->first);
+}
+
+void fresh_set_unsettled(struct fresh *f, size_t first, bool is_unsettled)
+{
+	OBJ_CHECK(f, FRESH_MAGIC);
+	MUST(first < f->n);
+	atomic_store_explicit(&f->paths[first].is_unsettled, is_unsettled, memory_order_release);
 }

@@ -169,8 +169,8 @@ void pool_want(struct pool *pool)
 	struct pool_node *node;
 	bool is_contended;
 
-	if (pools->is_stopped || pool->is_paused || pool_is_gone(pool))
-		return;
+	if (pools->is_stopped || pool->is_paused || pool_is_gone(pool) || where_is_unsettled(pool))
+		return; /* pools_follow comes back for the last one */
 	if (clock_mono_us() < pool->retry_at_us) {
 		place_unwanted(pool);
 		lend_borrow(pool);

@@ -76,3 +76,16 @@ void limit_leave(struct pools *pools, enum limit_kind kind, const char *name)
 	}
 	MUST(pthread_mutex_unlock(&shared->counts_lock) == 0);
 }
+
+int limit_count(struct pools *pools, enum limit_kind kind, const char *name)
+{
+	struct pools_shared *shared = pools->env.shared;
+	const struct limit_count *c;
+	int n;
+
+	MUST(pthread_mutex_lock(&shared->counts_lock) == 0);
+	c = count_find(shared, kind, name);
+	n = c != NULL ? c->n : 0;
+	MUST(pthread_mutex_unlock(&shared->counts_lock) == 0);
+	return n;
+}

@@ -20,6 +20,7 @@
 #define POOLS_MAX 4096 /* databases times roles times the places that each has servers at */
 #define WORKERS_MAX 256
 #define KNOWN_TEXTS 65536 /* a power of two */
+#define EPOCH_SLOTS 256
 #define TENANT_NAME_MAX 32
 /* Server time is counted in these parts of a microsecond, so that weights divide it. */
 #define USED_SCALE 1024
@@ -74,8 +75,9 @@ struct pool_shared {
 struct pools_shared {
 	unsigned n_workers;
 	struct pools *by_worker[WORKERS_MAX];
-	_Atomic uint64_t known[KNOWN_TEXTS]; /* keyed hashes of pool and digest */
-	pthread_mutex_t lock;                /* making a pool or node; a pool's parameters */
+	_Atomic uint64_t known[KNOWN_TEXTS];                /* keyed hashes of pool and digest */
+	_Atomic uint64_t epochs[EPOCH_SLOTS], epochs_drawn; /* epoch.c */
+	pthread_mutex_t lock; /* making a pool or node; a pool's parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;
 	struct pool_node **nodes;
@@ -252,6 +254,7 @@ void where_resolve(struct pool *pool);
 /* Nobody can say which node is the primary: no server is used. */
 bool where_is_undecided(const struct pool *pool);
 /* There is no primary, as far as is known; why, in error. */
+bool where_is_unsettled(const struct pool *pool);
 bool where_lacks_primary(const struct pool *pool, struct wire_error *error);
 /* RELOAD has taken its node out of the database: no server will come. */
 bool where_is_lost(const struct pool *pool, struct wire_error *error);

@@ -73,6 +73,12 @@ bool where_is_undecided(const struct pool *pool)
 	       fresh_is_undecided(fresh_of(pool), (size_t)pool->path);
 }
 
+bool where_is_unsettled(const struct pool *pool)
+{
+	return !where_is_fixed(pool) && pool->path != FRESH_NO_PATH &&
+	       fresh_is_unsettled(fresh_of(pool), (size_t)pool->path);
+}
+
 bool where_lacks_primary(const struct pool *pool, struct wire_error *error)
 {
 	const struct conf_node *primary;
@@ -235,12 +241,27 @@ const char *where_objection(const struct pool *pool, const struct pool_node *nod
 	return "it is a primary, not a standby";
 }
 
+/* The replica was promoted, but does not count. */
+static bool is_false_primary(const struct pool *pool)
+{
+	const struct fresh *fresh = fresh_of(pool);
+	size_t n, first;
+
+	if (pool->where->role == CONF_NODE_ANALYTICS || !is_known_primary(pool))
+		return false;
+	first = (size_t)fresh_find_name(fresh, pool->shared->section, &n);
+	return fresh_is_undecided(fresh, first) || fresh_primary(fresh, first, NULL) != pool->path;
+}
+
 bool pool_server_is_fenced(struct server *server)
 {
 	const struct pool *pool = pool_of(server);
 
-	return !where_is_fixed(pool) && !pool_is_gone(pool) &&
-	       (where_is_undecided(pool) || is_fenced(pool, server_note(server)->node));
+	if (pool_is_gone(pool))
+		return false;
+	if (where_is_fixed(pool))
+		return is_false_primary(pool);
+	return where_is_undecided(pool) || is_fenced(pool, server_note(server)->node);
 }
 
 /* PostgreSQL reports in_hot_standby since version 14: a promotion with the first transaction behind

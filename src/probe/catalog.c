@@ -150,6 +150,9 @@ static void on_rows(void *arg, const PGresult *result, int64_t asked_us)
 {
 	struct shelf *s = arg;
 
+	/* Of a node that was the primary when it was asked. */
+	if (asked_us < s->asked_us)
+		return;
 	s->asked_us = asked_us;
 	s->due_us = asked_us + RETRY_US;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK ||

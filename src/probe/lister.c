@@ -30,8 +30,8 @@ struct lister {
 	struct watch_config config;
 	struct event *tick;
 	struct leader leader;
-	int64_t due_us;
-	char failed[6]; /* SQLSTATE that the log has */
+	int64_t due_us, asked_us; /* what was answered last */
+	char failed[6];           /* SQLSTATE that the log has */
 	struct auth_directory *directory;
 	probe_directory_fn *on_directory;
 	void *arg;
@@ -84,6 +84,10 @@ static void on_rows(void *arg, const PGresult *result, int64_t asked_us)
 	struct lister *l = arg;
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
+	/* Of a node that was the primary when it was asked. */
+	if (asked_us < l->asked_us)
+		return;
+	l->asked_us = asked_us;
 	l->due_us = asked_us + RETRY_US;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK) {
 		say_failure(l, sqlstate != NULL ? sqlstate : "XX000",

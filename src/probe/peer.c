@@ -148,19 +148,21 @@ static void job_watch(struct peer_job *job, short what)
 	MUST_SYS(event_add(&job->io, NULL) == 0);
 }
 
-/* CancelRequest (55.7). A fresh socket takes 16 bytes, or is broken. */
+/* CancelRequest (55.7). A fresh socket takes so few bytes, or is broken. */
 static const char *job_send(struct peer_job *job, bool *is_over)
 {
-	uint32_t words[] = {16, WIRE_CANCEL_REQUEST, job->order->pid, job->order->secret};
+	struct buf packet = {0};
 	int error = 0;
+	bool is_taken;
 	socklen_t len = sizeof(error);
 
 	*is_over = true;
 	if (getsockopt(job->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
 		return strerror(error != 0 ? error : errno);
-	for (size_t i = 0; i < COUNT_OF(words); i++)
-		words[i] = htonl(words[i]);
-	if (send(job->fd, words, sizeof(words), MSG_NOSIGNAL) != (ssize_t)sizeof(words))
+	wire_put_cancel(&packet, &job->order->cancel);
+	is_taken = send(job->fd, packet.data, packet.len, MSG_NOSIGNAL) == (ssize_t)packet.len;
+	buf_fini(&packet);
+	if (!is_taken)
 		return "it takes no bytes";
 	job->is_sent = true;
 	*is_over = false;

@@ -174,10 +174,15 @@ void probe_start(struct probe *p, probe_keys_fn *on_keys, void *arg)
 	MUST(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
 }
 
-void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh)
+void probe_watch(struct probe *p, struct conf *conf, struct dialer *dialer, struct fresh *fresh,
+                 struct audit_queue *audit)
 {
-	struct watch_config config = {
-		.base = p->base, .dialer = dialer, .box = p->box, .conf = conf, .fresh = fresh};
+	struct watch_config config = {.base = p->base,
+	                              .dialer = dialer,
+	                              .box = p->box,
+	                              .conf = conf,
+	                              .fresh = fresh,
+	                              .audit = audit};
 
 	OBJ_CHECK(p, PROBE_MAGIC);
 	MUST(!p->is_started && p->watch == NULL);

@@ -132,6 +132,7 @@ struct watch_config {
 	struct mailbox *box;
 	struct conf *conf;
 	struct fresh *fresh;
+	struct audit_queue *audit; /* NULL: nothing is told */
 };
 struct watch *watch_new(const struct watch_config *config);
 /* Before watch_start. */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -25,6 +26,7 @@
 
 #define WATCH_MAGIC 0x77617463u /* watc */
 #define TABLE_RETRY_US (5 * US_PER_S)
+#define SETTLE_US (2 * US_PER_S) /* at the start nobody waits longer for a silent node */
 #define SQL_MAX 1536
 
 struct eye {
@@ -36,6 +38,7 @@ struct eye {
 	bool is_set_up, has_lock;
 	enum fresh_fault table_fault; /* why the table is not asked; until retry_us */
 	int64_t retry_us;
+	const char *fence;         /* NULL: none; what the audit log has been told of */
 	enum fresh_role told_role; /* what on_roles has been told of */
 	bool told_down;
 	int64_t behind_us; /* the primary's clock less its newest heartbeat, at the last reading */
@@ -62,6 +65,7 @@ struct watch {
 	size_t n_hearts;
 	probe_roles_fn *on_roles; /* NULL: nobody asks */
 	void *on_roles_arg;
+	int64_t started_us;
 };
 
 static const struct conf *conf_of(const struct eye *eye)
@@ -82,6 +86,76 @@ static void heart_say_undecided(const struct eye *eye, bool is_undecided)
 		          name);
 	else
 		log_info("probe: database \"%s\": it is decided which node is the primary", name);
+}
+
+/* Why no statement is sent to a node that says that it is the primary. One that is silent is as it
+ * was before. */
+static const char *eye_fence(const struct eye *eye)
+{
+	const struct fresh *fresh = eye->watch->config.fresh;
+	struct fresh_view view;
+
+	fresh_look(fresh, eye->path, &view);
+	if (view.role != FRESH_PRIMARY)
+		return NULL;
+	if (view.fault == FRESH_DOWN)
+		return eye->fence;
+	if (fresh_is_undecided(fresh, eye->heart->first))
+		return "two primaries of one timeline";
+	return fresh_primary(fresh, eye->heart->first, NULL) == (int)eye->path
+	               ? NULL
+	               : "another primary is ahead";
+}
+
+static void eye_audit_fence(struct eye *eye)
+{
+	const struct watch_config *config = &eye->watch->config;
+	const char *fence = eye_fence(eye);
+	struct audit_record *r;
+
+	if (fence == eye->fence)
+		return;
+	r = audit_begin(config->audit, AUDIT_ROUTE);
+	if (r != NULL) {
+		r->outcome = fence != NULL ? "fenced" : "released";
+		r->reason = fence != NULL ? fence : eye->fence;
+		AUDIT_COPY(r->database, fresh_database(config->fresh, eye->path)->name);
+		AUDIT_COPY(r->node, fresh_node(config->fresh, eye->path)->name);
+		audit_commit(config->audit);
+	}
+	eye->fence = fence;
+}
+
+static void heart_audit_fences(struct watch *w, const struct heart *heart)
+{
+	for (size_t i = 0; i < w->n_eyes; i++) {
+		if (w->eyes[i].heart == heart)
+			eye_audit_fence(&w->eyes[i]);
+	}
+}
+
+/* It may be the primary, for all that we know. */
+static bool eye_is_unheard(const struct eye *eye)
+{
+	const struct conf_node *node = fresh_node(eye->watch->config.fresh, eye->path);
+
+	return eye->view.fault == FRESH_NEW && node->role == CONF_NODE_AUTO;
+}
+
+/* Started beside an old primary that is still there, we may hear of it first. */
+static void heart_settle(struct watch *w, const struct heart *heart)
+{
+	bool is_late = clock_mono_us() - w->started_us > SETTLE_US;
+
+	if (!fresh_is_unsettled(w->config.fresh, heart->first))
+		return;
+	for (size_t i = 0; i < w->n_eyes && !is_late; i++) {
+		if (w->eyes[i].heart == heart && eye_is_unheard(&w->eyes[i]))
+			return;
+	}
+	fresh_set_unsettled(w->config.fresh, heart->first, false);
+	if (w->on_roles != NULL)
+		w->on_roles(w->on_roles_arg);
 }
 
 /* Of what workers go by. */
@@ -117,7 +191,9 @@ static void eye_publish(struct eye *eye, enum fresh_fault fault)
 		            fresh_fault_hint(fault));
 	eye->view.fault = fault;
 	fresh_set(fresh, eye->path, &eye->view);
+	heart_audit_fences(eye->watch, eye->heart);
 	eye_tell(eye);
+	heart_settle(eye->watch, eye->heart);
 }
 
 /* By a heartbeat that the primary has not shown yet. Its next reading tells whether it has it;
@@ -218,6 +294,13 @@ static void heart_elect(struct eye *eye)
 
 static void eye_read(struct eye *eye);
 
+/* A lock, or a standby's conflict with recovery: a VACUUM of the table is enough. */
+static bool is_passing(const char *sqlstate)
+{
+	return strncmp(sqlstate, "40", 2) == 0 || strcmp(sqlstate, "55P03") == 0 ||
+	       strcmp(sqlstate, "57014") == 0;
+}
+
 /* A table that is not there, or not ours to use, is asked for again now and then. */
 static void eye_table_failed(struct eye *eye, const PGresult *result)
 {
@@ -236,7 +319,7 @@ static void eye_table_failed(struct eye *eye, const PGresult *result)
 		            fresh_node(eye->watch->config.fresh, eye->path)->name,
 		            conf_of(eye)->freshness.heartbeat_table,
 		            PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
-	eye->retry_us = clock_mono_us() + TABLE_RETRY_US;
+	eye->retry_us = clock_mono_us() + (is_passing(sqlstate) ? 0 : TABLE_RETRY_US);
 }
 
 static int64_t number_at(const PGresult *result, int column)
@@ -400,6 +483,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	OBJ_CHECK(w, WATCH_MAGIC);
 	for (size_t i = 0; i < w->n_eyes; i++)
 		eye_turn(&w->eyes[i]);
+	for (size_t i = 0; i < w->n_hearts; i++)
+		heart_settle(w, &w->hearts[i]);
 }
 
 /* ---- sessions ------------------------------------------------------------------------------- */
@@ -519,9 +604,13 @@ void watch_start(struct watch *w)
 	OBJ_CHECK(w, WATCH_MAGIC);
 	if (w->config.conf->freshness.probe_role[0] == '\0')
 		log_info("probe: no probe_role in [freshness]: the lag of replicas is not known");
+	w->started_us = clock_mono_us();
 	for (size_t i = 0; i < w->n_eyes; i++) {
-		if (w->eyes[i].link != NULL)
-			link_open(w->eyes[i].link);
+		if (w->eyes[i].link == NULL)
+			continue;
+		fresh_set_unsettled(w->config.fresh, w->eyes[i].heart->first,
+		                    fresh_database(w->config.fresh, i)->n_nodes > 1);
+		link_open(w->eyes[i].link);
 	}
 	MUST(event_add(w->tick, &tv) == 0);
 }

@@ -71,7 +71,7 @@ static void enter(struct client *c, bool is_admin)
 	atomic_fetch_add(c->env->n_all_consoles, 1);
 	wire_put_auth(b, AUTH_OK_CODE);
 	put_parameters(b, c);
-	wire_put_key_data(b, c->pid, c->secret);
+	welcome_put_key(c, b);
 	wire_put_ready(b, 'I');
 	client_put(c, b);
 	timer_cancel(c->env->timers, &c->deadline_timer);

@@ -4,7 +4,7 @@
  * worker's thread. */
 #include <string.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 #define AHEAD_MESSAGES_MAX 256
 #define AHEAD_PARSES_MAX 16

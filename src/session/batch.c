@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
@@ -105,7 +105,7 @@ static enum step start(struct client *c, const struct message *m, const struct s
 	c->batch_open = true;
 	/* Settings go first, before anything is expected. */
 	(void)lease_send(c);
-	refusal = identity_refusal(c, stmt, 1);
+	refusal = identity_refusal(c, stmt, 1, stmt->fingerprint);
 	if (refusal != NULL) {
 		(void)batch_refuse(c, refusal);
 		return STEP_DONE;
@@ -160,59 +160,6 @@ static void pass_renamed(struct client *c, const struct message *m, const uint8_
 	c->body_passes = true;
 }
 
-static void put_parse(struct client *c, const char *name, const struct text *text)
-{
-	struct buf *b = c->env->backend->scratch;
-	struct outvec *v = lease_send(c);
-
-	buf_put_u8(b, 'P');
-	buf_put_be32(b, (uint32_t)(4 + strlen(name) + 1 + text->len));
-	buf_put_cstr(b, name);
-	outvec_copy(v, b->data, b->len);
-	b->len = 0;
-	outvec_copy(v, text->body, text->len);
-}
-
-/* The server parses the text: it reads the literals, and one of a composite type passes the checks
- * of its domains, which are code of users. */
-static void note_parse(struct client *c, const struct sql_stmt *stmt)
-{
-	uint32_t bits = stmt->bits & SQL_OPAQUE;
-
-	c->batch_bits |= bits;
-	identity_leaves(c, bits);
-}
-
-/* Makes the client's named statement known to the server at hand. */
-static void ensure_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
-{
-	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW};
-	uint8_t digest[SHA256_BYTES];
-
-	(void)lease_send(c);
-	stmt_digest(c, s, digest);
-	server_prepare(c->server, digest, ref);
-	if (!ref->is_new)
-		return;
-	e.server_stmt = ref->id;
-	note_parse(c, &s->text->stmt);
-	put_parse(c, ref->name, s->text);
-	server_expect(c->server, &e);
-}
-
-/* The same for the unnamed one, when it was parsed on an earlier lease. */
-static void ensure_unnamed(struct client *c)
-{
-	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_SWALLOW, .is_unnamed = true};
-
-	if (c->unnamed->lease == c->lease)
-		return;
-	note_parse(c, &c->unnamed->stmt);
-	put_parse(c, "", c->unnamed);
-	server_expect(c->server, &e);
-	c->unnamed->lease = c->lease;
-}
-
 /* ---- Parse ---------------------------------------------------------------------------------- */
 
 static void parse_unnamed(struct client *c, const struct message *m, const uint8_t *text,
@@ -226,7 +173,7 @@ static void parse_unnamed(struct client *c, const struct message *m, const uint8
 	                   .obj = c->unnamed};
 
 	c->unnamed = text_get(c, text, len, stmt, false);
-	note_parse(c, stmt);
+	prepare_note(c, stmt);
 	pass_whole(c, m);
 	server_expect(c->server, &e);
 }
@@ -264,17 +211,15 @@ static void answer_parse(struct client *c, struct client_stmt *s)
 static void parse_named(struct client *c, const struct message *m, struct client_stmt *s)
 {
 	struct expect e = {.kind = EXPECT_PARSE, .fate = FATE_PASS, .tell = true};
-	uint8_t digest[SHA256_BYTES];
 	struct server_stmt_ref ref;
 
 	(void)lease_send(c);
-	stmt_digest(c, s, digest);
-	server_prepare(c->server, digest, &ref);
+	stmt_place(c, s, &ref);
 	if (!ref.is_new && c->txn.state != TXN_FAILED) {
 		answer_parse(c, s);
 		return;
 	}
-	note_parse(c, &s->text->stmt);
+	prepare_note(c, &s->text->stmt);
 	e.obj = stmt_get(s);
 	e.server_stmt = ref.is_new ? ref.id : 0;
 	/* In a failed transaction the server must say what it thinks of it: it is parsed again,
@@ -323,7 +268,7 @@ static enum step parse_own(struct client *c, const struct message *m, const char
                            const uint8_t *body)
 {
 	static const struct sql_stmt stmt = {.kind = SQL_OWN};
-	enum step step = own_parse(c);
+	enum step step = own_parse(c, (const char *)body);
 
 	if (step != STEP_MORE || c->batch_failed)
 		return step;
@@ -409,7 +354,7 @@ enum step batch_bind(struct client *c, const struct message *m)
 	full = route_refusal(c, &text->stmt);
 	if (full != NULL)
 		return batch_refuse(c, full);
-	full = pin_refusal(c, &text->stmt, 1);
+	full = pin_refusal(c, &text->stmt, 1, text->stmt.fingerprint);
 	if (full != NULL)
 		return refuse(c, full, MARK_NONE);
 	if (portal[0] != '\0' && c->n_portals >= CLIENT_PORTALS_MAX)
@@ -418,10 +363,12 @@ enum step batch_bind(struct client *c, const struct message *m)
 	if (lease_before(c, &text->stmt) && portal[0] != '\0')
 		server_put_close_portal(c->server);
 	if (s == NULL) {
-		ensure_unnamed(c);
+		prepare_unnamed(c);
 		pass_whole(c, m);
 	} else {
-		ensure_named(c, s, &ref);
+		step = prepare_named(c, s, &ref);
+		if (step != STEP_MORE)
+			return not_started(c, step);
 		pass_renamed(c, m, m->body, portal_len, ref.name, cur.at);
 		e.server_stmt = ref.id;
 	}
@@ -514,15 +461,19 @@ enum step batch_describe(struct client *c, const struct message *m)
 	} else if (name[0] == '\0') {
 		if (c->unnamed == NULL)
 			return refuse_unknown(c, name);
-		ensure_unnamed(c);
+		prepare_unnamed(c);
 		pass_whole(c, m);
 	} else {
 		s = stmt_find(c, name);
 		if (s == NULL)
 			return refuse_unknown(c, name);
-		ensure_named(c, s, &ref);
+		step = prepare_named(c, s, &ref);
+		if (step != STEP_MORE)
+			return not_started(c, step);
 		pass_renamed(c, m, m->body, 1, ref.name, m->body + m->body_len);
 		e.server_stmt = ref.id;
+		e.tell = true;
+		e.obj = stmt_get(s);
 	}
 	server_expect(c->server, &e);
 	return STEP_MORE;
@@ -563,9 +514,8 @@ enum step batch_execute(struct client *c, const struct message *m)
 		return own_execute(c, be32_get(cur.at));
 	if (execute_deallocate(c, portal))
 		return STEP_MORE;
-	/* Which token it takes back hangs on the COMMIT before it. */
-	if ((stmt->bits & SQL_RESETS_ALL) && c->identity != NULL && c->end != TXN_END_NONE &&
-	    own_turn(c) != STEP_MORE)
+	/* Whether it is of the transaction that may just have ended, or of the next? */
+	if ((stmt->bits & SQL_RESETS_ALL) && c->end != TXN_END_NONE && own_turn(c) != STEP_MORE)
 		return STEP_WAIT;
 	may_copy = stmt->kind == SQL_COPY_IN || stmt->kind == SQL_UNPARSED;
 	step = start(c, m, stmt);

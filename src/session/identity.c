@@ -9,10 +9,14 @@
  * ends with the transaction. In one transaction there is one tenant: once its context has gone
  * out, a change is refused, because ROLLBACK TO a savepoint would bring the old context back.
  *
- * Where a batch fails behind a COMMIT and nobody can say which token holds, the connection is
- * closed. The other settings (wish.c) live and end with the same transactions. */
+ * RESET ALL is the way to change what COMMIT brings, and ROLLBACK TO undoes it (savepoint.h).
+ *
+ * Where a batch fails behind a COMMIT, or a savepoint with a RESET ALL about, and nobody can say
+ * which token holds, the connection is closed. The other settings (wish.c) live and end with the
+ * same transactions. */
 #include <string.h>
 
+#include "savepoint.h"
 #include "session_int.h"
 
 struct identity {
@@ -20,6 +24,17 @@ struct identity {
 	struct auth_ticket *session; /* what holds outside of the transaction at hand */
 	struct auth_ticket *txn;     /* set in it; NULL: the session's holds */
 	struct auth_ticket *pending; /* the session's after COMMIT; NULL: no change */
+	/* Of the transaction at hand. */
+	struct buf savepoints; /* struct held */
+	bool varies;           /* RESET ALL has changed it; SET cannot, behind a savepoint */
+	bool sent_savepoint;   /* in the batch at hand; RELEASE and ROLLBACK TO, too */
+	bool is_unsure;        /* such a batch has failed: which of them the server has? */
+};
+
+/* What held at a savepoint. */
+struct held {
+	uint64_t savepoint;
+	struct auth_ticket *txn, *pending;
 };
 
 static void move(struct auth_ticket **to, struct auth_ticket **from)
@@ -51,6 +66,22 @@ const struct auth_ticket *identity_login(const struct client *c)
 	return c->identity != NULL ? c->identity->login : c->ticket;
 }
 
+static const struct auth_ticket *any_held(const struct identity *id,
+                                          bool (*holds)(const void *arg,
+                                                        const struct auth_ticket *),
+                                          const void *arg)
+{
+	const struct held *all = (const struct held *)(const void *)id->savepoints.data;
+
+	for (size_t i = 0; i < id->savepoints.len / sizeof(*all); i++) {
+		if (all[i].txn != NULL && holds(arg, all[i].txn))
+			return all[i].txn;
+		if (all[i].pending != NULL && holds(arg, all[i].pending))
+			return all[i].pending;
+	}
+	return NULL;
+}
+
 const struct auth_ticket *identity_any(const struct client *c,
                                        bool (*holds)(const void *arg, const struct auth_ticket *),
                                        const void *arg)
@@ -64,7 +95,7 @@ const struct auth_ticket *identity_any(const struct client *c,
 		if (all[i] != NULL && holds(arg, all[i]))
 			return all[i];
 	}
-	return NULL;
+	return id != NULL ? any_held(id, holds, arg) : NULL;
 }
 
 static bool has_jti(const void *jti, const struct auth_ticket *ticket)
@@ -83,9 +114,23 @@ bool identity_is_revoked(const struct client *c)
 	       auth_revoked_has(c->env->revoked, c->ticket);
 }
 
+static void keep_savepoints(struct identity *id, size_t n)
+{
+	struct held *all = (struct held *)(void *)id->savepoints.data;
+
+	for (size_t i = id->savepoints.len / sizeof(*all); i > n; i--) {
+		auth_ticket_put(&all[i - 1].txn);
+		auth_ticket_put(&all[i - 1].pending);
+	}
+	id->savepoints.len = n * sizeof(*all);
+	if (n == 0)
+		buf_fini(&id->savepoints);
+}
+
 void identity_free(struct client *c)
 {
 	if (c->identity != NULL) {
+		keep_savepoints(c->identity, 0);
 		auth_ticket_put(&c->identity->login);
 		auth_ticket_put(&c->identity->session);
 		auth_ticket_put(&c->identity->txn);
@@ -105,7 +150,11 @@ void identity_end(struct client *c, bool committed)
 
 	c->context_given = false;
 	wish_end(c, committed);
-	if (id == NULL || id->txn == NULL)
+	if (id == NULL)
+		return;
+	keep_savepoints(id, 0);
+	id->varies = id->is_unsure = false;
+	if (id->txn == NULL)
 		return;
 	if (committed && id->pending != NULL)
 		move(&id->session, &id->pending);
@@ -138,39 +187,21 @@ void identity_sent(struct client *c, const struct sql_stmt *stmt)
 	                 ? TXN_END_COMMIT
 	                 : TXN_END_ROLLBACK;
 	c->end_is_told = false;
-	c->reset_before_end = c->reset_is_due && c->end == TXN_END_COMMIT;
 	/* What follows in the batch runs only if this succeeds. */
 	wish_assume_end(c, c->end == TXN_END_COMMIT);
-	if (id != NULL && c->reset_before_end)
-		assign(&c->ticket, id->login);
-	else if (id != NULL && id->txn != NULL)
+	if (id != NULL && id->txn != NULL)
 		assign(&c->ticket,
 		       c->end == TXN_END_COMMIT && id->pending != NULL ? id->pending : id->session);
-}
-
-/* RESET ALL came before the COMMIT in one batch; another may have come behind it. */
-static void commit_reset(struct client *c)
-{
-	bool is_due = c->reset_is_due;
-
-	identity_reset(c, false);
-	c->reset_is_due = is_due;
 }
 
 static void resolve(struct client *c, bool ended)
 {
 	bool committed = c->end == TXN_END_COMMIT, given = c->context_given;
-	bool was_reset = c->reset_before_end;
 	struct identity *id = c->identity;
 
 	c->end = TXN_END_NONE;
-	c->reset_before_end = false;
-	if (id != NULL && was_reset)
-		assign(&c->ticket, id->txn != NULL ? id->txn : id->session);
 	if (ended) {
 		identity_end(c, committed);
-		if (committed && was_reset)
-			commit_reset(c);
 		c->given_before_end = false;
 		c->context_given = given;
 		return;
@@ -202,12 +233,23 @@ void identity_stays(struct client *c)
 		resolve(c, false);
 }
 
+/* A batch is over. */
+static void doubt_savepoints(struct client *c)
+{
+	struct identity *id = c->identity;
+
+	id->is_unsure = id->is_unsure || (id->sent_savepoint && c->batch_failed);
+	id->sent_savepoint = false;
+}
+
 /* ReadyForQuery: c->batch_failed says whether anything in the batch did. */
 void identity_ready(struct client *c, char status)
 {
 	/* In a string of several statements, which one failed? */
 	bool doubt = c->batch_failed && !c->end_is_told && !c->end_is_last;
 
+	if (c->identity != NULL)
+		doubt_savepoints(c);
 	if (c->end == TXN_END_NONE) {
 		if (status == 'I')
 			identity_end(c, !c->batch_failed);
@@ -239,8 +281,76 @@ void identity_reset(struct client *c, bool in_txn)
 	assign(&id->pending, id->login);
 	if (id->txn == NULL)
 		assign(&id->txn, c->ticket);
+	id->varies = true;
 	if (!in_txn)
 		identity_end(c, true);
+}
+
+/* ---- savepoints ------------------------------------------------------------------------------ */
+
+static struct auth_ticket *get_or_none(struct auth_ticket *ticket)
+{
+	return ticket != NULL ? auth_ticket_get(ticket) : NULL;
+}
+
+static void note_savepoint(struct identity *id, uint64_t name)
+{
+	struct held now = {.savepoint = name,
+	                   .txn = get_or_none(id->txn),
+	                   .pending = get_or_none(id->pending)};
+
+	if (savepoint_note(&id->savepoints, &now, sizeof(now)))
+		return;
+	auth_ticket_put(&now.txn);
+	auth_ticket_put(&now.pending);
+	id->is_unsure = true;
+}
+
+static void go_back(struct client *c, const struct held *to)
+{
+	struct identity *id = c->identity;
+
+	if (!id->varies)
+		return;
+	auth_ticket_put(&id->txn);
+	auth_ticket_put(&id->pending);
+	id->txn = get_or_none(to->txn);
+	id->pending = get_or_none(to->pending);
+	assign(&c->ticket, id->txn != NULL ? id->txn : id->session);
+}
+
+static void token_savepoint(struct client *c, const struct sql_stmt *stmt)
+{
+	struct identity *id = c->identity;
+	const struct held *all, *to;
+
+	if (stmt->kind == SQL_SAVEPOINT) {
+		id->sent_savepoint = true;
+		note_savepoint(id, stmt->savepoint);
+		return;
+	}
+	if (stmt->kind == SQL_ROLLBACK_TO && id->is_unsure && id->varies)
+		session_fail(c, CLOSE_CLIENT_TOKEN_DOUBT);
+	to = savepoint_find(&id->savepoints, sizeof(*to), stmt->savepoint);
+	if (to == NULL)
+		return; /* nor will the server know it */
+	all = (const struct held *)(const void *)id->savepoints.data;
+	id->sent_savepoint = true;
+	if (stmt->kind == SQL_ROLLBACK_TO)
+		go_back(c, to++);
+	keep_savepoints(id, (size_t)(to - all));
+}
+
+/* SAVEPOINT, RELEASE or ROLLBACK TO was sent. Behind an end of the transaction that is still on its
+ * way there is nothing to note: no change of the token goes out before that has come true. In a
+ * failed transaction only ROLLBACK TO has an effect. */
+void identity_savepoint(struct client *c, const struct sql_stmt *stmt)
+{
+	if (c->end != TXN_END_NONE || (c->txn.state == TXN_FAILED && stmt->kind != SQL_ROLLBACK_TO))
+		return;
+	wish_savepoint(c, stmt);
+	if (c->identity != NULL)
+		token_savepoint(c, stmt);
 }
 
 /* ---- the change ----------------------------------------------------------------------------- */
@@ -286,8 +396,8 @@ static const struct auth_ticket *after_end(const struct client *c, enum sql_kind
 	                                                                    : id->session;
 }
 
-const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
-                                          unsigned n)
+const struct wire_error *identity_refusal(struct client *c, const struct sql_stmt *stmts,
+                                          unsigned n, uint64_t fingerprint)
 {
 	static const struct wire_error error = {
 		.severity = "ERROR",
@@ -306,8 +416,10 @@ const struct wire_error *identity_refusal(const struct client *c, const struct s
 			has_ended = true;
 		} else if (stmts[i].kind != SQL_BEGIN) {
 			if (c->state_is_mixed ||
-			    (of != NULL && strcmp(of->tenant, now->tenant) != 0))
+			    (of != NULL && strcmp(of->tenant, now->tenant) != 0)) {
+				report_guard(c, "session_state", fingerprint);
 				return &error;
+			}
 			if (of == NULL && (stmts[i].bits & (SQL_MAKES_STATE | SQL_OPAQUE)))
 				of = now;
 		}

@@ -1,6 +1,6 @@
 /* The client's lease of a server: waiting for one, what is put in front of the client's bytes, and
  * giving it back. */
-#include "session_int.h"
+#include "route_int.h"
 
 void lease_attach(struct client *c, struct server *server)
 {
@@ -193,9 +193,12 @@ bool lease_before(struct client *c, const struct sql_stmt *stmt)
 
 void lease_after(struct client *c, const struct sql_stmt *stmt)
 {
-	if (c->first_path != FRESH_NO_PATH && !route_is_elsewhere(c) &&
-	    (!(stmt->bits & SQL_READ_ONLY) || route_may_write(c)))
+	if (c->written_database != 0)
 		route_note_stmt(c, stmt);
+	/* A RESET ALL in front of it in the batch is what it ends, or keeps. */
+	if (c->reset_is_due && c->end == TXN_END_NONE &&
+	    (stmt->savepoint != 0 || identity_is_end(stmt->kind)))
+		identity_reset(c, true);
 	/* Nothing was put in front of it. */
 	if (c->is_tenantless && txn_needs_context(&c->txn, stmt))
 		c->context_given = true;
@@ -204,7 +207,7 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 	if (stmt->bits & SQL_DISCARDS)
 		server_forget_prepared(c->server);
 	if (stmt->savepoint != 0)
-		wish_savepoint(c, stmt);
+		identity_savepoint(c, stmt);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
 	if (stmt->bits & SQL_RESETS_ALL) {

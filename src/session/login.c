@@ -5,26 +5,31 @@
 #include <strings.h>
 
 #include "pool_look.h"
-#include "session_int.h"
+#include "route_int.h"
+#include "sasl.h"
 
 /* Admin clients get in when max_client_conn is reached: so many more. Anybody can say that he is
  * one and fill these, so the one whom the kernel vouches for is not counted. */
 #define CONSOLE_RESERVE 16
 #define PLACES_MADE_MAX 1000 /* for one client that comes: about 30 us each */
 #define AUTH_REQUEST_CLEARTEXT 3
-#define UNKNOWN_OPTIONS_MAX 16
 /* A TLS record with a ClientHello begins so, and no packet: it would be 369 MB long. */
 #define TLS_HANDSHAKE 0x16
 #define STARTUP_SETTINGS_MAX 64
+
+enum step login_fatal(struct client *c, enum close_reason reason, const struct wire_error *e)
+{
+	log_info("client %s refused: %s", c->peer.text, e->message);
+	session_fatal(c, reason, e);
+	return STEP_DONE;
+}
 
 static enum step refuse(struct client *c, enum close_reason reason, const char *sqlstate,
                         const char *message, const char *hint)
 {
 	struct wire_error e = {.sqlstate = sqlstate, .message = message, .hint = hint};
 
-	log_info("client %s refused: %s", c->peer.text, message);
-	session_fatal(c, reason, &e);
-	return STEP_DONE;
+	return login_fatal(c, reason, &e);
 }
 
 /* For a name of the client's choice: he is told it as it is. */
@@ -79,7 +84,9 @@ static enum step take_direct_tls(struct client *c, const uint8_t *p, size_t n, s
  * knows that it will not hit its next query. */
 static enum step take_cancel(struct client *c, const struct wire_startup *s)
 {
-	if (s->total_len != 16) {
+	struct wire_cancel cancel;
+
+	if (wire_cancel_read(s->rest, &cancel) != WIRE_READ_OK) {
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
@@ -87,8 +94,7 @@ static enum step take_cancel(struct client *c, const struct wire_startup *s)
 		return STEP_DONE;
 	c->phase = PHASE_CANCEL;
 	list_remove(&c->stranger_link);
-	if (c->env->route_cancel(c->env->worker, c->pid, be32_get(s->rest.at),
-	                         be32_get(s->rest.at + 4)))
+	if (c->env->route_cancel(c->env->worker, c->pid, &cancel))
 		session_fail(c, CLOSE_CLIENT_CANCEL_DONE);
 	return STEP_DONE;
 }
@@ -209,9 +215,19 @@ static enum step judge_settings(struct client *c)
 struct startup {
 	struct buf settings;
 	size_t n_settings;
-	const char *unknown[UNKNOWN_OPTIONS_MAX]; /* _pq_. options, all unknown to us */
+	struct buf unknown; /* names of _pq_. options: all of them are unknown to us */
 	size_t n_unknown;
+	enum conf_auth_type auth_type;
 };
+
+static enum step choose_auth(struct client *c, struct startup *s, const char *value)
+{
+	return conf_auth_type_read(value, &s->auth_type)
+	               ? STEP_MORE
+	               : refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_INVALID_PARAMETER,
+	                        "invalid value for parameter \"usher.auth\"",
+	                        "Available values: password, oauth.");
+}
 
 static enum step keep_setting(struct client *c, struct startup *s, const char *name,
                               const char *value)
@@ -224,6 +240,8 @@ static enum step keep_setting(struct client *c, struct startup *s, const char *n
 		replace(&c->startup_token, value);
 		return STEP_MORE;
 	}
+	if (strcasecmp(name, "usher.auth") == 0)
+		return choose_auth(c, s, value);
 	buf_put_cstr(&s->settings, name);
 	buf_put_cstr(&s->settings, value);
 	return STEP_MORE;
@@ -267,8 +285,8 @@ static enum step take_parameter(struct client *c, struct startup *s, const char 
 			return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
 			              "replication connections are not supported", NULL);
 	} else if (strncmp(name, "_pq_.", 5) == 0) {
-		if (s->n_unknown < UNKNOWN_OPTIONS_MAX)
-			s->unknown[s->n_unknown++] = name;
+		buf_put_cstr(&s->unknown, name);
+		s->n_unknown++;
 	} else {
 		return keep_setting(c, s, name, value);
 	}
@@ -357,31 +375,38 @@ static enum step check_admission(struct client *c)
 
 static enum step take_startup(struct client *c, const struct wire_startup *packet)
 {
-	struct startup s = {0};
+	struct startup s = {.auth_type = c->env->conf->pgusher.auth_type};
 	struct wire_cursor cur = packet->rest;
-	uint32_t minor = packet->code & 0xffff;
+	uint32_t version = packet->code;
 	enum step step;
 
 	if (packet->code >> 16 != 3)
 		return refuse(c, CLOSE_CLIENT_UNSUPPORTED, SQLSTATE_FEATURE_NOT_SUPPORTED,
-		              "unsupported frontend protocol: PgUsher supports 3.0", NULL);
+		              "unsupported frontend protocol: PgUsher supports 3.0 to 3.2", NULL);
+	if (version > WIRE_PROTOCOL_3_2)
+		version = WIRE_PROTOCOL_3_2;
+	c->has_long_key = version == WIRE_PROTOCOL_3_2;
 	step = take_parameters(c, &s, &cur);
 	if (step == STEP_MORE)
 		step = check_admission(c);
 	if (step == STEP_MORE) {
 		struct buf *b = c->env->backend->scratch;
 
-		if (minor > 0 || s.n_unknown > 0)
+		if (version != packet->code || s.n_unknown > 0)
 			/* PostgreSQL sends the whole version, not the minor one alone. */
-			wire_put_negotiate(b, WIRE_PROTOCOL_3_0, s.unknown, s.n_unknown);
+			wire_put_negotiate(b, version, &s.unknown, s.n_unknown);
 		settings_ask_for(c, &s.settings);
 		if (!admin_enter(c)) {
-			wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
+			if (s.auth_type == CONF_AUTH_OAUTH)
+				sasl_ask(c, b);
+			else
+				wire_put_auth(b, AUTH_REQUEST_CLEARTEXT);
 			client_put(c, b);
 			c->phase = PHASE_PASSWORD;
 		}
 	}
 	buf_fini(&s.settings);
+	buf_fini(&s.unknown);
 	return step;
 }
 
@@ -535,6 +560,14 @@ static bool may_check(struct client *c, const char *token, size_t len)
 	return auth_is_cached(c->env->auth, &request) || session_may_login(c);
 }
 
+enum step login_refuse_token(struct client *c, enum auth_reason reason)
+{
+	c->refused_as = auth_reason_label(reason);
+	return refuse(c,
+	              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED : CLOSE_CLIENT_AUTH,
+	              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
+}
+
 static enum step check_token(struct client *c, const char *token, size_t len)
 {
 	bool is_console = admin_is_wanted(c);
@@ -549,12 +582,8 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	if (await_keys(c, &request, reason))
 		return STEP_WAIT;
 	if (reason != AUTH_OK)
-		c->refused_as = auth_reason_label(reason);
-	if (reason != AUTH_OK)
-		return refuse(c,
-		              reason == AUTH_TLS_REQUIRED ? CLOSE_CLIENT_TLS_REQUIRED
-		                                          : CLOSE_CLIENT_AUTH,
-		              SQLSTATE_INVALID_AUTHORIZATION, auth_reason_text(reason), NULL);
+		return c->asked_by == ASKED_BY_PASSWORD ? login_refuse_token(c, reason)
+		                                        : sasl_refuse(c, reason);
 	list_remove(&c->stranger_link);
 	if (is_console && admin_admit(c))
 		return STEP_MORE;
@@ -571,28 +600,39 @@ static enum step check_token(struct client *c, const char *token, size_t len)
 	return judge_settings(c) == STEP_MORE ? admit(c) : STEP_DONE;
 }
 
+enum step login_take_token(struct client *c, const char *token, size_t len)
+{
+	return may_check(c, token, len) ? check_token(c, token, len) : STEP_WAIT;
+}
+
+/* A PasswordMessage: the token and a NUL. */
+static enum step take_password(struct client *c, const uint8_t *p, size_t len)
+{
+	if (len == 0 || memchr(p, '\0', len) != p + len - 1) {
+		session_fail(c, CLOSE_CLIENT_PROTOCOL);
+		return STEP_DONE;
+	}
+	return login_take_token(c, (const char *)p, len - 1);
+}
+
 enum step session_step_password(struct client *c, const uint8_t *p, size_t n, size_t *used)
 {
+	bool is_password = c->asked_by == ASKED_BY_PASSWORD;
 	struct wire_frame f = {0};
 	enum wire_read r = wire_frame_read(p, n, &f);
 	enum step step;
 
 	if (r == WIRE_READ_SHORT)
 		return STEP_WAIT;
-	if (r == WIRE_READ_BAD || f.type != 'p' || f.body_len > AUTH_TOKEN_MAX + 1) {
+	if (r == WIRE_READ_BAD || f.type != 'p' ||
+	    f.body_len > (is_password ? AUTH_TOKEN_MAX + 1 : SASL_MESSAGE_MAX)) {
 		session_fail(c, f.type == 'X' ? CLOSE_CLIENT_TERMINATE : CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
 	if (n < WIRE_HEADER_BYTES + (size_t)f.body_len)
 		return STEP_WAIT;
 	p += WIRE_HEADER_BYTES;
-	if (f.body_len == 0 || memchr(p, '\0', f.body_len) != p + f.body_len - 1) {
-		session_fail(c, CLOSE_CLIENT_PROTOCOL);
-		return STEP_DONE;
-	}
-	if (!may_check(c, (const char *)p, f.body_len - 1))
-		return STEP_WAIT;
-	step = check_token(c, (const char *)p, f.body_len - 1);
+	step = is_password ? take_password(c, p, f.body_len) : sasl_take(c, p, f.body_len);
 	if (step != STEP_WAIT)
 		*used = WIRE_HEADER_BYTES + (size_t)f.body_len;
 	return step;

@@ -1,8 +1,8 @@
 /* The sessions as the console shows them. */
 #include <string.h>
 
+#include "route_int.h"
 #include "session_console.h"
-#include "session_int.h"
 
 static struct client *find(const struct session_env *env, uint32_t pid)
 {

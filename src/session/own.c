@@ -70,6 +70,21 @@ static bool fail_value(struct own_error *error, enum own_setting setting, const 
 	            "invalid value for parameter ", settings[setting].word, after);
 }
 
+/* Whoever tries to change, or to see, who the client is, is on record. identity_change reports what
+ * it refuses itself. */
+static void report_refused(struct client *c, const struct sql_own *own, const char *why)
+{
+	bool is_show = own->verb == SQL_OWN_SHOW || own->verb == SQL_OWN_CURRENT_SETTING;
+	enum own_setting setting = find(own->name);
+
+	if (setting == OWN_TOKEN && !is_show)
+		report_token(c, why);
+	else if (setting == OWN_TOKEN)
+		report_guard(c, "usher_token", 0);
+	else if (setting == OWN_SETTINGS && !is_show)
+		report_guard(c, "usher_setting", 0);
+}
+
 /* ---- what is done ---------------------------------------------------------------------------- */
 
 static bool only_shows(const struct sql_own *own)
@@ -132,10 +147,13 @@ static bool run(struct client *c, const struct sql_own *own, bool in_txn, struct
 	identity_settle(c);
 	if (c->txn.state == TXN_FAILED) {
 		error->e = aborted;
+		report_refused(c, own, "failed_transaction");
 		return false;
 	}
-	if (!plan(own, a, error))
+	if (!plan(own, a, error)) {
+		report_refused(c, own, NULL);
 		return false;
+	}
 	if (only_shows(own))
 		return true;
 	if (a->setting == OWN_TOKEN)
@@ -196,6 +214,8 @@ enum step own_query(struct client *c, const struct sql_own *own)
 	struct buf *b = c->env->backend->scratch;
 	struct answer a;
 
+	if (c->batch_open)
+		report_refused(c, own, "batch");
 	if (c->batch_open || !run(c, own, c->txn.state != TXN_NONE, &a, &error))
 		return query_refuse(c, &error.e);
 	warn_if_local(c, own);
@@ -219,7 +239,6 @@ static struct sql_own read_own(const char *text)
 	return own;
 }
 
-/* Its turn comes when the server owes nothing more. */
 enum step own_turn(struct client *c)
 {
 	static const uint8_t flush[] = {'H', 0, 0, 0, 4};
@@ -233,13 +252,15 @@ enum step own_turn(struct client *c)
 	return STEP_WAIT;
 }
 
-enum step own_parse(struct client *c)
+enum step own_parse(struct client *c, const char *text)
 {
 	enum step step = own_turn(c);
+	struct sql_own own = read_own(text);
 
-	if (step == STEP_MORE && c->txn.state == TXN_FAILED)
-		return batch_refuse(c, &aborted);
-	return step;
+	if (step != STEP_MORE || c->txn.state != TXN_FAILED)
+		return step;
+	report_refused(c, &own, "failed_transaction");
+	return batch_refuse(c, &aborted);
 }
 
 /* What is behind the names of a Bind: formats of values, values, of which there must be none, and
@@ -290,6 +311,7 @@ enum step own_bind(struct client *c, const struct message *m, struct text *text,
 		.message = "bind message has other result formats than the statement has columns"};
 	struct sql_own own = read_own((const char *)text->body);
 	enum step step = own_turn(c);
+	const struct wire_error *refusal;
 	const uint8_t *formats;
 	struct own_error error;
 	struct answer a;
@@ -301,12 +323,14 @@ enum step own_bind(struct client *c, const struct message *m, struct text *text,
 		session_fail(c, CLOSE_CLIENT_PROTOCOL);
 		return STEP_DONE;
 	}
-	if (portal[0] != '\0')
-		return batch_refuse(c, &named);
-	if (!plan(&own, &a, &error))
-		return batch_refuse(c, &error.e);
-	if (!read_formats(formats, n, &a, &c->own_is_binary))
-		return batch_refuse(c, &format);
+	refusal = portal[0] != '\0'                                  ? &named
+	          : !plan(&own, &a, &error)                          ? &error.e
+	          : !read_formats(formats, n, &a, &c->own_is_binary) ? &format
+	                                                             : NULL;
+	if (refusal != NULL) {
+		report_refused(c, &own, "bind");
+		return batch_refuse(c, refusal);
+	}
 	portal_set(c, "", &text->stmt);
 	text->refs++;
 	c->own_portal = text;
@@ -325,8 +349,10 @@ enum step own_describe(struct client *c, const char *text, bool is_statement)
 
 	if (step != STEP_MORE)
 		return step;
-	if (!plan(&own, &a, &error))
+	if (!plan(&own, &a, &error)) {
+		report_refused(c, &own, NULL);
 		return batch_refuse(c, &error.e);
+	}
 	if (is_statement)
 		wire_put_no_parameters(b);
 	if (a.n_columns > 0)

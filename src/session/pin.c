@@ -60,24 +60,27 @@ void pin_forget(struct client *c)
 
 void pin_leave(struct client *c)
 {
-	if (c->is_pin_counted)
-		limit_leave(c->env->pools, LIMIT_PINNED, identity_login(c)->tenant);
-	c->is_pin_counted = false;
+	if (c->pin_of != NULL)
+		limit_leave(c->env->pools, LIMIT_PINNED, c->pin_of->tenant);
+	auth_ticket_put(&c->pin_of);
 }
 
 bool pin_enter(struct client *c)
 {
-	const char *tenant = identity_login(c)->tenant;
+	const char *tenant = c->ticket->tenant;
+	int max = conf_tenant_limits(c->env->conf, tenant).max_pinned;
 
 	/* Of a service role, and of a pool_mode that keeps servers anyway, there is no limit. */
-	if (c->is_pin_counted || c->is_tenantless || c->is_for_session)
+	if (c->pin_of != NULL || c->is_tenantless || c->is_for_session)
 		return true;
-	c->is_pin_counted = limit_enter(c->env->pools, LIMIT_PINNED, tenant,
-	                                conf_tenant_limits(c->env->conf, tenant).max_pinned);
-	return c->is_pin_counted;
+	if (!limit_enter(c->env->pools, LIMIT_PINNED, tenant, max))
+		return false;
+	c->pin_of = auth_ticket_get(c->ticket);
+	return true;
 }
 
-const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n)
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n,
+                                     uint64_t fingerprint)
 {
 	static const struct wire_error error = {
 		.severity = "ERROR",
@@ -91,7 +94,8 @@ const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *st
 		bits |= stmts[i].bits;
 	if (!(bits & SQL_MAKES_STATE) || pin_enter(c))
 		return NULL;
-	pool_count_rejected(c->env->pools, identity_login(c)->tenant);
+	pool_count_rejected(c->env->pools, c->ticket->tenant);
+	report_guard(c, "max_pinned", fingerprint);
 	return &error;
 }
 

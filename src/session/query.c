@@ -17,7 +17,7 @@
  * which the startup's value is made behind it (settings_put_back). */
 #include <string.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 /* Beyond this, blanks for the sake of error positions cost more than they are worth. */
 #define PADDING_MAX 65536
@@ -183,6 +183,25 @@ static unsigned piece_end(const struct client *c, const struct sql_stmt *stmts, 
 	return n;
 }
 
+/* As far as the statements tell. */
+static bool is_implicit(const struct txn *before, const struct sql_stmt *stmts, unsigned from,
+                        unsigned to)
+{
+	struct txn t = *before;
+
+	for (unsigned i = from; i < to; i++)
+		txn_sent(&t, &stmts[i]);
+	return t.state == TXN_NONE;
+}
+
+static bool may_copy_in(const struct sql_stmt *stmts, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++)
+		if (stmts[i].kind == SQL_COPY_IN || stmts[i].kind == SQL_UNPARSED)
+			return true;
+	return false;
+}
+
 static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned n, unsigned from,
                         unsigned to, void (*put)(struct client *c, const void *arg),
                         const void *arg)
@@ -193,9 +212,14 @@ static void send_around(struct client *c, const struct sql_stmt *stmts, unsigned
 	(void)lease_begin(c);
 	if (from < to && needs_context(&c->txn, stmts, n, from, &ahead))
 		(void)lease_context(c);
+	e.is_implicit = server_is_in_batch(c->server) && is_implicit(&c->txn, stmts, from, to);
+	e.sync_follows = e.is_implicit && e.alone && server_keeps_implicit(c->server) &&
+	                 !may_copy_in(stmts, from, to);
 	put(c, arg);
 	report_sent(c, &e, c->query_fingerprint, to - from == 1 ? stmts[from].kind : SQL_DATA);
 	server_expect(c->server, &e);
+	if (e.sync_follows)
+		server_put_implicit_end(c->server);
 	for (unsigned i = from; i < to; i++) {
 		lease_after(c, &stmts[i]);
 		/* Then it is the client's block. */
@@ -390,9 +414,9 @@ enum step query_take(struct client *c, const struct message *m)
 		if (refusal != NULL)
 			return query_refuse(c, refusal);
 	}
-	refusal = identity_refusal(c, info->stmts, info->n_stmts);
+	refusal = identity_refusal(c, info->stmts, info->n_stmts, info->fingerprint);
 	if (refusal == NULL)
-		refusal = pin_refusal(c, info->stmts, info->n_stmts);
+		refusal = pin_refusal(c, info->stmts, info->n_stmts, info->fingerprint);
 	if (refusal != NULL)
 		return query_refuse(c, refusal);
 	settings_touch(c, info);

@@ -1,6 +1,6 @@
 /* What a server that is not the primary's is not asked to do: a replica cannot, and on an analytics
  * node what were written would be lost to the primary. Stateless. */
-#include "session_int.h"
+#include "route_int.h"
 
 /* It would bind the client to a server that cannot write. */
 static const struct wire_error no_state = {

@@ -1,5 +1,5 @@
 /* The way back: what the server says, to the client. */
-#include "session_int.h"
+#include "route_int.h"
 #include "sql_catalog.h"
 
 static void on_bytes(void *owner, const void *p, size_t len)
@@ -85,10 +85,14 @@ static void on_reply(void *owner, const struct expect *e, enum expect_outcome ou
 		unnamed_outcome(c, e, outcome);
 	else if (e->kind == EXPECT_PARSE || e->kind == EXPECT_CLOSE)
 		named_outcome(c, e, outcome);
+	else if (e->kind == EXPECT_DESCRIBE && e->tell)
+		stmt_put(c, e->obj);
 	if (e->mark == MARK_PORTAL)
 		portal_outcome(c, outcome);
 	if (e->mark == MARK_UNNAMED && outcome == EXPECT_FAILED)
 		text_put(c->env, &c->unnamed);
+	if (e->is_outdated)
+		stmts_outdated(c, e->server_stmt);
 	if (outcome == EXPECT_DONE && e->mark == MARK_STAYS)
 		identity_stays(c);
 	if (outcome == EXPECT_DONE && e->mark == MARK_ENDS_TXN) {
@@ -220,6 +224,8 @@ static bool on_ready(void *owner, char status)
 	}
 	c->script_goes_on = query_has_more(c);
 	note_definitions(c);
+	if (c->txn.state == TXN_NONE)
+		stmts_ready(c);
 	note_taint(c);
 	identity_ready(c, status);
 	c->batch_failed = false;
@@ -229,6 +235,7 @@ static bool on_ready(void *owner, char status)
 	if (c->script_goes_on)
 		return false;
 	script_free(c);
+	parameters_report(c);
 	wish_report(c);
 	report_ready(c);
 	count_ready(c);
@@ -379,6 +386,8 @@ const struct sink_ops session_sink = {
 	.on_ready = on_ready,
 	.on_tag = report_tag,
 	.on_sqlstate = on_sqlstate,
+	.on_described = shape_described,
+	.on_parameter = parameters_passed,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,
 	.on_settled = on_settled,

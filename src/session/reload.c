@@ -1,6 +1,6 @@
 /* What another configuration, or another primary, means for the clients that are there. They keep
  * no pointer into it: limits and timeouts are looked up when they are next needed. */
-#include "session_int.h"
+#include "route_int.h"
 
 static enum close_reason reason_of(const struct client *c)
 {
@@ -43,12 +43,12 @@ void session_set_conf(struct session_env *env, const struct conf *conf)
 	session_each(env, take_conf, NULL);
 }
 
-/* A COMMIT that a fenced server acknowledges may be lost: better no answer. And a read that a
- * replica will not answer any more is the primary's. */
+/* A COMMIT that a fenced server acknowledges may be lost: better no answer. A read by itself
+ * commits nothing, and one that a replica will not answer any more is the primary's. */
 static bool leave_node(struct client *c, void *arg)
 {
 	(void)arg;
-	if (c->server != NULL && pool_server_is_fenced(c->server))
+	if (c->server != NULL && pool_server_is_fenced(c->server) && !route_is_kept(c))
 		session_close(c, CLOSE_SERVER_MOVED);
 	else if (route_is_stuck(c))
 		session_sink.on_lost(c, CLOSE_SERVER_LOST);

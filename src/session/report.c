@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "pool_look.h"
-#include "session_int.h"
+#include "sasl.h"
 
 /* ---- records --------------------------------------------------------------------------------- */
 
@@ -76,14 +76,15 @@ void report_login(struct client *c)
 	put(c, event_of(c), "login", "accepted", NULL);
 }
 
-/* Who has not said who he is (a port scan, a cancel request) is nobody's login. */
+/* Who has not said who he is (a port scan, a cancel request), or has only asked where to get a
+ * token, is nobody's login. */
 void report_end(struct client *c)
 {
 	const char *label = close_reason_info(c->closing)->label;
 
 	if (c->is_let_in)
 		put(c, event_of(c), "close", "done", label);
-	else if (c->user != NULL)
+	else if (c->user != NULL && !sasl_was_question(c))
 		put(c, AUDIT_AUTH, "login", "refused",
 		    c->refused_as != NULL ? c->refused_as : label);
 }

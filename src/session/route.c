@@ -24,7 +24,7 @@
 #include <time.h>
 
 #include "pool_look.h"
-#include "session_int.h"
+#include "route_int.h"
 
 #define SQLSTATE_NOT_IN_STATE "55000" /* object_not_in_prerequisite_state */
 #define SQLSTATE_READ_ONLY "25006"    /* read_only_sql_transaction */
@@ -44,6 +44,9 @@ void route_begin(struct client *c)
 	c->first_path = fresh != NULL && c->env->conf->freshness.probe_role[0] != '\0'
 	                        ? fresh_find_name(fresh, pool_section(c->pool), &n)
 	                        : FRESH_NO_PATH;
+	if (n > 0)
+		c->written_database = fresh_written_database(fresh, (size_t)c->first_path,
+		                                             pool_database(c->pool));
 	if (n < 2)
 		c->first_path = FRESH_NO_PATH;
 	c->n_paths = n;
@@ -164,7 +167,7 @@ static void make_ask(struct client *c, const struct fresh_wish *wish, struct fre
 		.turn = turn_of(c),
 	};
 	if (wish->read_your_writes == CONF_RYW_TENANT) {
-		uint64_t writer = fresh_writer((size_t)c->first_path, c->ticket->tenant);
+		uint64_t writer = fresh_writer(c->written_database, c->ticket->tenant);
 		int64_t wrote_us = fresh_last_write(c->env->fresh, writer);
 
 		if (wrote_us > ask->since_us)
@@ -503,7 +506,7 @@ bool route_is_lost(struct client *c)
 {
 	struct route *r = c->route;
 
-	if (r == NULL || r->pool == NULL || r->kept.len == 0 || c->closing != CLOSE_NONE)
+	if (!route_is_kept(c) || c->closing != CLOSE_NONE)
 		return false;
 	fresh_leave_out(c->env->fresh, r->path, clock_mono_us());
 	if (!drop_untaken(c))
@@ -517,12 +520,11 @@ bool route_is_lost(struct client *c)
 /* Its node has stopped without a word, and TCP may take hours to find out. */
 bool route_is_stuck(const struct client *c)
 {
-	const struct route *r = c->route;
 	struct fresh_view view;
 
-	if (c->server == NULL || r == NULL || r->pool == NULL || r->kept.len == 0)
+	if (c->server == NULL || !route_is_kept(c))
 		return false;
-	fresh_look(c->env->fresh, r->path, &view);
+	fresh_look(c->env->fresh, c->route->path, &view);
 	return view.fault == FRESH_DOWN && clock_mono_us() - view.seen_us >= SILENT_US;
 }
 
@@ -591,8 +593,7 @@ static void tell_age(struct client *c)
 {
 	struct wire_error e = {.severity = "NOTICE", .sqlstate = "00000"};
 	char message[96], at[32] = "";
-	int64_t as_of_s = clock_wall_s() - c->source.lag_us / US_PER_S;
-	time_t as_of = (time_t)as_of_s;
+	time_t as_of = (time_t)((clock_wall_us() - c->source.lag_us) / US_PER_S);
 	struct tm tm;
 
 	if (c->source.lag_us == FRESH_INFINITE)
@@ -631,11 +632,19 @@ void route_sent(struct client *c)
 
 void route_note_stmt(struct client *c, const struct sql_stmt *stmt)
 {
+	bool is_elsewhere = route_is_elsewhere(c);
 	uint64_t writer;
 
 	if (stmt->bits & SQL_ONLY_SETS)
 		return;
 	switch (stmt->kind) {
+	case SQL_COMMIT:
+	case SQL_ROLLBACK:
+		/* What follows in the string or batch runs there, too, and writes where the replica
+		 * has been promoted. */
+		if (is_elsewhere)
+			c->route->may_write = true;
+		return;
 	case SQL_DATA:
 	case SQL_COPY_IN:
 	case SQL_NO_TRANSACTION:
@@ -644,7 +653,9 @@ void route_note_stmt(struct client *c, const struct sql_stmt *stmt)
 	default:
 		return;
 	}
-	writer = fresh_writer((size_t)c->first_path, c->ticket->tenant);
+	if ((is_elsewhere || (stmt->bits & SQL_READ_ONLY)) && !route_may_write(c))
+		return;
+	writer = fresh_writer(c->written_database, c->ticket->tenant);
 	/* Of an earlier transaction in the same batch; its replies have come. */
 	if (c->has_written && writer != c->writer)
 		fresh_note_write(c->env->fresh, c->writer, clock_mono_us());

@@ -18,7 +18,7 @@
  * taken yet is kept in `held`; while the client is blocked (it waits for a server, for
  * ReadyForQuery, or its peer does not take bytes) nothing is read from it, so memory is bounded
  * in both directions. */
-#include "session_int.h"
+#include "route_int.h"
 
 #include "auth_directory.h"
 #include "pool_look.h"
@@ -497,6 +497,7 @@ static void give_up_server(struct client *c)
 {
 	struct server *server = c->server;
 
+	stmts_ready(c);
 	c->server = NULL;
 	if (server == NULL)
 		return;
@@ -594,6 +595,7 @@ static void client_free(struct client *c)
 	buf_fini(&c->held);
 	buf_fini(&c->refusal);
 	settings_free(c);
+	parameters_free(c);
 	mem_free(c->database);
 	mem_free(c->user);
 	OBJ_FINI(c, CLIENT_MAGIC);
@@ -620,6 +622,7 @@ void session_env_init(struct session_env *env)
 	map_init(&env->by_pid);
 	map_init(&env->texts);
 	map_init(&env->settings);
+	map_init(&env->parameters);
 }
 
 void session_env_fini(struct session_env *env)
@@ -631,6 +634,7 @@ void session_env_fini(struct session_env *env)
 	map_fini(&env->by_pid);
 	map_fini(&env->texts);
 	map_fini(&env->settings);
+	map_fini(&env->parameters);
 }
 
 void session_each(struct session_env *env, bool (*visit)(struct client *c, void *arg), void *arg)

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "fresh_route.h"
 #include "session.h"
+#include "stmts.h"
 #include "txn.h"
 
 #define CLIENT_MAGIC 0xc11e4701
@@ -50,48 +51,12 @@ enum flow {
 struct settings {
 	uint32_t magic;
 	uint32_t refs;
-	bool is_shared; /* in env.settings */
-	bool linger;    /* taken back before the server goes to anyone else */
+	struct map *among; /* where it is shared: in env; NULL: nowhere */
+	bool linger;       /* taken back before the server goes to anyone else */
 	struct map_node node;
 	uint64_t scope; /* stands for those that statements are parsed under; 0: none of them */
 	size_t len;
 	char list[]; /* "name\0value\0" repeated */
-};
-
-/* The text of a Parse message, shared by the clients of a worker. */
-struct text {
-	uint32_t magic;
-	uint32_t refs;
-	bool is_shared; /* in env.texts */
-	uint32_t
-		lease; /* of an unnamed statement: on which lease of its client it is known to be */
-	struct map_node node;
-	uint8_t digest[SHA256_BYTES];
-	struct sql_stmt stmt;
-	uint64_t judged_by; /* guard_rules_of, when it was last let through */
-	size_t len;
-	uint8_t body[]; /* query, NUL, parameter types */
-};
-
-/* A client's named prepared statement. Servers know it by the digest of its text, and clients
- * share it there, unless it is private (stmt_digest). */
-struct client_stmt {
-	uint32_t magic;
-	uint32_t refs;
-	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
-	bool is_private;
-	bool is_personal; /* sql_is_personal: private everywhere */
-	struct map_node node;
-	struct text *text;
-	bool is_listed;  /* in client.stmts */
-	bool is_closing; /* a Close for it is under way */
-	char name[];
-};
-
-struct client_portal {
-	struct client_portal *next;
-	struct sql_stmt stmt;
-	char name[];
 };
 
 /* A simple Query that is sent in pieces, because the context must be set between them. */
@@ -165,6 +130,9 @@ struct client {
 	bool tls_asked, gss_asked, is_encrypted;
 	bool keys_are_final; /* fetched since the token came: no reason to wait for others */
 	bool keys_ordered;   /* of a token that was refused; no answer yet */
+	bool has_long_key;   /* it speaks protocol 3.2: welcome.c, its cancel key */
+	uint8_t asked_by;    /* for its token: enum asked_by of sasl.h */
+	uint8_t token_fault; /* refused by SASL: enum auth_reason; AUTH_OK: there was none */
 	uint32_t pid, secret;
 	char *database, *user;
 	bool is_tenantless; /* its role works without a tenant */
@@ -184,13 +152,15 @@ struct client {
 	struct touched *touched;
 	/* wish.c: by the ini, and what wish_of puts together. */
 	struct fresh_wish wish_default, wish;
-	struct wishes *wishes; /* what was SET; NULL: nothing ever */
-	struct source source;  /* of the last statement that was sent */
-	struct source told;    /* as ParameterStatus said */
-	uint32_t pins;         /* SQL_STATE_*: what pins the server at hand */
+	struct wishes *wishes;       /* what was SET; NULL: nothing ever */
+	struct source source;        /* of the last statement that was sent */
+	struct source told;          /* as ParameterStatus said */
+	struct settings *parameters; /* parameters.c: as the client was told them; and their key */
+	uint64_t parameters_key;
+	uint32_t pins; /* SQL_STATE_*: what pins the server at hand */
 	enum pin_look pin_look;
-	bool is_pin_counted;       /* for its tenant's max_pinned */
-	struct timer finish_timer; /* the client has said all it will say */
+	struct auth_ticket *pin_of; /* whose max_pinned it counts for; NULL: it does not */
+	struct timer finish_timer;  /* the client has said all it will say */
 
 	/* Deadlines (deadline.c): when the query and the transaction at hand began, when it last
 	 * said or got something; 0: none. */
@@ -213,11 +183,10 @@ struct client {
 	bool end_is_told; /* an Execute: on_reply says whether it ran */
 	/* The tenant context went out in the transaction at hand; and in the one before `end`. */
 	bool context_given, given_before_end;
-	bool reset_before_end; /* RESET ALL was sent in the transaction that `end` commits */
-	bool is_chained;       /* the transaction at hand was begun by AND CHAIN */
-	bool batch_open;       /* extended messages were taken since the last Sync */
-	bool batch_failed;     /* everything up to Sync is skipped */
-	bool copy_ate_sync;    /* a Sync was taken in COPY, as the server would have done */
+	bool is_chained;    /* the transaction at hand was begun by AND CHAIN */
+	bool batch_open;    /* extended messages were taken since the last Sync */
+	bool batch_failed;  /* everything up to Sync is skipped */
+	bool copy_ate_sync; /* a Sync was taken in COPY, as the server would have done */
 	bool copy_is_simple;
 	bool script_goes_on;
 	bool batch_ended;     /* ReadyForQuery 'I' has passed: the server may be released */
@@ -226,6 +195,9 @@ struct client {
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	bool startup_is_back; /* settings_put_back has made the startup's behind the RESET ALL */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
+	/* The schema's, drawn when the transaction at hand changed it; 0: it did not. */
+	uint64_t epoch;
+	uint64_t shape; /* of the statement whose description is coming in */
 	struct script *script;
 	struct buf refusal; /* the error that a refusal under way is answered with */
 	bool is_refused;    /* no server was to be had: `refused` says why */
@@ -236,9 +208,9 @@ struct client {
 	size_t n_paths;
 	bool may_route;
 	bool has_written; /* in what has been sent since the last ReadyForQuery without a block */
-	uint64_t writer;  /* fresh_writer */
-	int64_t wrote_us; /* when the answer to its last write came; FRESH_NEVER */
-	struct route *route; /* NULL: it has not read yet */
+	uint64_t writer, written_database; /* fresh_writer, fresh_written_database */
+	int64_t wrote_us;                  /* when the answer to its last write came; FRESH_NEVER */
+	struct route *route;               /* NULL: it has not read yet */
 
 	/* Counting (monotonic microseconds). */
 	struct counters *counters; /* the pool's, env->nobody before the login */
@@ -364,13 +336,14 @@ void identity_leaves(struct client *c, uint32_t bits);
 bool identity_left(const struct client *c);
 /* Why these cannot be sent: the tenant has changed by itself in the middle of a string, a batch or
  * a chain, where the server cannot be cleaned. NULL: they can. */
-const struct wire_error *identity_refusal(const struct client *c, const struct sql_stmt *stmts,
-                                          unsigned n);
+const struct wire_error *identity_refusal(struct client *c, const struct sql_stmt *stmts,
+                                          unsigned n, uint64_t fingerprint);
 void identity_forget_left(struct client *c);
 void identity_ready(struct client *c, char status);
 bool identity_is_end(enum sql_kind kind);
 void identity_end(struct client *c, bool committed);
 void identity_reset(struct client *c, bool in_txn);
+void identity_savepoint(struct client *c, const struct sql_stmt *stmt);
 
 /* settings.c: a client's settings follow it */
 static inline const char *settings_list(const struct settings *s)
@@ -386,6 +359,10 @@ void settings_ask_for(struct client *c, const struct buf *list);
 /* Judged: made on every server from now on. */
 void settings_begin(struct client *c, const struct buf *list);
 void settings_free(struct client *c);
+/* The one list of this content among these; NULL for an empty one. And *to holds `from`, whose
+ * reference it takes, instead of what it did. */
+struct settings *settings_share(struct map *among, const struct buf *list);
+void settings_assign(struct settings **to, struct settings *from);
 /* Makes them on the server at hand, between server_begin and server_end. */
 void settings_put(struct client *c, bool is_trial);
 /* A setting of the startup is reset by it: to the startup's value, which the server's RESET does
@@ -425,10 +402,10 @@ struct own_error {
 /* usher.NAME of the startup options, but for usher.token. False: it cannot be set to this. */
 bool own_begin(struct client *c, const char *name, const char *value, struct own_error *error);
 enum step own_query(struct client *c, const struct sql_own *own);
-/* STEP_MORE: the server owes no reply any more. */
+/* STEP_MORE: the server owes nothing more. Else the message is taken again when that is so. */
 enum step own_turn(struct client *c);
 /* STEP_MORE: it is its turn, or it is refused (batch_failed). */
-enum step own_parse(struct client *c);
+enum step own_parse(struct client *c, const char *text);
 enum step own_bind(struct client *c, const struct message *m, struct text *text, const char *portal,
                    const uint8_t *rest);
 enum step own_describe(struct client *c, const char *text, bool is_statement);
@@ -462,7 +439,7 @@ void wish_assume_end(struct client *c, bool commits);
 void wish_assume_none(struct client *c);
 /* Nobody knows whether it was committed. */
 void wish_doubt(struct client *c);
-/* SAVEPOINT, RELEASE, ROLLBACK TO was sent. */
+/* As identity_savepoint. */
 void wish_savepoint(struct client *c, const struct sql_stmt *stmt);
 bool wish_reports(const struct client *c);
 /* The ini's defaults, at login and after each change. */
@@ -486,7 +463,8 @@ void pin_discarded(struct client *c, uint32_t bits);
 bool pin_enter(struct client *c);
 /* The same before these statements are sent, if one of them makes state: NULL, or how they are
  * refused. */
-const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n);
+const struct wire_error *pin_refusal(struct client *c, const struct sql_stmt *stmts, unsigned n,
+                                     uint64_t fingerprint);
 /* The client has ended. */
 void pin_leave(struct client *c);
 /* Nothing does: where the server is given back. */
@@ -503,6 +481,8 @@ void pin_describe(const struct client *c, char *text, size_t size);
 void welcome_start(struct client *c);
 /* A process id and secret; false, and the client is to be closed, when they are used up. */
 bool welcome_draw_key(struct client *c);
+/* BackendKeyData with it. */
+void welcome_put_key(const struct client *c, struct buf *b);
 struct client *welcome_find(struct session_env *env, uint32_t pid);
 const char *client_setting(const struct client *c, const char *name);
 void client_put_application_name(struct buf *b, const char *value);
@@ -560,6 +540,15 @@ enum step batch_flush(struct client *c, const struct message *m);
 enum step batch_sync(struct client *c, const struct message *m);
 enum step batch_refuse(struct client *c, const struct wire_error *e);
 
+/* prepare.c */
+/* A Parse of this is sent. */
+void prepare_note(struct client *c, const struct sql_stmt *stmt);
+/* Makes the client's named statement known to the server at hand. STEP_MORE: it is; STEP_DONE: it
+ * is another by now, and refused; STEP_WAIT: the server is asked. */
+enum step prepare_named(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref);
+/* The same for the unnamed one. */
+void prepare_unnamed(struct client *c);
+
 /* lease.c: getting a server, and what goes in front of the client's bytes */
 enum lease { LEASE_OK, LEASE_WAIT, LEASE_REFUSED };
 enum lease lease_get(struct client *c);
@@ -579,69 +568,20 @@ void lease_waited(struct client *c, const struct pool_waiter *w);
 void lease_attach(struct client *c, struct server *server);
 void lease_end_wait(struct client *c, const struct wire_error *e);
 
-/* ahead.c: a batch up to its Sync */
-struct ahead {
-	bool reads;    /* and does nothing else */
-	bool is_block; /* and begins or ends a transaction block */
-	size_t len;    /* with the Sync */
-	struct fresh_wish wish;
-};
-void ahead_look(struct client *c, const struct message *m, const struct sql_stmt *first,
-                struct ahead *ahead);
-
-/* route.c */
-enum route_part { ROUTE_NEITHER, ROUTE_READS, ROUTE_BEGINS, ROUTE_WRITES };
-enum route_part route_part(const struct client *c, const struct sql_stmt *stmt);
-/* Its database is known. */
-void route_begin(struct client *c);
-void route_free(struct client *c);
-/* Where the message at hand, which needs a server, is to get one; only for who may_route and has
- * none. */
-void route_query(struct client *c, const struct message *m, const struct sql_info *info);
-void route_batch(struct client *c, const struct message *m, const struct sql_stmt *first);
-static inline bool route_is_open(const struct client *c)
+/* parameters.c: what the client was told of the server's parameters */
+/* At login: "name\0value\0" repeated, or what this server has reported. */
+void parameters_begin(struct client *c, const char *list, size_t len);
+void parameters_begin_at(struct client *c, const struct server *server);
+void parameters_free(struct client *c);
+/* A ParameterStatus was passed on. */
+void parameters_passed(void *owner);
+void parameters_tell(struct client *c);
+/* Before ReadyForQuery: of the server at hand, where they are others. */
+static inline void parameters_report(struct client *c)
 {
-	return c->may_route && c->server == NULL;
+	if (server_parameters_key(c->server) != c->parameters_key)
+		parameters_tell(c);
 }
-/* The server at hand, or the one that is waited for, is not the primary's. */
-static inline bool route_is_elsewhere(const struct client *c)
-{
-	return c->route != NULL && c->route->pool != NULL;
-}
-enum lease route_lease(struct client *c);
-/* The analytics node cannot answer: true, and c->refused says so. */
-bool route_is_refused(struct client *c);
-void route_granted(struct pool_waiter *w, struct server *server);
-void route_refused(struct pool_waiter *w, const struct wire_error *error);
-bool route_is_waiting(const struct client *c);
-/* It has waited long enough. False: it does not wait there. */
-bool route_give_up(struct client *c);
-/* Nor shall it be asked again: the wait ends with this error. */
-bool route_end_wait(struct client *c);
-void route_leave(struct client *c);
-bool route_is_to_analytics(const struct client *c);
-/* Why this cannot be sent to a server that is not the primary's; NULL: it can. */
-const struct wire_error *route_refusal(const struct client *c, const struct sql_stmt *stmt);
-static inline bool route_has_failed(const struct client *c)
-{
-	return c->route != NULL && c->route->has_failed;
-}
-static inline bool route_may_write(const struct client *c)
-{
-	return c->route != NULL && c->route->may_write;
-}
-void route_on_error(struct client *c, const char *sqlstate);
-void route_on_bytes(struct client *c);
-void route_on_flush(struct client *c);
-bool route_is_lost(struct client *c);
-bool route_is_stuck(const struct client *c);
-void route_repeat(struct client *c);
-/* The client has sent a CancelRequest: what is at hand is not to be repeated. error: static. */
-void route_cancelled(struct client *c, const struct wire_error *error);
-void route_sent(struct client *c);
-void route_note_stmt(struct client *c, const struct sql_stmt *stmt);
-void route_committed(struct client *c);
-void route_wrote(struct client *c);
 
 /* relay.c */
 extern const struct sink_ops session_sink;
@@ -666,32 +606,5 @@ void report_outcome(struct client *c, const struct expect *e, enum expect_outcom
 void report_ready(struct client *c);
 /* A read did not get what it asked for. path: where it went instead, or FRESH_NO_PATH. */
 void report_route(struct client *c, int path, const struct fresh_choice *choice);
-
-/* stmts.c: prepared statements and portals */
-struct text *text_get(struct client *c, const uint8_t *body, size_t len,
-                      const struct sql_stmt *stmt, bool is_shared);
-void text_put(struct session_env *env, struct text **t);
-struct client_stmt *stmt_find(struct client *c, const char *name);
-struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text);
-void stmt_unlist(struct client *c, struct client_stmt *s);
-/* What the statement is known by on the server at hand. */
-void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES]);
-/* True where every client that parses its text gets the same statement. */
-bool stmt_is_shared(const struct client *c, const struct client_stmt *s);
-/* A server of the pool has parsed it before. */
-bool stmt_is_known(struct client *c, struct client_stmt *s);
-void stmt_learn(struct client *c, struct client_stmt *s);
-/* What is sent changes what statements mean. */
-void stmts_alter(struct client *c, uint32_t bits);
-struct client_stmt *stmt_get(struct client_stmt *s);
-void stmt_put(struct client *c, struct client_stmt *s);
-void stmts_forget(struct client *c);
-void portal_set(struct client *c, const char *name, const struct sql_stmt *stmt);
-const struct sql_stmt *portal_find(struct client *c, const char *name);
-void portal_close(struct client *c, const char *name);
-/* The text is bound to the unnamed portal: notes which of the statements it deallocates. */
-void portal_deallocates(struct client *c, const struct text *text);
-void portal_forget_unnamed(struct client *c);
-void portals_forget(struct client *c);
 
 #endif

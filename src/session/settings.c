@@ -24,7 +24,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 #define TOUCHED_MAX 64      /* names in one transaction */
 #define LIST_BYTES_MAX 8192 /* of names and values, what was asked for at startup apart */
@@ -119,8 +119,7 @@ static struct settings *list_new(const struct buf *list)
 	return s;
 }
 
-/* NULL for an empty one. */
-static struct settings *list_share(struct session_env *env, const struct buf *list)
+struct settings *settings_share(struct map *among, const struct buf *list)
 {
 	uint64_t hash;
 	struct map_node *node;
@@ -129,7 +128,7 @@ static struct settings *list_share(struct session_env *env, const struct buf *li
 	if (list->len == 0)
 		return NULL;
 	hash = hash_bytes(list->data, list->len);
-	for (node = map_find(&env->settings, hash); node != NULL; node = map_find_next(node)) {
+	for (node = map_find(among, hash); node != NULL; node = map_find_next(node)) {
 		s = CONTAINER_OF(node, struct settings, node);
 		if (s->len == list->len && memcmp(s->list, list->data, s->len) == 0) {
 			s->refs++;
@@ -137,8 +136,8 @@ static struct settings *list_share(struct session_env *env, const struct buf *li
 		}
 	}
 	s = list_new(list);
-	s->is_shared = true;
-	map_insert(&env->settings, &s->node, hash);
+	s->among = among;
+	map_insert(among, &s->node, hash);
 	return s;
 }
 
@@ -149,8 +148,7 @@ static struct settings *list_get(struct settings *s)
 	return s;
 }
 
-/* *to holds `from`, whose reference it takes, instead of what it did. */
-static void list_assign(struct session_env *env, struct settings **to, struct settings *from)
+void settings_assign(struct settings **to, struct settings *from)
 {
 	struct settings *old = *to;
 
@@ -160,22 +158,22 @@ static void list_assign(struct session_env *env, struct settings **to, struct se
 	OBJ_CHECK(old, SETTINGS_MAGIC);
 	if (--old->refs > 0)
 		return;
-	if (old->is_shared)
-		map_remove(&env->settings, &old->node);
+	if (old->among != NULL)
+		map_remove(old->among, &old->node);
 	OBJ_FINI(old, SETTINGS_MAGIC);
 	mem_free(old);
 }
 
 void settings_ask_for(struct client *c, const struct buf *list)
 {
-	list_assign(c->env, &c->startup, list->len > 0 ? list_new(list) : NULL);
-	list_assign(c->env, &c->settings, list_get(c->startup));
+	settings_assign(&c->startup, list->len > 0 ? list_new(list) : NULL);
+	settings_assign(&c->settings, list_get(c->startup));
 }
 
 void settings_begin(struct client *c, const struct buf *list)
 {
-	list_assign(c->env, &c->startup, list_share(c->env, list));
-	list_assign(c->env, &c->settings, list_get(c->startup));
+	settings_assign(&c->startup, settings_share(&c->env->settings, list));
+	settings_assign(&c->settings, list_get(c->startup));
 }
 
 static void forget_touched(struct client *c)
@@ -190,8 +188,8 @@ static void forget_touched(struct client *c)
 void settings_free(struct client *c)
 {
 	forget_touched(c);
-	list_assign(c->env, &c->startup, NULL);
-	list_assign(c->env, &c->settings, NULL);
+	settings_assign(&c->startup, NULL);
+	settings_assign(&c->settings, NULL);
 }
 
 /* ---- to the server -------------------------------------------------------------------------- */
@@ -403,7 +401,7 @@ void settings_ready(struct client *c)
 	if (c->batch_failed || !c->reset_is_due)
 		settings_doubt(c);
 	if (t->resets_all) {
-		list_assign(c->env, &c->settings, list_get(c->startup));
+		settings_assign(&c->settings, list_get(c->startup));
 		t->is_stuck = false;
 	}
 	if (t->is_stuck)
@@ -529,7 +527,7 @@ static void take_values(struct client *c)
 		buf_fini(&list);
 		return;
 	}
-	list_assign(c->env, &c->settings, list_share(c->env, &list));
+	settings_assign(&c->settings, settings_share(&c->env->settings, &list));
 	/* Behind RESET ALL what was set after it is there: the startup's must be made. */
 	if (was_reset)
 		server_doubt_settings(c->server, (const char *)list.data, list.len);

@@ -93,6 +93,11 @@ struct client_stmt *stmt_find(struct client *c, const char *name)
 	return NULL;
 }
 
+static uint64_t epoch_at_hand(const struct client *c)
+{
+	return c->epoch != 0 ? c->epoch : pool_epoch(c->pool);
+}
+
 struct client_stmt *stmt_add(struct client *c, const char *name, struct text *text)
 {
 	size_t size = strlen(name) + 1;
@@ -107,6 +112,7 @@ struct client_stmt *stmt_add(struct client *c, const char *name, struct text *te
 	s->is_private = c->alterations > 0;
 	s->lease = c->lease;
 	s->alterations = c->alterations;
+	s->epoch = epoch_at_hand(c);
 	memcpy(s->name, name, size);
 	map_insert(&c->stmts, &s->node, name_hash(name));
 	c->stmt_bytes += text->len;
@@ -117,43 +123,61 @@ void stmts_alter(struct client *c, uint32_t bits)
 {
 	if (bits & (SQL_ALTERS | SQL_MAKES_STATE | SQL_OPAQUE | SQL_RESETS_ALL))
 		c->alterations++;
+	/* A DROP beside temporary tables is one of these, as a rule. */
+	if ((bits & SQL_DEFINES) || ((bits & SQL_DROPS) && !(c->pins & SQL_STATE_TEMP)))
+		c->epoch = pool_epoch_draw(c->pool);
 }
 
-bool stmt_is_shared(const struct client *c, const struct client_stmt *s)
+/* What failed outside of a block has changed nothing, unless it could commit before it failed: who
+ * may not define anything gets nobody's statements parsed again. */
+void stmts_ready(struct client *c)
+{
+	bool is_undone =
+		c->batch_failed && c->end == TXN_END_NONE && (c->batch_bits & SQL_ENDS_INSIDE) == 0;
+
+	if (c->epoch == 0)
+		return;
+	c->epoch = 0;
+	if (!is_undone)
+		pool_epoch_begin(c->pool);
+}
+
+static bool is_shared(const struct client *c, const struct client_stmt *s)
 {
 	return c->alterations == 0 && !s->is_personal;
 }
 
-/* The same text under other settings is another statement. A text's digest cannot be chosen, nor
- * can the scope, which is a keyed hash: so both in one are as good as side by side. */
-static void scoped_digest(const struct client *c, const struct text *text,
+/* The same text under other settings is another statement, and so it is behind a change of the
+ * schema. A text's digest cannot be chosen, nor can the scope, which is a keyed hash, or the epoch:
+ * so all in one are as good as side by side. */
+static void scoped_digest(const struct client *c, const struct client_stmt *s,
                           uint8_t digest[SHA256_BYTES])
 {
-	uint64_t first;
+	uint64_t first[2];
 
-	memcpy(digest, text->digest, SHA256_BYTES);
-	if (c->settings == NULL || c->settings->scope == 0)
-		return;
-	memcpy(&first, digest, sizeof(first));
-	first ^= c->settings->scope;
-	memcpy(digest, &first, sizeof(first));
+	memcpy(digest, s->text->digest, SHA256_BYTES);
+	memcpy(first, digest, sizeof(first));
+	if (c->settings != NULL)
+		first[0] ^= c->settings->scope;
+	first[1] ^= s->epoch;
+	memcpy(digest, first, sizeof(first));
 }
 
 /* PostgreSQL works out a statement's names, types and constants when it parses it, and plans it
  * under the settings of that moment. So one that is parsed or run behind a SET, a temporary
  * table or code that may have done either is this client's, on this lease only. */
-void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES])
+static void digest_of(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_BYTES])
 {
 	struct {
 		uint8_t text[SHA256_BYTES];
 		uint32_t pid, lease, alterations;
 	} key = {.pid = c->pid};
 
-	if (stmt_is_shared(c, s)) {
-		scoped_digest(c, s->text, digest);
+	if (is_shared(c, s)) {
+		scoped_digest(c, s, digest);
 		return;
 	}
-	scoped_digest(c, s->text, key.text);
+	scoped_digest(c, s, key.text);
 	if (c->alterations > 0) {
 		if (!s->is_private || s->lease != c->lease) {
 			s->is_private = true;
@@ -166,13 +190,41 @@ void stmt_digest(struct client *c, struct client_stmt *s, uint8_t digest[SHA256_
 	hash_sha256(&key, sizeof(key), digest);
 }
 
+/* What a server does not know, or no more, it parses as things are now: in the epoch at hand. */
+void stmt_place(struct client *c, struct client_stmt *s, struct server_stmt_ref *ref)
+{
+	uint8_t digest[SHA256_BYTES];
+	uint64_t now;
+
+	digest_of(c, s, digest);
+	server_prepare(c->server, digest, ref);
+	if (!ref->is_new)
+		return;
+	now = epoch_at_hand(c);
+	if (s->epoch != now) {
+		server_forget_stmt(c->server, ref->id);
+		s->epoch = now;
+		digest_of(c, s, digest);
+		server_prepare(c->server, digest, ref);
+	}
+	if (ref->is_new && is_shared(c, s))
+		server_note_epoch(c->server, ref->id, now + 1);
+}
+
+/* It tells of a change that was not made through us, unless it is that of an epoch that is over. */
+void stmts_outdated(struct client *c, uint32_t server_stmt)
+{
+	if (server_epoch(c->server, server_stmt) == pool_epoch(c->pool) + 1)
+		pool_epoch_begin(c->pool);
+}
+
 bool stmt_is_known(struct client *c, struct client_stmt *s)
 {
 	uint8_t digest[SHA256_BYTES];
 
-	if (!stmt_is_shared(c, s))
+	if (!is_shared(c, s))
 		return false;
-	scoped_digest(c, s->text, digest);
+	scoped_digest(c, s, digest);
 	return pool_knows_text(c->pool, digest);
 }
 
@@ -180,9 +232,9 @@ void stmt_learn(struct client *c, struct client_stmt *s)
 {
 	uint8_t digest[SHA256_BYTES];
 
-	if (!stmt_is_shared(c, s))
+	if (!is_shared(c, s))
 		return;
-	scoped_digest(c, s->text, digest);
+	scoped_digest(c, s, digest);
 	pool_learn_text(c->pool, digest);
 }
 

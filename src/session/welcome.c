@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "session_int.h"
+#include "route_int.h"
 
 #define PID_PEER_SHIFT 24
 #define PID_PEER_MASK 0x7fu
@@ -56,16 +56,45 @@ bool welcome_draw_key(struct client *c)
 	return true;
 }
 
-void session_cancel(struct session_env *env, uint32_t pid, uint32_t secret)
+/* With protocol 3.0 the four random bytes. With 3.2 there are 32, made of them under the process's
+ * own key each time that they are needed: an idle client has no room for them. */
+static void key_of(const struct client *c, struct wire_cancel *key)
+{
+	uint64_t parts[] = {c->session_id, (uint64_t)c->pid << 32 | c->secret};
+
+	key->pid = c->pid;
+	key->key_len = c->has_long_key ? SHA256_BYTES : 4;
+	if (c->has_long_key)
+		hash_hmac(parts, sizeof(parts), key->key);
+	else
+		be32_set(key->key, c->secret);
+}
+
+void welcome_put_key(const struct client *c, struct buf *b)
+{
+	struct wire_cancel key;
+
+	key_of(c, &key);
+	wire_put_key_data(b, &key);
+}
+
+static bool is_key_of(const struct client *c, const struct wire_cancel *cancel)
+{
+	struct wire_cancel own;
+
+	key_of(c, &own);
+	return cancel->key_len == own.key_len && secret_equals(cancel->key, own.key, own.key_len);
+}
+
+void session_cancel(struct session_env *env, const struct wire_cancel *cancel)
 {
 	static const struct wire_error error = {.severity = "ERROR",
 	                                        .sqlstate = SQLSTATE_QUERY_CANCELED,
 	                                        .message =
 	                                                "canceling statement due to user request"};
-	struct client *c = welcome_find(env, pid);
+	struct client *c = welcome_find(env, cancel->pid);
 
-	if (c == NULL || c->phase != PHASE_READY ||
-	    !secret_equals(&c->secret, &secret, sizeof(secret)))
+	if (c == NULL || c->phase != PHASE_READY || !is_key_of(c, cancel))
 		return;
 	if (pool_is_waiting(&c->waiter) || route_is_waiting(c)) {
 		lease_end_wait(c, &error);
@@ -135,6 +164,7 @@ static void put_pool_parameters(struct client *c)
 		put_parameter(c, at, value);
 		at = value + strlen(value) + 1;
 	}
+	parameters_begin(c, end - len, len);
 }
 
 /* server: one with the client's settings made, or NULL. */
@@ -150,11 +180,13 @@ static void welcome(struct client *c, const struct server *server)
 	if (!welcome_draw_key(c))
 		return;
 	wire_put_auth(b, 0);
-	if (server != NULL)
+	if (server != NULL) {
 		server_each_parameter(server, put_parameter, c);
-	else
+		parameters_begin_at(c, server);
+	} else {
 		put_pool_parameters(c);
-	wire_put_key_data(b, c->pid, c->secret);
+	}
+	welcome_put_key(c, b);
 	wire_put_ready(b, 'I');
 	client_put(c, b);
 	timer_cancel(c->env->timers, &c->deadline_timer);

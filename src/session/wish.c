@@ -12,11 +12,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "savepoint.h"
 #include "session_int.h"
 #include "sql_hint.h"
-
-/* Of one transaction; those behind are not noted: going back to one of them goes to its start. */
-#define SAVEPOINTS_MAX 1024
 
 struct values {
 	uint8_t has; /* a bit for each enum own_setting */
@@ -291,27 +289,6 @@ void wish_doubt(struct client *c)
 
 /* ---- savepoints ------------------------------------------------------------------------------ */
 
-/* The newest of this name; NULL: it is from before the transaction's first SET. */
-static struct savepoint *find_savepoint(const struct wishes *w, uint64_t name)
-{
-	struct savepoint *all = (struct savepoint *)(void *)w->savepoints.data;
-
-	for (size_t n = w->savepoints.len / sizeof(*all); n > 0; n--)
-		if (all[n - 1].name == name)
-			return &all[n - 1];
-	return NULL;
-}
-
-/* Noted when it is sent: one that is skipped in a failed batch stays, and does no harm unless the
- * client goes back to an older one of the same name. */
-static void note_savepoint(struct wishes *w, uint64_t name)
-{
-	struct savepoint s = {.name = name, .txn = w->txn, .pending = w->pending};
-
-	if (w->savepoints.len < SAVEPOINTS_MAX * sizeof(s))
-		buf_put(&w->savepoints, &s, sizeof(s));
-}
-
 void wish_savepoint(struct client *c, const struct sql_stmt *stmt)
 {
 	struct wishes *w = c->wishes;
@@ -321,10 +298,14 @@ void wish_savepoint(struct client *c, const struct sql_stmt *stmt)
 	if (w == NULL || !w->in_txn)
 		return;
 	if (stmt->kind == SQL_SAVEPOINT) {
-		note_savepoint(w, stmt->savepoint);
+		struct savepoint now = {
+			.name = stmt->savepoint, .txn = w->txn, .pending = w->pending};
+
+		(void)savepoint_note(&w->savepoints, &now, sizeof(now));
 		return;
 	}
-	s = find_savepoint(w, stmt->savepoint);
+	/* NULL: it is from before the transaction's first SET, or one too many. */
+	s = savepoint_find(&w->savepoints, sizeof(*s), stmt->savepoint);
 	at = s != NULL ? (size_t)((uint8_t *)s - w->savepoints.data) : 0;
 	if (stmt->kind == SQL_ROLLBACK_TO) {
 		w->txn = s != NULL ? s->txn : w->session;

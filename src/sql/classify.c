@@ -189,6 +189,33 @@ static bool has_option(const char *list, const char *name)
 	return false;
 }
 
+/* As the server's defGetBoolean; what is neither is an error there. */
+static bool is_off(const char *arg)
+{
+	const char *number = sql_json_get(arg, "Integer");
+	struct sql_json_string s;
+
+	if (number != NULL)
+		return sql_json_get(number, "ival") == NULL; /* 0 is left out */
+	return sql_json_string(sql_json_get(sql_json_get(arg, "String"), "sval"), &s) &&
+	       ((s.len == 5 && strncasecmp(s.p, "false", 5) == 0) ||
+	        (s.len == 3 && strncasecmp(s.p, "off", 3) == 0));
+}
+
+/* The last one counts. */
+static bool option_is_on(const char *list, const char *name)
+{
+	bool is_on = false;
+
+	for (const char *p = sql_json_first(list); p != NULL; p = sql_json_next(p)) {
+		const char *elem = sql_json_get(p, "DefElem");
+
+		if (sql_json_is(sql_json_get(elem, "defname"), name))
+			is_on = !is_off(sql_json_get(elem, "arg"));
+	}
+	return is_on;
+}
+
 static void read_reindex(const char *node, struct sql_stmt *stmt)
 {
 	const char *kind = sql_json_get(node, "kind");
@@ -196,7 +223,7 @@ static void read_reindex(const char *node, struct sql_stmt *stmt)
 	if (sql_json_is(kind, "REINDEX_OBJECT_SCHEMA") ||
 	    sql_json_is(kind, "REINDEX_OBJECT_SYSTEM") ||
 	    sql_json_is(kind, "REINDEX_OBJECT_DATABASE") ||
-	    has_option(sql_json_get(node, "params"), "concurrently"))
+	    option_is_on(sql_json_get(node, "params"), "concurrently"))
 		stmt->kind = SQL_NO_TRANSACTION;
 }
 
@@ -314,6 +341,9 @@ static void read_statement(struct sql_class *class, const struct sql_rules *rule
 	stmt->bits |= walk.bits;
 	if (body != NULL && defines(&name) && !(walk.bits & SQL_STATE_TEMP))
 		stmt->bits |= SQL_DEFINES;
+	if (body != NULL && name.len == strlen("DropStmt") &&
+	    memcmp(name.p, "DropStmt", name.len) == 0)
+		stmt->bits |= SQL_DROPS;
 	if (stmt->kind == SQL_UNPARSED)
 		stmt->bits |= SQL_OPAQUE;
 	if (walk.why.what == NULL)

@@ -10,29 +10,36 @@
 
 /* Commands whose words are too common to be refused alone. They count where they stand
  * together, or anywhere if a comment might stand between them. */
-static const struct {
+static const struct set_command {
 	const char *word;
+	enum sql_rule rule;
 	const char *together[3];
 } set_commands[] = {
-	{"role", {"setrole", "setlocalrole", "setsessionrole"}},
-	{"names", {"setnames", "setlocalnames", "setsessionnames"}},
-	{"authorization", {"sessionauthorization", NULL, NULL}},
+	{"role", SQL_RULE_CODE_TEXT, {"setrole", "setlocalrole", "setsessionrole"}},
+	{"names", SQL_RULE_CODE_TEXT, {"setnames", "setlocalnames", "setsessionnames"}},
+	{"authorization", SQL_RULE_CODE_TEXT, {"sessionauthorization", NULL, NULL}},
 };
 
-static bool text_may_have_command(const struct sql_text *text)
+static bool text_may_have(const struct sql_text *text, const struct set_command *command)
 {
-	for (size_t i = 0; i < COUNT_OF(set_commands); i++) {
-		if (sql_text_may_hide_words(text) && sql_text_has_word(text, "set") &&
-		    sql_text_has_word(text, set_commands[i].word))
+	if (sql_text_may_hide_words(text) && sql_text_has_word(text, "set") &&
+	    sql_text_has_word(text, command->word))
+		return true;
+	for (size_t k = 0; k < COUNT_OF(command->together); k++)
+		if (command->together[k] != NULL && sql_text_has(text, command->together[k]))
 			return true;
-		for (size_t k = 0; k < COUNT_OF(set_commands[i].together); k++) {
-			const char *together = set_commands[i].together[k];
-
-			if (together != NULL && sql_text_has(text, together))
-				return true;
-		}
-	}
 	return false;
+}
+
+static const struct sql_refusal *check_set_commands(const struct sql_rules *rules,
+                                                    const struct sql_text *text)
+{
+	const struct sql_refusal *refusal = NULL;
+
+	for (size_t i = 0; i < COUNT_OF(set_commands) && refusal == NULL; i++)
+		if (text_may_have(text, &set_commands[i]))
+			refusal = sql_rules_refuse(rules, set_commands[i].rule);
+	return refusal;
 }
 
 /* A server that is newer than the parser may well run an EXECUTE that we cannot read, and the
@@ -57,15 +64,18 @@ static const struct sql_refusal *check_text(const struct sql_rules *rules,
 		"session_authorization",       "row_security",    "session_replication_role",
 		"standard_conforming_strings", "client_encoding",
 	};
+	const struct sql_refusal *refusal;
 
 	if (text_may_name_reserved(text))
 		return sql_rules_refuse(rules, SQL_RULE_RESERVED_NAME);
 	/* All that follows is for the standard mode. */
 	if (rules->mode < SQL_GUARD_STANDARD)
 		return NULL;
-	if (sql_text_may_set(text, (const char *const *)rules->names) ||
-	    text_may_have_command(text))
+	if (sql_text_may_set(text, (const char *const *)rules->names))
 		return sql_rules_refuse(rules, SQL_RULE_CODE_TEXT);
+	refusal = check_set_commands(rules, text);
+	if (refusal != NULL)
+		return refusal;
 	for (size_t i = 0; i < COUNT_OF(settings); i++)
 		if (sql_text_has(text, settings[i]))
 			return sql_rules_refuse(rules, SQL_RULE_CODE_TEXT);
@@ -212,12 +222,39 @@ const struct sql_refusal *sql_rules_check_runs_sql(const struct sql_rules *rules
 	return refusal;
 }
 
+/* Settings that are guarded in every mode: in a text that may set something they count wherever
+ * their names stand. */
+static const struct sql_refusal *check_always(const struct sql_rules *rules,
+                                              const struct sql_text *text)
+{
+	static const struct {
+		const char *part;
+		enum sql_rule rule;
+	} settings[] = {
+		{"usher.token", SQL_RULE_USHER_TOKEN},
+		{"usher.", SQL_RULE_USHER_SETTING},
+		{"standard_conforming_strings", SQL_RULE_STRING_SYNTAX},
+		{"client_encoding", SQL_RULE_CLIENT_ENCODING},
+		{"setnames", SQL_RULE_CLIENT_ENCODING},
+	};
+
+	if (!sql_text_has_word(text, "set") && !sql_text_has_word(text, "reset") &&
+	    !sql_text_has(text, "set_config"))
+		return NULL;
+	for (size_t i = 0; i < COUNT_OF(settings); i++)
+		if (sql_text_has(text, settings[i].part))
+			return sql_rules_refuse(rules, settings[i].rule);
+	return NULL;
+}
+
 const struct sql_refusal *sql_rules_check_unparsed(const struct sql_rules *rules, const char *text,
                                                    size_t len)
 {
 	struct sql_text *t = sql_text_new(text, len);
 	const struct sql_refusal *refusal = check_text(rules, t);
 
+	if (refusal == NULL)
+		refusal = check_always(rules, t);
 	if (refusal == NULL && sql_text_runs_sql(t))
 		refusal = sql_rules_refuse(rules, SQL_RULE_DYNAMIC_SQL);
 	sql_text_free(&t);

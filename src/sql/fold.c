@@ -44,15 +44,26 @@ static bool is_dotted_i(const uint8_t *p, size_t len)
 	return len == 2 && p[0] == UTF8_FIRST && p[1] == UTF8_SECOND;
 }
 
+/* Every text comes by here, and nearly all are ASCII: eight bytes at a time. */
+static bool is_ascii(const uint8_t *p, size_t len)
+{
+	uint64_t seen = 0, word;
+
+	for (; len >= sizeof(word); p += sizeof(word), len -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		seen |= word;
+	}
+	for (; len > 0; p++, len--)
+		seen |= *p;
+	return (seen & UINT64_C(0x8080808080808080)) == 0;
+}
+
 bool sql_has_dotted_i(const char *text, size_t len)
 {
 	const uint8_t *p = (const uint8_t *)text, *end = p + len;
-	uint8_t seen = 0;
 	size_t n;
 
-	for (size_t i = 0; i < len; i++)
-		seen |= p[i];
-	if (seen < 0x80)
+	if (is_ascii(p, len))
 		return false;
 	for (; p < end; p += n) {
 		n = char_len(p, (size_t)(end - p));

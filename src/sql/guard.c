@@ -53,17 +53,20 @@ static const struct guarded pg_functions[] = {
 	{"pg_stat_get_backend_client_addr", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_client_port", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_dbid", SQL_RULE_SESSION_VIEWS},
+	{"pg_stat_get_backend_io", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_idset", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_pid", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_start", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_subxact", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_userid", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_wait_event", SQL_RULE_SESSION_VIEWS},
+	{"pg_stat_get_backend_wal", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_wait_event_type", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_activity_start", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_backend_xact_start", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_progress_info", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_wal_senders", SQL_RULE_SESSION_VIEWS},
+	{"pg_get_aios", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_statements", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_statements_reset", SQL_RULE_SESSION_VIEWS},
 	{"pg_prepared_statement", SQL_RULE_SESSION_VIEWS},
@@ -74,6 +77,8 @@ static const struct guarded pg_functions[] = {
 	{"pg_safe_snapshot_blocking_pids", SQL_RULE_SESSION_VIEWS},
 	{"pg_isolation_test_session_is_blocked", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_get_numscans", SQL_RULE_STATISTICS},
+	{"pg_stat_get_lastscan", SQL_RULE_STATISTICS},
+	{"pg_wal_summary_contents", SQL_RULE_STATISTICS},
 	{"pg_stat_get_tuples_returned", SQL_RULE_STATISTICS},
 	{"pg_stat_get_tuples_fetched", SQL_RULE_STATISTICS},
 	{"pg_stat_get_tuples_inserted", SQL_RULE_STATISTICS},
@@ -179,6 +184,7 @@ static const struct guarded other_functions[] = {
 /* All begin with pg_. */
 static const struct guarded relations[] = {
 	{"pg_stat_activity", SQL_RULE_SESSION_VIEWS},
+	{"pg_aios", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_gssapi", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_ssl", SQL_RULE_SESSION_VIEWS},
 	{"pg_stat_replication", SQL_RULE_SESSION_VIEWS},
@@ -460,19 +466,88 @@ const struct sql_refusal *sql_guard_code_commands(const struct sql_rules *rules,
 	return refusal;
 }
 
+static bool is_name_byte(char c)
+{
+	return c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+	       (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80;
+}
+
+#define NAME_SIZE 64 /* PostgreSQL's NAMEDATALEN: a longer name is cut */
+
+/* The name as the server reads it: folded, or without its quotes. */
+static size_t read_name(const char *text, const struct sql_token *t, char *name)
+{
+	bool is_quoted = t->kind == TOKEN_QUOTED;
+	size_t len = 0;
+
+	for (size_t i = t->start + is_quoted; i < t->end - is_quoted && len < NAME_SIZE; i++) {
+		char c = text[i];
+
+		if (is_quoted && c == '"')
+			i++; /* twice is once */
+		name[len++] = !is_quoted && c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	}
+	if (len < NAME_SIZE)
+		return len;
+	/* Not within a character. */
+	for (len--; len > 0 && ((uint8_t)name[len] & 0xc0) == 0x80; len--)
+		;
+	return len;
+}
+
+/* In any schema. Most names are columns', so one that is unknown asks for no newer catalogue. */
+static bool name_sets_context(const struct sql_rules *rules, const char *name)
+{
+	const struct sql_functions *functions = &rules->functions;
+	const struct sql_catalog_row *row = NULL;
+
+	if (functions->next == NULL || list_has(rules->allow, NULL, 0, name, strlen(name), false))
+		return false;
+	while ((row = functions->next(functions->snapshot, name, row)) != NULL)
+		if (row->thing == SQL_THING_FUNCTION &&
+		    (row->facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
+			return true;
+	return false;
+}
+
 /* A name in a text that is not parsed: a function's, a view's, or just a column's. */
 static const struct sql_refusal *check_name(const struct sql_rules *rules, const char *text,
                                             const struct sql_token *t)
 {
-	size_t quote = t->kind == TOKEN_QUOTED;
-	struct sql_function_name f = {.name = text + t->start + quote,
-	                              .len = t->end - t->start - 2 * quote};
+	char name[NAME_SIZE];
+	struct sql_function_name f = {.name = name};
 	const struct sql_refusal *refusal;
 
 	if (t->kind != TOKEN_IDENT && t->kind != TOKEN_QUOTED)
 		return NULL;
+	f.len = read_name(text, t, name);
+	name[f.len] = '\0';
 	refusal = sql_guard_function(rules, &f);
-	return refusal != NULL ? refusal : sql_guard_relation(rules, f.name, f.len);
+	if (refusal == NULL)
+		refusal = sql_guard_relation(rules, f.name, f.len);
+	if (refusal == NULL && name_sets_context(rules, name))
+		refusal = sql_rules_refuse(rules, SQL_RULE_FUNCTION_SETTINGS);
+	return refusal;
+}
+
+/* What follows a token that is none: servers may cut it in ways that we do not know. Each word of
+ * it is a name. */
+static const struct sql_refusal *check_rest(const struct sql_rules *rules, const char *text,
+                                            size_t len)
+{
+	struct sql_text *searched = sql_text_new(text, len);
+	const struct sql_refusal *refusal = sql_guard_code_names(rules, searched);
+	struct sql_token word = {.kind = TOKEN_IDENT};
+
+	sql_text_free(&searched);
+	for (size_t i = 0; i < len && refusal == NULL; i = word.end + 1) {
+		word.start = word.end = (uint32_t)i;
+		while (word.end < len && is_name_byte(text[word.end]))
+			word.end++;
+		if (word.end > word.start)
+			refusal = check_name(rules, text, &word);
+	}
+	return refusal;
 }
 
 /* COPY t FROM 'file', COPY t TO PROGRAM '...'. */
@@ -483,6 +558,14 @@ static bool copies_file(const char *text, const struct sql_token *before, const 
 	        sql_token_is(text, t, "program"));
 }
 
+/* COMMIT PREPARED, ROLLBACK PREPARED. */
+static bool ends_prepared(const char *text, const struct sql_token *before,
+                          const struct sql_token *t)
+{
+	return sql_token_is(text, t, "prepared") &&
+	       (sql_token_is(text, before, "commit") || sql_token_is(text, before, "rollback"));
+}
+
 const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, const char *text,
                                              size_t len)
 {
@@ -491,7 +574,7 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 	bool at_start = true, is_copy = false;
 	struct sql_lexer lexer;
 
-	if (rules->mode < SQL_GUARD_STRICT && rules->deny == NULL)
+	if (rules->mode < SQL_GUARD_STANDARD)
 		return NULL;
 	sql_lexer_init(&lexer, text, len);
 	do {
@@ -500,6 +583,8 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 		refusal = check_name(rules, text, &t);
 		if (refusal == NULL && at_start)
 			refusal = check_command(rules, text, &t, false);
+		if (refusal == NULL && ends_prepared(text, &before, &t))
+			refusal = sql_rules_refuse(rules, SQL_RULE_TWO_PHASE);
 		if (refusal == NULL && sets_seed(text, &before, &t))
 			refusal = sql_rules_refuse(rules, SQL_RULE_RANDOM_SEED);
 		if (at_start)
@@ -508,13 +593,8 @@ const struct sql_refusal *sql_guard_unparsed(const struct sql_rules *rules, cons
 			refusal = sql_rules_refuse(rules, SQL_RULE_SERVER_FILE);
 		at_start = sql_token_is_char(text, &t, ';');
 	} while (refusal == NULL && t.kind != TOKEN_END && t.kind != TOKEN_BAD);
-	if (refusal == NULL && t.kind == TOKEN_BAD) {
-		/* Servers may cut the rest in ways that we do not know. */
-		struct sql_text *rest = sql_text_new(text + t.start, len - t.start);
-
-		refusal = sql_guard_code_names(rules, rest);
-		sql_text_free(&rest);
-	}
+	if (refusal == NULL && t.kind == TOKEN_BAD)
+		refusal = check_rest(rules, text + t.start, len - t.start);
 	return refusal;
 }
 

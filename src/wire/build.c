@@ -108,23 +108,30 @@ void wire_put_parameter(struct buf *b, const char *name, const char *value)
 	message_end(b, at);
 }
 
-void wire_put_key_data(struct buf *b, uint32_t pid, uint32_t secret)
+void wire_put_key_data(struct buf *b, const struct wire_cancel *key)
 {
 	size_t at = message_begin(b, 'K');
 
-	buf_put_be32(b, pid);
-	buf_put_be32(b, secret);
+	buf_put_be32(b, key->pid);
+	buf_put(b, key->key, key->key_len);
 	message_end(b, at);
 }
 
-void wire_put_negotiate(struct buf *b, uint32_t minor, const char *const *options, size_t n)
+void wire_put_cancel(struct buf *b, const struct wire_cancel *cancel)
+{
+	buf_put_be32(b, 12 + (uint32_t)cancel->key_len);
+	buf_put_be32(b, WIRE_CANCEL_REQUEST);
+	buf_put_be32(b, cancel->pid);
+	buf_put(b, cancel->key, cancel->key_len);
+}
+
+void wire_put_negotiate(struct buf *b, uint32_t version, const struct buf *options, size_t n)
 {
 	size_t at = message_begin(b, 'v');
 
-	buf_put_be32(b, minor);
+	buf_put_be32(b, version);
 	buf_put_be32(b, (uint32_t)n);
-	for (size_t i = 0; i < n; i++)
-		buf_put_cstr(b, options[i]);
+	buf_put(b, options->data, options->len);
 	message_end(b, at);
 }
 
@@ -215,11 +222,21 @@ void wire_put_close_portal(struct buf *b, const char *portal)
 	message_end(b, at);
 }
 
-void wire_put_close_statement(struct buf *b, const char *name)
+static void put_statement(struct buf *b, uint8_t type, const char *name)
 {
-	size_t at = message_begin(b, 'C');
+	size_t at = message_begin(b, type);
 
 	buf_put_u8(b, 'S');
 	buf_put_cstr(b, name);
 	message_end(b, at);
+}
+
+void wire_put_close_statement(struct buf *b, const char *name)
+{
+	put_statement(b, 'C', name);
+}
+
+void wire_put_describe_statement(struct buf *b, const char *name)
+{
+	put_statement(b, 'D', name);
 }

@@ -45,6 +45,18 @@ enum wire_read wire_startup_param(struct wire_cursor *c, const char **name, cons
 	return *value != NULL ? WIRE_READ_OK : WIRE_READ_BAD;
 }
 
+enum wire_read wire_cancel_read(struct wire_cursor c, struct wire_cancel *out)
+{
+	size_t len = (size_t)(c.end - c.at);
+
+	if (len <= 4 || len > 4 + WIRE_CANCEL_KEY_MAX)
+		return WIRE_READ_BAD;
+	out->pid = be32_get(c.at);
+	out->key_len = (uint16_t)(len - 4);
+	memcpy(out->key, c.at + 4, out->key_len);
+	return WIRE_READ_OK;
+}
+
 /* One blank-separated word of `options`; a backslash takes the next character as it is. */
 static enum wire_read option_word(const char **at, char *word)
 {

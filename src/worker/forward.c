@@ -43,13 +43,13 @@ bool forward_is_wanted(const struct forwarder *from, uint32_t pid)
 	return own != 0 && session_pid_peer(pid) != own;
 }
 
-bool forward_cancel(struct forwarder *from, uint32_t asker, uint32_t pid, uint32_t secret)
+bool forward_cancel(struct forwarder *from, uint32_t asker, const struct wire_cancel *cancel)
 {
-	int id = session_pid_peer(pid);
+	int id = session_pid_peer(cancel->pid);
 	const struct conf_peer *peer = conf_find_peer(from->conf, id);
 	struct forward *f;
 
-	if (peer == NULL || (pid & SESSION_PID_FORWARDED)) {
+	if (peer == NULL || (cancel->pid & SESSION_PID_FORWARDED)) {
 		drop(from, id);
 		return true;
 	}
@@ -60,8 +60,8 @@ bool forward_cancel(struct forwarder *from, uint32_t asker, uint32_t pid, uint32
 	f->order.mail.deliver = on_forwarded;
 	f->order.reply_to = from->mailbox;
 	f->order.peer = peer;
-	f->order.pid = pid | SESSION_PID_FORWARDED;
-	f->order.secret = secret;
+	f->order.cancel = *cancel;
+	f->order.cancel.pid |= SESSION_PID_FORWARDED;
 	f->order.timeout_us = from->conf->pgusher.cancel_wait_timeout;
 	dialer_peer_cancel(from->dialer, &f->order);
 	return false;

@@ -61,7 +61,8 @@ struct worker {
 struct cancel_letter {
 	struct mail mail;
 	struct worker *from;
-	uint32_t asker, pid, secret;
+	uint32_t asker;
+	struct wire_cancel cancel;
 };
 
 struct keys_letter {
@@ -110,30 +111,30 @@ static void on_cancel(struct mail *mail, void *owner)
 	struct cancel_letter *letter = CONTAINER_OF(mail, struct cancel_letter, mail);
 	struct worker *w = owner;
 
-	session_cancel(&w->session, letter->pid, letter->secret);
+	session_cancel(&w->session, &letter->cancel);
 	letter->mail.deliver = on_cancel_done;
 	mailbox_post(letter->from->mailbox, &letter->mail);
 }
 
-static bool route_cancel(void *worker, uint32_t asker, uint32_t pid, uint32_t secret)
+static bool route_cancel(void *worker, uint32_t asker, const struct wire_cancel *cancel)
 {
 	struct worker *w = worker;
-	unsigned index = session_pid_worker(pid, w->shared->n_workers);
+	unsigned index = session_pid_worker(cancel->pid, w->shared->n_workers);
 	struct cancel_letter *letter;
+	struct wire_cancel ours = *cancel;
 
-	if (forward_is_wanted(&w->forwarder, pid))
-		return forward_cancel(&w->forwarder, asker, pid, secret);
-	pid &= ~SESSION_PID_FORWARDED;
+	if (forward_is_wanted(&w->forwarder, cancel->pid))
+		return forward_cancel(&w->forwarder, asker, cancel);
+	ours.pid &= ~SESSION_PID_FORWARDED;
 	if (index == w->index) {
-		session_cancel(&w->session, pid, secret);
+		session_cancel(&w->session, &ours);
 		return true;
 	}
 	letter = mem_zalloc(sizeof(*letter));
 	letter->mail.deliver = on_cancel;
 	letter->from = w;
 	letter->asker = asker;
-	letter->pid = pid;
-	letter->secret = secret;
+	letter->cancel = ours;
 	mailbox_post(w->shared->workers[index]->mailbox, &letter->mail);
 	return false;
 }

@@ -20,6 +20,6 @@ struct forwarder {
 /* Another process gave out this id. */
 bool forward_is_wanted(const struct forwarder *from, uint32_t pid);
 /* As session_env.route_cancel. */
-bool forward_cancel(struct forwarder *from, uint32_t asker, uint32_t pid, uint32_t secret);
+bool forward_cancel(struct forwarder *from, uint32_t asker, const struct wire_cancel *cancel);
 
 #endif

@@ -53,6 +53,7 @@ LANGUAGES = {
 # name of the client as it is known: (language, argv in the language's folder)
 CLIENTS = {
     "psycopg3": ("python", ["venv/bin/python", "psycopg3.py"]),
+    "libpq18": ("python", ["venv/bin/python", "libpq18.py"]),
     "psycopg2": ("python", ["venv/bin/python", "psycopg2_pool.py"]),
     "asyncpg": ("python", ["venv/bin/python", "asyncpg_pool.py"]),
     "sqlalchemy-psycopg": ("python", ["venv/bin/python", "sqlalchemy_orm.py", "psycopg"]),

@@ -45,6 +45,8 @@ def sections(probe_file):
     """What differs from the ini of the other system tests."""
     return {
         "pgusher": {"max_server_conn": 4},
+        # A client that asks for it is told who its tokens are from.
+        "oauth": {"issuer": "https://id.example.com", "scope": "openid"},
         "guard": {"mode": None},
         "database eav": {"nodes": "primary, replica1, replica2"},
         "role probe": {"password_file": probe_file, "tenant": "none"},

@@ -5,7 +5,8 @@
  * - parameters lie in the packet, one after the other, and make up all of it when the list ends
  *   well;
  * - every setting of `options` has a name that is a word without `=` or dashes, and what a walk
- *   makes of it, written down plainly, is read again as the same settings. */
+ *   makes of it, written down plainly, is read again as the same settings;
+ * - a CancelRequest with a key of 1 to 256 bytes is read as it would be written, no other is. */
 #include <ctype.h>
 #include <string.h>
 
@@ -81,6 +82,21 @@ static void check_parameters(struct wire_cursor c)
 	MUST(r == WIRE_READ_BAD || (c.at == c.end && at + 1 == c.end));
 }
 
+static void check_cancel(const uint8_t *packet, const struct wire_startup *s)
+{
+	struct wire_cancel cancel;
+	struct buf again = {0};
+
+	if (wire_cancel_read(s->rest, &cancel) != WIRE_READ_OK) {
+		MUST(s->total_len <= 12 || s->total_len > 12 + WIRE_CANCEL_KEY_MAX);
+		return;
+	}
+	MUST(cancel.key_len > 0 && cancel.key_len <= WIRE_CANCEL_KEY_MAX);
+	wire_put_cancel(&again, &cancel);
+	MUST(again.len == s->total_len && memcmp(again.data, packet, again.len) == 0);
+	buf_fini(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct wire_startup s = {0}, cut = {0};
@@ -98,7 +114,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* To the byte, so that the sanitizer sees every step behind its end. */
 	copy = mem_dup(data, s.total_len);
 	MUST(wire_startup_read(copy, s.total_len, &s) == WIRE_READ_OK);
-	check_parameters(s.rest);
+	if (s.code == WIRE_CANCEL_REQUEST)
+		check_cancel(copy, &s);
+	else
+		check_parameters(s.rest);
 	mem_free(copy);
 	return 0;
 }

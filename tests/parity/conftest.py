@@ -36,6 +36,8 @@ CREATE POLICY t_tenant ON t
 CREATE TABLE plain (id int PRIMARY KEY, a text DEFAULT 'none', n numeric);
 CREATE TABLE child (id int REFERENCES plain DEFERRABLE INITIALLY IMMEDIATE, UNIQUE (id) DEFERRABLE);
 GRANT SELECT, INSERT, UPDATE, DELETE ON t, plain, child TO app;
+CREATE SCHEMA lab;
+GRANT USAGE, CREATE ON SCHEMA lab TO app;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TYPE pair AS (a int, b text);
 CREATE FUNCTION noisy(p_text text) RETURNS text LANGUAGE plpgsql AS $$
@@ -69,6 +71,7 @@ class Twins:
         self.tokens = token, other_token
         self.first_new_oid = first_new_oid
         self.holders = None
+        self.version = cluster.major()
 
     def reset(self, database):
         self.cluster.sql(RESET % (TENANT_A, TENANT_B), dbname=database)

@@ -9,16 +9,17 @@ from collections import namedtuple
 import pgproto as p
 
 Part = namedtuple("Part", "data wait shown conn", defaults=(0,))
-Case = namedtuple("Case", "name parts pins differs")
+Case = namedtuple("Case", "name parts pins differs since")
 
 READS = ("Query", "Sync", "Flush", "FunctionCall", "until", "end")
 COPY = ("CopyData", "CopyDone", "CopyFail")
 
 
-def case(name, *parts, pins=False, differs=None):
+def case(name, *parts, pins=False, differs=None, since=0):
     """pins: its state holds the server, so servers cannot be changed under it. differs: (number in
-    docs/deviations.md, SQLSTATEs seen through PgUsher)."""
-    return Case(name, tuple(flat(parts)), pins, differs)
+    docs/deviations.md, SQLSTATEs seen through PgUsher), with PostgreSQL of version `since` or
+    later."""
+    return Case(name, tuple(flat(parts)), pins, differs, since)
 
 
 def flat(parts):

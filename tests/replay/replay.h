@@ -59,7 +59,8 @@ struct actor {
 	bool is_eof, is_broken;
 	bool is_standby;      /* on a server: it is at node b of WITH_REPLICA */
 	unsigned n_writes;    /* since the last server_gets, client_gets */
-	uint32_t pid, secret; /* a client's cancel key */
+	uint32_t pid, secret; /* a client's cancel key; with protocol 3.2 it is: */
+	struct wire_cancel key;
 	/* On a server, learned from Parse: how the random names begin of PgUsher's own statements,
 	 * and of those that it prepares for clients. */
 	char ours[32], theirs[32];
@@ -126,6 +127,7 @@ const char *client_was_told(const struct actor *c, const char *parameter);
 const char *replay_token(struct replay *t, const char *tenant, const char *claim);
 /* A CancelRequest on a connection of its own, which is returned. */
 struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret);
+struct actor *client_cancels_with(struct replay *t, const struct wire_cancel *key);
 /* For replay_start: tokens with the claim iss=url are checked under keys that are fetched; there are
  * none at first. */
 #define WITH_URL_KEYS                                                                              \
@@ -284,5 +286,6 @@ struct msg *msg_header(uint8_t type, uint32_t length_word);
 /* A packet before login. */
 struct msg *msg_startup(uint32_t code, const char *const *parameters);
 #define STARTUP(...) msg_startup(WIRE_PROTOCOL_3_0, (const char *const[]){__VA_ARGS__, NULL})
+#define STARTUP_3_2(...) msg_startup(WIRE_PROTOCOL_3_2, (const char *const[]){__VA_ARGS__, NULL})
 
 #endif

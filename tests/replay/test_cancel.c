@@ -60,6 +60,47 @@ static void wrong_key(struct replay *t)
 	assert_null(cancel_waiting(t));
 }
 
+/* Protocol 3.2: a key of 32 bytes, all of which count; its first four alone are no key, nor is one
+ * with more behind it. */
+static void long_key(struct replay *t)
+{
+	struct actor *c, *s, *other = client_connects(t);
+	struct wire_cancel key;
+
+	client_sends(other, STARTUP_3_2("user", "app", "database", "eav"));
+	client_gets(other, AUTH(3));
+	client_sends(other, PASSWORD(replay_token(t, "123", NULL)));
+	client_is_welcome(other);
+	c = client_connects(t);
+	client_sends(
+		c, STARTUP_3_2("user", "app", "database", "eav", "options", "-c usher.report=off"));
+	client_gets(c, AUTH(3));
+	client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
+	client_is_welcome(c);
+	assert_int_equal(c->key.key_len, 32);
+	assert_memory_not_equal(c->key.key, other->key.key, 32);
+	s = replay_server(t, 0);
+	client_sends(c, QUERY("select pg_sleep(9)"));
+	server_gets(s, FIRST_CONTEXT("123"), QUERY("select pg_sleep(9)"));
+	for (uint16_t i = 0; i < 32; i++) {
+		key = c->key;
+		key.key[i] ^= 1;
+		(void)client_cancels_with(t, &key);
+	}
+	for (uint16_t len = 1; len <= WIRE_CANCEL_KEY_MAX; len = (uint16_t)(2 * len)) {
+		key = c->key;
+		key.key_len = len != 32 ? len : 33;
+		is_closed(client_cancels_with(t, &key));
+	}
+	key = other->key;
+	key.pid = c->pid;
+	(void)client_cancels_with(t, &key);
+	assert_null(cancel_waiting(t));
+	(void)client_cancels_with(t, &c->key);
+	assert_ptr_equal(cancel_waiting(t), s);
+	cancel_ends(t, true);
+}
+
 static void key_of_a_client_that_is_gone(struct replay *t)
 {
 	struct actor *c, *s, *b;
@@ -258,11 +299,18 @@ static void cancel_of_another_workers_client(struct replay *t)
 static void malformed_cancel(struct replay *t)
 {
 	struct actor *x = client_connects(t);
+	uint8_t packet[12 + WIRE_CANCEL_KEY_MAX + 1];
 
 	client_sends(x, RAW("\0\0\0\14\4\322\26\56\0\0\0\1", 12));
+	client_gets(x, FATAL("08P01", "protocol"));
 	is_closed(x);
 	x = client_connects(t);
-	client_sends(x, RAW("\0\0\0\24\4\322\26\56\0\0\0\1\0\0\0\1\0\0\0\1", 20));
+	/* 257 bytes. */
+	memset(packet, 1, sizeof(packet));
+	be32_set(packet, sizeof(packet));
+	be32_set(packet + 4, WIRE_CANCEL_REQUEST);
+	client_sends(x, RAW((const char *)packet, sizeof(packet)));
+	client_gets(x, FATAL("08P01", "protocol"));
 	is_closed(x);
 	assert_null(cancel_waiting(t));
 }
@@ -293,6 +341,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(cancel_of_an_idle_client),
 	SCENARIO(cancel_of_a_running_query),
 	SCENARIO(wrong_key),
+	SCENARIO(long_key),
 	SCENARIO(key_of_a_client_that_is_gone),
 	SCENARIO(cancel_of_a_waiting_client),
 	SCENARIO(nothing_is_sent_while_it_is_under_way),

@@ -460,6 +460,69 @@ static void reset_all_in_a_block(struct replay *t)
 	}
 }
 
+/* One statement there and back, in a block. */
+static void runs(struct actor *c, struct actor *s, const char *query, const char *tag, char status)
+{
+	client_sends(c, QUERY(query));
+	server_gets(s, QUERY(query));
+	server_says(s, COMPLETE(tag), READY(status));
+	client_gets(c, COMPLETE(tag), READY(status));
+}
+
+static void undoes_reset_all(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_in_block(c, s);
+	runs(c, s, "savepoint a", "SAVEPOINT", 'T');
+	runs(c, s, "reset all", "RESET", 'T');
+	runs(c, s, "rollback to a", "ROLLBACK", 'T');
+	runs(c, s, "commit", "COMMIT", 'I');
+	round_trip(c, s, "456");
+}
+
+/* The batch has the end of its transaction, too; RESET ALL behind another end waits for that. */
+static void reset_all_in_a_batch(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_in_block(c, s);
+	client_sends(c, PARSE("", "commit and chain"), BIND("", ""), EXECUTE(""),
+	             PARSE("", "reset all"), BIND("", ""), EXECUTE(""), PARSE("", "rollback"),
+	             BIND("", ""), EXECUTE(""), SYNC);
+	server_gets(s, PARSE("", "commit and chain"), BIND("", ""), EXECUTE(""),
+	            PARSE("", "reset all"), CONTEXT("456"), BIND("", ""), FLUSH);
+	server_says(s, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("COMMIT"), PARSE_COMPLETE,
+	            CONTEXT_DONE("456"), BIND_COMPLETE);
+	server_gets(s, EXECUTE(""), PARSE("", "rollback"), BIND("", ""), EXECUTE(""), SYNC);
+	server_says(s, COMPLETE("RESET"), PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("ROLLBACK"),
+	            READY('I'));
+	client_gets(c, PARSE_COMPLETE, BIND_COMPLETE, COMPLETE("COMMIT"), PARSE_COMPLETE,
+	            BIND_COMPLETE, COMPLETE("RESET"), PARSE_COMPLETE, BIND_COMPLETE,
+	            COMPLETE("ROLLBACK"), READY('I'));
+	round_trip(c, s, "456");
+}
+
+/* Does the server know the second "a"? Nobody can say which of the two is gone back to. */
+static void doubtful_savepoint(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	set_in_block(c, s);
+	runs(c, s, "savepoint a", "SAVEPOINT", 'T');
+	runs(c, s, "reset all", "RESET", 'T');
+	client_sends(c, QUERY("select x; savepoint a; select y"));
+	server_gets(s, CONTEXT("456"), QUERY("select x; savepoint a; select y"));
+	server_says(s, CONTEXT_DONE("456"), SERVER_ERROR("42703", "no x"), READY('E'));
+	client_gets(c, SERVER_ERROR("42703", "no x"), READY('E'));
+	client_sends(c, QUERY("rollback to a"));
+	client_gets(c, FATAL("28000", "which usher.token holds"));
+	is_closed(c);
+}
+
 static void discarded(struct replay *t)
 {
 	struct actor *c, *s;
@@ -551,6 +614,9 @@ static const struct scenario scenarios[] = {
 	SCENARIO(undone_by_a_refused_query),
 	SCENARIO(kept_by_a_bare_commit),
 	SCENARIO(reset_all_in_a_block),
+	SCENARIO(undoes_reset_all),
+	SCENARIO(reset_all_in_a_batch),
+	SCENARIO(doubtful_savepoint),
 	SCENARIO(discarded),
 	SCENARIO(goes_on_after_expiry),
 	SCENARIO(at_startup),

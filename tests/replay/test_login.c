@@ -148,13 +148,59 @@ static void newer_minor_version(struct replay *t)
 	                                         "2",    "database", "eav",      NULL};
 	struct actor *c = client_connects(t);
 
-	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0 | 2, parameters));
-	client_gets(c, msg_bytes('v', "\0\3\0\0\0\0\0\2_pq_.one\0_pq_.two", 26), AUTH(3));
+	/* Of two versions it is the older one that is spoken; unknown options are named. */
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0 | 9999, parameters));
+	client_gets(c, msg_bytes('v', "\0\3\0\2\0\0\0\2_pq_.one\0_pq_.two", 26), AUTH(3));
 	client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
 	client_is_welcome(c);
+	assert_int_equal(c->key.key_len, 32);
+	c = client_connects(t);
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0, parameters));
+	client_gets(c, msg_bytes('v', "\0\3\0\0\0\0\0\2_pq_.one\0_pq_.two", 26), AUTH(3));
 	c = client_connects(t);
 	client_sends(c, msg_startup(WIRE_PROTOCOL_3_0 | 99, parameters + 6));
 	client_gets(c, FATAL("28000", "no user name"));
+}
+
+/* However many options there are, each of them is named. */
+static void many_unknown_options(struct replay *t)
+{
+	const char *parameters[2 + 2 * 40 + 1] = {"user", "app"};
+	struct actor *c = client_connects(t);
+	struct buf names = {0};
+	char name[40][12];
+
+	buf_put_be32(&names, WIRE_PROTOCOL_3_2);
+	buf_put_be32(&names, 40);
+	for (int i = 0; i < 40; i++) {
+		snprintf(name[i], sizeof(name[i]), "_pq_.o%d", i);
+		buf_put_cstr(&names, name[i]);
+		parameters[2 + 2 * i] = name[i];
+		parameters[3 + 2 * i] = "";
+	}
+	client_sends(c, msg_startup(WIRE_PROTOCOL_3_2, parameters));
+	client_gets(c, msg_bytes('v', (const char *)names.data, names.len), AUTH(3));
+	buf_fini(&names);
+}
+
+/* 3.1 was never released: it is 3.0 by another number, also to PostgreSQL 18. */
+static void protocols_that_are_spoken(struct replay *t)
+{
+	static const char *const parameters[] = {"user", "app", "database", "eav", NULL};
+	static const struct {
+		uint32_t version;
+		uint16_t key_len;
+	} spoken[] = {{WIRE_PROTOCOL_3_0, 4}, {WIRE_PROTOCOL_3_0 | 1, 4}, {WIRE_PROTOCOL_3_2, 32}};
+
+	for (size_t i = 0; i < COUNT_OF(spoken); i++) {
+		struct actor *c = client_connects(t);
+
+		client_sends(c, msg_startup(spoken[i].version, parameters));
+		client_gets(c, AUTH(3));
+		client_sends(c, PASSWORD(replay_token(t, "123", NULL)));
+		client_is_welcome(c);
+		assert_int_equal(c->key.key_len, spoken[i].key_len);
+	}
 }
 
 static void parameters_that_are_refused(struct replay *t)
@@ -541,6 +587,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(malformed_parameters),
 	SCENARIO(other_protocols),
 	SCENARIO(newer_minor_version),
+	SCENARIO(many_unknown_options),
+	SCENARIO(protocols_that_are_spoken),
 	SCENARIO(parameters_that_are_refused),
 	SCENARIO_WHOLE(too_many_settings),
 	SCENARIO(parameters_that_mean_nothing),

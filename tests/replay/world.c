@@ -43,7 +43,8 @@ struct replay {
 	size_t n_cancels;
 	struct {
 		bool is_due;
-		uint32_t asker, pid, secret;
+		uint32_t asker;
+		struct wire_cancel cancel;
 	} elsewhere;
 	uint32_t keys_askers[ORDERS_MAX];
 	size_t n_keys_askers;
@@ -82,7 +83,7 @@ void replay_turn(struct replay *t)
 		t->reap = false;
 		if (t->elsewhere.is_due) {
 			t->elsewhere.is_due = false;
-			session_cancel(&t->session, t->elsewhere.pid, t->elsewhere.secret);
+			session_cancel(&t->session, &t->elsewhere.cancel);
 			session_cancel_done(&t->session, t->elsewhere.asker);
 		}
 	} while ((t->mode == REPLAY_TIGHT && pump(t)) || t->reap);
@@ -219,18 +220,17 @@ void cancel_ends(struct replay *t, bool ok)
 
 /* ---- start and stop --------------------------------------------------------------------- */
 
-static bool route_cancel(void *worker, uint32_t asker, uint32_t pid, uint32_t secret)
+static bool route_cancel(void *worker, uint32_t asker, const struct wire_cancel *cancel)
 {
 	struct replay *t = worker;
 
 	if (!t->cancels_go_elsewhere) {
-		session_cancel(&t->session, pid, secret);
+		session_cancel(&t->session, cancel);
 		return true;
 	}
 	t->elsewhere.is_due = true;
 	t->elsewhere.asker = asker;
-	t->elsewhere.pid = pid;
-	t->elsewhere.secret = secret;
+	t->elsewhere.cancel = *cancel;
 	return false;
 }
 
@@ -509,11 +509,11 @@ static bool is_welcome(struct actor *c, const uint8_t *p, size_t n, bool is_firs
 		return n == 9 && p[0] == 'R' && be32_get(p + 5) == 0;
 	if (is_last)
 		return n == 6 && p[0] == 'Z' && p[5] == 'I' && c->pid != 0;
-	if (n != 13 || p[0] != 'K')
+	if (p[0] != 'K')
 		return p[0] == 'S';
 	c->pid = be32_get(p + 5);
 	c->secret = be32_get(p + 9);
-	return true;
+	return wire_cancel_read((struct wire_cursor){p + 5, p + n}, &c->key) == WIRE_READ_OK;
 }
 
 void client_is_welcome_at(struct actor *c, const char *file, int line)
@@ -549,17 +549,23 @@ const char *client_was_told(const struct actor *c, const char *parameter)
 	return NULL;
 }
 
-struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret)
+struct actor *client_cancels_with(struct replay *t, const struct wire_cancel *key)
 {
 	struct actor *c = client_connects(t);
-	uint8_t packet[16];
+	struct buf packet = {0};
 
-	be32_set(packet, sizeof(packet));
-	be32_set(packet + 4, WIRE_CANCEL_REQUEST);
-	be32_set(packet + 8, pid);
-	be32_set(packet + 12, secret);
-	client_sends(c, RAW((const char *)packet, sizeof(packet)));
+	wire_put_cancel(&packet, key);
+	client_sends(c, RAW((const char *)packet.data, packet.len));
+	buf_fini(&packet);
 	return c;
+}
+
+struct actor *client_cancels(struct replay *t, uint32_t pid, uint32_t secret)
+{
+	struct wire_cancel key = {.pid = pid, .key_len = 4};
+
+	be32_set(key.key, secret);
+	return client_cancels_with(t, &key);
 }
 
 struct actor *replay_server(struct replay *t, size_t i)

@@ -6,6 +6,7 @@ tenant's role with the context set by hand, as the thing to compare with.
 """
 
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -57,6 +58,12 @@ class Cluster:
         self.ports = {n: int(env[f"{n.upper()}_PORT"]) for n in ("primary", "replica1", "replica2")}
         with open(self.password_file, encoding="utf-8") as file:
             self.password = file.read().strip()
+
+    def major(self, program="postgres"):
+        """Its version's first number. psql's may be another (scripts/fetch-postgres.sh)."""
+        said = subprocess.run([os.path.join(self.bin, program), "--version"], text=True, check=True,
+                              capture_output=True).stdout
+        return int(re.search(r"[0-9]+", said).group())
 
     def stop(self):
         for conn in self._superusers.values():

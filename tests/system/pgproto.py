@@ -17,7 +17,7 @@ import time
 import weakref
 from collections import namedtuple
 
-PROTOCOL_3_0 = 196608
+PROTOCOL_3_0, PROTOCOL_3_2 = 196608, 196610
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
@@ -82,6 +82,17 @@ class Message(namedtuple("Message", "type body")):
 
 def cstr(text):
     return (text.encode() if isinstance(text, str) else text) + b"\0"
+
+
+def sasl_initial(mechanism, response=None):
+    """SASLInitialResponse; without a response the server asks for one."""
+    body = b"\xff" * 4 if response is None else struct.pack("!I", len(response)) + response
+    return message("p", cstr(mechanism) + body)
+
+
+def bearer(token):
+    """OAUTHBEARER's first message (RFC 7628)."""
+    return b"n,,\1auth=Bearer " + token.encode() + b"\1\1"
 
 
 def message(kind, body=b""):
@@ -193,6 +204,7 @@ class Connection:
         self.buffer = bytearray()
         self.parameters = {}
         self.pid = self.secret = None
+        self.negotiated = None
         self.status = None
 
     @classmethod
@@ -221,9 +233,12 @@ class Connection:
         context.verify_mode = ssl.CERT_NONE
         self.sock = context.wrap_socket(self.sock)
 
-    def login(self, user, dbname, secret, **params):
-        self.send(startup({"user": user, "database": dbname, **params}))
+    def login(self, user, dbname, secret, version=PROTOCOL_3_0, **params):
+        self.send(startup({"user": user, "database": dbname, **params}, version))
         msg = self.read()
+        if msg.type == "v":
+            self.negotiated = negotiated(msg)
+            msg = self.read()
         if msg.type == "R" and msg.body == struct.pack("!I", 3):
             self.send(password(secret))
             msg = self.read()
@@ -424,6 +439,14 @@ class LoginError(PgError):
 
 def errors_of(messages):
     return [m.fields() for m in messages if m.type == "E"]
+
+
+def negotiated(msg):
+    """What NegotiateProtocolVersion says: the version, and the options that are not known."""
+    version, count = struct.unpack_from("!II", msg.body)
+    names = msg.body[8:].split(b"\0")[:-1]
+    assert msg.type == "v" and len(names) == count, msg
+    return version, [name.decode() for name in names]
 
 
 def codes_of(messages):

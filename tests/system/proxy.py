@@ -103,7 +103,7 @@ class Keys:
         return self.hand_made({"tenant_id": str(tenant), "role": role, "exp": now + ttl_s})
 
     def hand_made(self, claims, header=None):
-        """Claims that `pgusher token` would not sign, under the HS256 key."""
+        """Claims that `pgusher token` would not sign, or their text, under the HS256 key."""
         with open(self.files["HS256"], encoding="utf-8") as file:
             key = json.load(file)
         head = {"alg": "HS256", "typ": "JWT", "kid": key.get("kid"), **(header or {})}
@@ -113,7 +113,8 @@ class Keys:
 def sign_hs256(header, claims, secret):
     """A JWT with any header at all, signed as if it were HS256."""
     head = {k: v for k, v in header.items() if v is not None}
-    signed = ".".join(b64url(json.dumps(part).encode()) for part in (head, claims))
+    claims = claims if isinstance(claims, str) else json.dumps(claims)
+    signed = ".".join(b64url(part.encode()) for part in (json.dumps(head), claims))
     return f"{signed}.{b64url(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
 

@@ -111,6 +111,58 @@ def test_changes_of_the_token(log):
         (str(TENANT_B), "refused", "transaction")]
 
 
+@pytest.mark.parametrize("extended", [False, True])
+def test_every_try_to_be_somebody_else(log, extended):
+    """Also what fails for another reason than the token: nothing of it may go unseen."""
+    set_token = f"SET usher.token = '{log.proxy.keys.token(TENANT_B)}'"
+    with log.proxy.raw(TENANT_A) as conn:
+        def run(sql):
+            return codes_of(conn.run(p.one_shot(sql)) if extended else conn.simple(sql))
+        run("BEGIN")
+        assert run("SELECT 1/0") == ["22012"]
+        assert run(set_token) == ["25P02"]
+        run("ROLLBACK")
+        assert log.wait(event="auth", action="token")[0]["reason"] == "failed_transaction"
+        assert run("SET usher.tenant = '456'") == ["42704"]
+        assert run("SHOW usher.token") == ["42501"]
+        assert run("SHOW usher.nothing") == ["42704"]
+        reasons = [r["reason"] for r in log.wait(2, event="guard", outcome="refused")]
+        assert reasons == ["usher_setting", "usher_token"]
+        if extended:
+            bad = (p.parse("", set_token) + p.bind("named", "") + p.sync(),
+                   p.parse("", "SELECT 1") + p.query(set_token) + p.sync())
+            for data, n in zip(bad, (1, 2)):
+                assert "0A000" in codes_of(conn.run(data, n))
+            records = log.wait(3, event="auth", action="token")
+            assert [r["reason"] for r in records[1:]] == ["bind", "batch"]
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_statements_that_meet_anothers_state(log, extended):
+    with log.proxy.raw(TENANT_A) as conn:
+        conn.simple("BEGIN")
+        conn.simple(f"SET LOCAL usher.token = '{log.proxy.keys.token(TENANT_B)}'")
+        conn.simple("PREPARE left_there AS SELECT 1")
+        conn.simple("COMMIT AND CHAIN")
+        look = "EXECUTE left_there"
+        heard = conn.run(p.one_shot(look)) if extended else conn.simple(look)
+        assert codes_of(heard) == ["55006"]
+        record = log.wait(event="guard")[0]
+        assert (record["reason"], record["tenant"]) == ("session_state", str(TENANT_A))
+        assert len(record["fingerprint"]) == 16
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_more_pinned_servers_than_allowed(make_proxy, tmp_path, extended):
+    path = tmp_path / "audit.jsonl"
+    proxy = make_proxy({"tenants": {"max_pinned": 1}, "audit": {"file": str(path), "events": ALL}})
+    with proxy.raw(TENANT_A) as one, proxy.raw(TENANT_A) as two:
+        one.simple("LISTEN a")
+        heard = two.run(p.one_shot("LISTEN a")) if extended else two.simple("LISTEN a")
+        assert codes_of(heard) == ["53300"]
+        wait_until(lambda: '"reason":"max_pinned"' in path.read_text(), "the record")
+
+
 def test_guard(log):
     conn = log.proxy.raw(TENANT_A)
     for n in (1, 2):

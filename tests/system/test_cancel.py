@@ -24,6 +24,25 @@ def test_running_query_is_cancelled(proxy, cluster):
         assert conn.scalar("SELECT 1") == "1"
 
 
+def test_long_keys_of_protocol_3_2(make_proxy, cluster):
+    """Of 32 bytes, as PostgreSQL 18's; and they find the way from one worker to another."""
+    proxy = make_proxy({"pgusher": {"workers": 3}})
+    seen = set()
+    for _ in range(8):
+        with proxy.raw(TENANT_A, version=p.PROTOCOL_3_2) as conn:
+            assert conn.negotiated is None and len(conn.secret) == 32
+            seen.add(conn.secret)
+            conn.send(p.query(SLEEP))
+            cluster.backend_running("to be cancelled", "eav")
+            for wrong in (conn.secret[:4], conn.secret[:31], conn.secret + b"\0", bytes(32),
+                          conn.secret[:31] + bytes([conn.secret[31] ^ 1])):
+                p.send_cancel(proxy.address, conn.pid, wrong)
+            assert conn.is_silent()
+            conn.cancel()
+            assert p.codes_of(conn.read_until_ready()) == ["57014"]
+    assert len(seen) == 8
+
+
 def test_cancel_in_a_transaction_fails_it_only(proxy, cluster):
     with proxy.raw(TENANT_A) as conn:
         conn.simple("BEGIN")

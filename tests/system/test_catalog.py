@@ -97,7 +97,9 @@ def value(client, sql):
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("function", LEFT)
-def test_nothing_is_left_for_another_client(make_called, function, call):
+def test_nothing_is_left_for_another_client(cluster, make_called, function, call):
+    if function == "leave_tenant" and cluster.major() >= 18:
+        pytest.skip("there a COMMIT within CALL fails: docs/deviations.md 29")
     clean = LEFT[function][1]
     for proxy in (make_called(True), make_called(False)):
         a, b = proxy.raw(TENANT_A, "called"), proxy.raw(TENANT_B, "called")
@@ -137,6 +139,19 @@ def test_a_set_clause_of_the_tenant_setting_is_refused(make_called):
         make_called(True).raw(TENANT_A, "called").rows("SELECT other_tenant()")
     assert refused.value.code == "42501"
     assert value(make_called(False).raw(TENANT_A, "called"), "SELECT other_tenant()") == "456"
+
+
+@pytest.mark.parametrize("text", [
+    # Too deep to be parsed; sound SQL for any server.
+    "SELECT other_tenant() WHERE true" + " AND true" * 5000,
+    # Grammar of PostgreSQL 16 and 17.
+    "SELECT * FROM (SELECT other_tenant()) WHERE 0x1 = 1",
+    "SELECT json_array(other_tenant() ABSENT ON NULL) WHERE 0x1 = 1",
+    "SELECT json_value('[1]'::jsonb, '$' DEFAULT other_tenant() ON EMPTY) WHERE 0x1 = 1",
+], ids=["deep", "no alias", "constructor", "json_value"])
+def test_a_set_clause_is_refused_in_what_is_not_parsed(make_called, text):
+    with pytest.raises(PgError, match="function_settings"):
+        make_called(True).raw(TENANT_A, "called").rows(text)
 
 
 def test_a_new_function_is_read_when_it_is_called(cluster, make_called):

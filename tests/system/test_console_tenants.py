@@ -45,7 +45,8 @@ def test_show_tenants(own):
         row = tenants(console)[TENANT_A]
         assert {key: row[key] for key in row if "wait" not in key and key != "server_time"} == {
             "tenant": TENANT_A, "clients": "8", "active": "2", "max_client_conn": "8",
-            "max_server_conn": "2", "weight": "1", "rejected": "1"}
+            "max_server_conn": "2", "weight": "1", "rejected": "1", "pinned": "0",
+            "max_pinned": "20"}
         assert int(row["maxwait_us"]) + int(row["maxwait"]) > 0
         assert tenants(console)[TENANT_B]["weight"] == "3"
         wait_until(lambda: int(tenants(console)[TENANT_B]["server_time"]) > 0, "it is counted")
@@ -57,6 +58,19 @@ def test_show_tenants(own):
         assert (row["active"], row["waiting"], row["maxwait"]) == ("0", "0", "0")
     # Who has no client is not there.
     wait_until(lambda: tenants(console) == {}, "they are gone")
+
+
+def test_pinned_servers_are_shown(own, keys):
+    proxy, console = own(pgusher={"max_server_conn": 8}, tenants={"max_pinned": 3})
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(proxy.raw(TENANT_A)) for _ in range(3)]
+        clients[2].simple(f"SET usher.token = '{keys.token(TENANT_B)}'")
+        for conn in clients:
+            conn.simple("LISTEN a")
+        assert {t: (row["pinned"], row["max_pinned"]) for t, row in tenants(console).items()} == {
+            TENANT_A: ("2", "3"), TENANT_B: ("1", "3")}
+        clients[0].simple("DISCARD ALL")
+        assert tenants(console)[TENANT_A]["pinned"] == "1"
 
 
 def test_kill_tenant(own, keys):

@@ -5,6 +5,7 @@ who had nothing in flight goes on; what was in flight is never repeated; nothing
 primary that is fenced, nor to either of two of which nobody can say which one counts.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from cluster import Cluster, wait_until
 from console import CONSOLE, Console
-from pgproto import ConnectionClosed, PgError, codes_of
+from pgproto import ConnectionClosed, PgError, codes_of, query
 from proxy import Proxy
 
 TENANT = 7
@@ -80,6 +81,7 @@ def usher(doomed, keys, tmp_path):
         "role probe": {"tenant": "none", "password_file":
                        os.path.join(doomed.folder, "probe.password")},
         "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+        "audit": {"file": str(folder / "audit.jsonl")},
     }
     with Proxy(doomed, keys, folder, overrides, databases=()) as running:
         wait_until(lambda: states(running)["primary"] == ("primary", "ok"), "it is measured")
@@ -92,6 +94,14 @@ def states(proxy):
         return {row["node"]: (row["role"], row["state"]) for row in console.show("NODES")}
     finally:
         console.conn.close()
+
+
+def fences(proxy):
+    """What the audit log has of them."""
+    with open(os.path.join(proxy.folder, "audit.jsonl"), encoding="ascii") as file:
+        lines = [json.loads(line) for line in file]
+    return [(line["outcome"], line["node"], line["reason"]) for line in lines
+            if line["event"] == "route" and line["outcome"] in ("fenced", "released")]
 
 
 class Writer(threading.Thread):
@@ -210,29 +220,124 @@ def test_the_primary_lives_on(doomed, usher):
     for _ in range(10):
         assert idle.scalar(WHERE) == "replica1"
     assert "fenced" in states(usher)["primary"][1]
+    wait_until(lambda: fences(usher) == [("fenced", "primary", "another primary is ahead")],
+               "the audit log has it, and once")
+    console = Console(usher)
+    assert ("fenced", "primary") in [(row["outcome"], row["node"]) for row in console.show("AUDIT")]
+    console.conn.close()
     # Rolled back, and nobody is connected to it any more but the probe.
     wait_until(lambda: doomed.backends("fo") == [], "all servers on the old one are closed")
     assert doomed.sql("SELECT count(*) FROM tally", dbname="fo") == [(0,)]
     idle.terminate()
 
 
-def test_two_are_promoted(doomed, usher):
-    """Both on timeline 2: nothing is sent to either, until one is gone."""
-    conn = usher.raw(TENANT, "fo")
+def begins_at(conn):
+    """The node of a block of reads, which it begins."""
+    conn.run(query("ROLLBACK"))
+    conn.simple("BEGIN READ ONLY")
+    conn.rows("SELECT id FROM tally")
+    return conn.scalar("SHOW usher.data_source")
+
+
+def test_a_block_on_the_replica_that_is_promoted(doomed, usher):
+    """What follows its end in the same string may write there: the client's next read has it."""
+    with usher.raw(TENANT, "fo") as conn:
+        conn.simple("SET usher.consistency = 'bounded'")
+        wait_until(lambda: begins_at(conn) == "replica1", "a block on the one to be promoted")
+        doomed.kill("primary")
+        doomed.promote("replica1")
+        wait_until(lambda: states(usher)["replica1"] == ("primary", "ok"), "the probe knows")
+        conn.simple("COMMIT; INSERT INTO tally (id) VALUES (3)")
+        for _ in range(5):
+            assert conn.scalar("SELECT id FROM tally") == "3"
+
+
+@pytest.mark.parametrize("stopped, left", [("replica2", "replica1"), ("replica1", "replica2")])
+def test_two_are_promoted(doomed, usher, stopped, left):
+    """Both on timeline 2: nothing is sent to either, until one is gone, whatever that one had."""
+    twins = "two primaries of one timeline"
+    conn, reader = usher.raw(TENANT, "fo"), usher.raw(TENANT, "fo")
     conn.timeout = 120
     assert conn.scalar(WHERE) == "primary"
+    reader.simple("SET usher.consistency = 'bounded'")
+    wait_until(lambda: begins_at(reader) != "primary", "a block of reads on a replica")
     doomed.kill("primary")
     doomed.promote("replica1")
     doomed.promote("replica2")
     usher.wait_log("two nodes of one timeline")
+    # Behind its end it could write.
+    assert codes_of(reader.read_to_end()) == ["57P01"]
     with pytest.raises(PgError) as caught:
         conn.rows("INSERT INTO tally (id) VALUES (1)")
     assert caught.value.code == "57P03", caught.value
     assert "two servers say that they are the primary" in str(caught.value)
     for node in ("replica1", "replica2"):
         assert states(usher)[node] == ("primary", "fenced: two primaries of one timeline")
-    doomed.kill("replica2")
+    assert sorted(fences(usher)) == [("fenced", "replica1", twins), ("fenced", "replica2", twins)]
+    console = Console(usher)
+    assert [(row["usable"], row["fallback"], row["reason"]) for row in console.show("PATHS")][1:] == [
+        ("no", None, f"fenced: {twins}")] * 2
+    console.conn.close()
+    doomed.superuser("fo", stopped).execute("CREATE TABLE more AS SELECT generate_series(1, 1000)")
+    doomed.kill(stopped)
     usher.wait_log("it is decided which node is the primary", 60)
-    assert conn.scalar(WHERE) == "replica1"
+    assert conn.scalar(WHERE) == left
     conn.rows("INSERT INTO tally (id) VALUES (2)")
+    wait_until(lambda: fences(usher)[2:] == [("released", left, twins)], "the audit log has it")
     conn.terminate()
+
+
+def test_the_old_primarys_late_word_on_tenants(doomed, keys, tmp_path):
+    """An answer of the old primary, asked for before the promotion, is older than the new one's."""
+    doomed.superuser("fo").execute(
+        "CREATE TABLE dir (id bigint PRIMARY KEY, active bool); GRANT SELECT ON dir TO probe;"
+        f"INSERT INTO dir VALUES ({TENANT}, true)")
+    doomed.wait_caught_up()
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    overrides = {
+        "pgusher": CONSOLE,
+        "database fo": {"nodes": "primary, replica1"},
+        "role probe": {"tenant": "none", "password_file":
+                       os.path.join(doomed.folder, "probe.password")},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+        "tenants": {"directory_query": "SELECT id, active FROM dir", "directory_refresh": "3s"},
+    }
+    with Proxy(doomed, keys, folder, overrides, databases=()) as proxy:
+        proxy.wait_log("tenant directory: 1 active")
+        (pid,), = doomed.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE '%FROM dir'")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(4)
+            doomed.promote("replica1")
+            wait_until(lambda: "fenced" in states(proxy)["primary"][1], "it is fenced")
+            doomed.superuser("fo", "replica1").execute("UPDATE dir SET active = false")
+            proxy.wait_log("tenant directory: 0 active")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(1)
+        assert proxy.log().count("tenant directory: 1 active") == 1
+
+
+def test_started_beside_the_old_primary(doomed, keys, tmp_path):
+    """Which answers first: nothing is sent to it before the other one has been heard of."""
+    doomed.promote("replica1")
+    with open(os.path.join(doomed.base, "replica1", "postmaster.pid"), encoding="ascii") as file:
+        pid = int(file.readline())
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    overrides = {
+        "database fo": {"nodes": "primary, replica1"},
+        "role probe": {"tenant": "none", "password_file":
+                       os.path.join(doomed.folder, "probe.password")},
+        "freshness": {"probe_role": "probe", "heartbeat_interval": "100ms"},
+    }
+    os.kill(pid, signal.SIGSTOP)
+    wakes = threading.Timer(0.7, os.kill, (pid, signal.SIGCONT))
+    wakes.start()
+    try:
+        with Proxy(doomed, keys, folder, overrides, databases=()) as proxy:
+            with proxy.raw(TENANT, "fo") as conn:
+                assert conn.scalar(WHERE) == "replica1"
+    finally:
+        wakes.join()

@@ -325,6 +325,8 @@ def test_context_is_gone_after_the_transaction(pair, cluster):
     within CALL ends the transaction that had the context. The other tenant's must not be there."""
     for tenant, conn in pair.items():
         own(conn.simple(f"BEGIN; {WHO}; COMMIT"), tenant)
+    if cluster.major() >= 18:
+        pytest.skip("there a COMMIT within CALL fails: docs/deviations.md 29")
     for tenant, conn in pair.items():
         assert p.codes_of(conn.simple(f"CALL note_context({tenant})")) == []
         own(conn.simple(WHO), tenant)

@@ -126,6 +126,25 @@ def test_a_tenant_keeps_so_many_servers(make_proxy, section, extended):
         assert keep(two, extended) == []
 
 
+def test_what_is_kept_counts_for_the_tenant_of_the_moment(make_proxy, keys):
+    """As max_server_conn does: SET usher.token decides, not the login."""
+    proxy = make_proxy({"pgusher": {"workers": 2, "max_server_conn": 8}, "tenants": {"max_pinned": 1}})
+    to_b = f"SET usher.token = '{keys.token(TENANT_B)}'"
+    with contextlib.ExitStack() as stack:
+        one, two, three, four = fill(stack, proxy, TENANT_A, 4)
+        assert keep(one, False) == []
+        assert keep(two, False) == ["53300"]
+        two.simple(to_b)
+        assert keep(two, False) == []
+        three.simple(to_b)
+        assert keep(three, False) == ["53300"]
+        two.simple("DISCARD ALL")  # its token is the login's again
+        assert keep(two, False) == ["53300"]
+        assert keep(three, False) == []
+        one.simple("DISCARD ALL")
+        assert keep(four, False) == []
+
+
 def test_a_setting_that_keeps_one_too_many_ends_its_client(make_proxy):
     proxy = make_proxy({"pgusher": {"workers": 1, "max_server_conn": 4}, "tenants": {"max_pinned": 1}})
     long = f"SET my.long = '{'x' * 5000}'"

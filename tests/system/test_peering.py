@@ -59,9 +59,10 @@ class Group:
         for number in peers:
             self.start(number, peers, **pgusher)
 
-    def client(self, peer_id, tenant=TENANT_A):
+    def client(self, peer_id, tenant=TENANT_A, **params):
         """A client of that process, through its unix socket."""
-        conn = p.Connection.connect(self.socket_of(peer_id), "app", "eav", self.keys.token(tenant))
+        conn = p.Connection.connect(self.socket_of(peer_id), "app", "eav", self.keys.token(tenant),
+                                    **params)
         assert peer_of(conn) == peer_id
         return conn
 
@@ -93,10 +94,11 @@ def is_cancelled_by(conn, cluster, address, pid=None):
     return True
 
 
-def test_either_process_takes_the_cancel(group, cluster):
+@pytest.mark.parametrize("version", [p.PROTOCOL_3_0, p.PROTOCOL_3_2])
+def test_either_process_takes_the_cancel(group, cluster, version):
     group.start_pair()
     for own in (1, 2):
-        with group.client(own) as conn:
+        with group.client(own, version=version) as conn:
             for reached in (1, 2):
                 assert is_cancelled_by(conn, cluster, group.socket_of(reached))
 
@@ -172,7 +174,8 @@ class FakePeer:
             except OSError:
                 return
             data = b""
-            while len(data) < 16 and (more := conn.recv(64)):
+            while len(data) < int.from_bytes(data[:4] or b"\4", "big") and (
+                    more := conn.recv(512)):
                 data += more
             self.received.append(data)
             if self.answers:
@@ -195,14 +198,17 @@ def test_one_hop_only(group):
     assert "dropped" not in group.proxies[1].log()
 
 
-def test_what_is_passed_on(group):
+@pytest.mark.parametrize("length", [4, 32, 256])
+def test_what_is_passed_on(group, length):
+    """With whatever key: that peer may be a newer PgUsher."""
     path = group.socket_of(9)
     peer = FakePeer(path)
     group.start(1, {9: group.directory(9)})
-    p.send_cancel(group.socket_of(1), 9 << 24 | 7, b"\1\2\3\4")
+    key = bytes(n & 255 for n in range(1, length + 1))
+    p.send_cancel(group.socket_of(1), 9 << 24 | 7, key)
     peer.close()
     assert peer.received == [
-        struct.pack("!III", 16, p.CANCEL_REQUEST, FORWARDED | 9 << 24 | 7) + b"\1\2\3\4"
+        struct.pack("!III", 12 + length, p.CANCEL_REQUEST, FORWARDED | 9 << 24 | 7) + key
     ]
 
 

@@ -222,6 +222,62 @@ def test_describe_after_ddl(tiny_proxy, cluster):
     cluster.sql("DROP TABLE described", dbname="eav")
 
 
+def test_one_error_tells_all_of_ddl(make_proxy, cluster):
+    """DDL past PgUsher: the first server that says 0A000 speaks for all servers and clients."""
+    cluster.sql("CREATE TABLE told (a int); GRANT SELECT ON told TO app", dbname="eav")
+    ask = p.parse("q", "SELECT * FROM told") + p.describe("S", "q") + p.sync()
+    proxy = make_proxy({"pgusher": {"max_server_conn": 2, "workers": 1}})
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_B) as other:
+        conn.run(ask)
+        other.simple("BEGIN")
+        other.simple("SELECT 1")  # holds the one, so conn's statement is on the other one too
+        run_named(conn, "q")
+        other.simple("COMMIT")
+        cluster.sql("ALTER TABLE told ALTER a TYPE text", dbname="eav")
+        assert p.codes_of(run_named(conn, "q")) == ["0A000"]
+        conn.simple("BEGIN")
+        conn.simple("SELECT 1")  # holds that server
+        assert p.codes_of(other.run(ask)) == []
+        assert p.codes_of(conn.run(p.close("S", "q") + ask)) == []
+        conn.simple("COMMIT")
+    cluster.sql("DROP TABLE told", dbname="eav")
+
+
+def test_changed_statement_on_a_server_that_never_had_it(two_servers, cluster):
+    """Who was told other columns gets PostgreSQL's error there, not rows of other types."""
+    cluster.sql("CREATE TABLE moved (a int); GRANT SELECT ON moved TO app;"
+                "CREATE SCHEMA lab; GRANT CREATE, USAGE ON SCHEMA lab TO app", dbname="eav")
+    with two_servers.raw(TENANT_A) as conn, two_servers.raw(TENANT_B) as other:
+        conn.run(p.parse("q", "SELECT * FROM moved") + p.describe("S", "q") + p.sync())
+        conn.run(p.parse("blind", "SELECT * FROM moved") + p.sync())
+        conn.run(p.parse("same", "SELECT count(*) FROM moved") + p.describe("S", "same") + p.sync())
+        cluster.sql("ALTER TABLE moved ALTER a TYPE text", dbname="eav")
+        # Some DDL by whomever, through PgUsher; then a server that has none of these statements.
+        assert p.codes_of(other.simple("CREATE TABLE lab.news ()")) == []
+        for backend in cluster.backends("eav", "idle"):
+            cluster.kill_backend(backend["pid"])
+        for _ in range(2):
+            messages = run_named(conn, "q")
+            assert p.types_of(messages) == "EZ" and p.codes_of(messages) == ["0A000"]
+            assert p.errors_of(messages)[0]["M"] == "cached plan must not change result type"
+        assert p.types_of(run_named(conn, "same")) == "2DCZ"
+        assert p.types_of(run_named(conn, "blind")) == "2CZ"
+        conn.run(p.close("S", "q") + p.parse("q", "SELECT * FROM moved") + p.sync())
+        assert p.types_of(run_named(conn, "q")) == "2CZ"
+    cluster.sql("DROP TABLE moved; DROP SCHEMA lab CASCADE", dbname="eav")
+
+
+def test_ddl_that_is_not_allowed_costs_nobody_a_parse(tiny_proxy):
+    text = "SELECT 'a statement that all share'"
+    with tiny_proxy.raw(TENANT_A) as conn, tiny_proxy.raw(TENANT_B) as other:
+        count = f"SELECT count(*) FROM pg_prepared_statements WHERE statement = $${text}$$"
+        for client in (conn, other):
+            client.run(p.parse("q", text) + p.sync())
+            assert value(run_named(client, "q")) == "a statement that all share"
+            assert p.codes_of(other.simple("CREATE TABLE mine ()")) == ["42501"]
+        assert conn.scalar(count) == "1"
+
+
 def test_suspended_portal_goes_on_within_the_transaction(tiny_proxy):
     with tiny_proxy.raw(TENANT_A) as conn:
         conn.simple("BEGIN")

@@ -1,6 +1,7 @@
 """The probe: heartbeats, the lag of replicas, what it says when something is missing."""
 
 import os
+import time
 
 import pytest
 
@@ -183,6 +184,21 @@ def test_no_table_and_no_grant_are_said(cluster, probe_role, make_proxy):
         assert len(lines) == 1, lines
 
 
+def test_a_lock_on_the_table_is_soon_forgotten(cluster, probe_role, make_proxy):
+    """As a VACUUM's, which cuts off the table's end, there and on the standbys that replay it."""
+    proxy = make_proxy(probing(probe_role))
+    wait_measured(proxy, "replica1")
+    holder = cluster.superuser("lagged")
+    with holder.transaction():
+        holder.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        wait_until(lambda: node(proxy, "primary")["state"] == "the heartbeat table cannot be written",
+                   "it is locked")
+    begun = time.monotonic()
+    wait_until(lambda: node(proxy, "primary")["state"] == "ok" and lag(proxy, "replica1") < 1,
+               "it is measured")
+    assert time.monotonic() - begun < 2.5
+
+
 def test_no_probe_role(cluster, make_proxy):
     proxy = make_proxy({"pgusher": {"admin_users": "dba"}})
     row = node(proxy, "primary", "eav")
@@ -197,6 +213,10 @@ def test_no_probe_role(cluster, make_proxy):
     ({"freshness": {"heartbeat_interval": "1ms"}}, "must be 20 ms at least"),
     ({"freshness": {"heartbeat_table": "a; DROP TABLE b"}}, "is not a schema and a table"),
     ({"tenants": {"directory_query": "SELECT 1, true"}}, "needs probe_role in [freshness]"),
+    *(({"tenants": {"directory_query": query}}, "directory_query: must be one SELECT") for query in (
+        "DROP TABLE tenants", "SELECT 1, true; DROP TABLE tenants", "SELECT 1, true INTO t", "SELEC",
+        "WITH x AS (DELETE FROM tenants RETURNING *) SELECT tenant_id, true FROM x", "(",
+        "EXPLAIN SELECT 1", "COPY tenants TO '/tmp/x'", "-- nothing")),
 ])
 def test_configuration_errors(cluster, keys, tmp_path, overrides, said):
     made = Proxy(cluster, keys, tmp_path, overrides)

@@ -54,7 +54,9 @@ def test_wrong_token_says_why(proxy, cluster):
         (r"\dn", "public"), (r"\sf note_context", "PROCEDURE"), (r"\encoding", "UTF8"),
     ],
 )
-def test_describing_commands(psql, command, shows):
+def test_describing_commands(cluster, psql, command, shows):
+    if command == r"\l" and cluster.major("psql") < cluster.major():
+        pytest.skip("psql is older than the server, and looks for columns that it has no more")
     status, out, err = psql(TENANT_A, "-c", command)
     assert (status, err) == (0, "")
     assert shows in out

@@ -228,6 +228,8 @@ def direct_client(cluster, tenant, dbname="rand_direct"):
 
 @pytest.mark.parametrize("servers, seed", runs())
 def test_replies_are_postgresqls_own(make_proxy, cluster, twin_databases, servers, seed):
+    if cluster.major() >= 18:
+        pytest.skip("the scripts go where it differs: docs/deviations.md 29")
     proxy = make_proxy(
         {"pgusher": {"max_server_conn": servers, "workers": 2, "max_prepared_statements": 3}},
         databases=("rand_proxied",),

@@ -91,10 +91,16 @@ def pair(tiny_proxy, cluster):
         conn.terminate()
 
 
+def draws_a_warning(script):
+    return script[0].startswith("SET LOCAL")
+
+
 @pytest.mark.parametrize("send", [simple, extended, named])
-def test_reset_goes_back_to_the_startup(pair, send):
+def test_reset_goes_back_to_the_startup(cluster, pair, send):
     proxied, direct = pair
     for script in SCRIPTS:
+        if cluster.major() >= 18 and draws_a_warning(script):
+            continue  # not through us: docs/deviations.md 29
         assert follow(*proxied, send, [script]) == follow(*direct, send, [script])
 
 

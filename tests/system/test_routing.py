@@ -4,6 +4,9 @@ The function where_am_i tells the node. It says that it is STABLE, so that it co
 """
 
 import json
+import re
+import time
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -190,6 +193,18 @@ def test_a_tenant_reads_its_writes_at_all_workers(cluster, routed, items, reques
     for conn in clients:
         assert conn.scalar("SELECT body FROM shared_note WHERE id = 8") == "ours"
     assert where(cluster, stranger) in REPLICAS
+
+
+@pytest.mark.parametrize("nodes", ["primary", "primary, replica1"])
+def test_a_tenant_reads_what_it_wrote_through_another_section(cluster, routed, items, request,
+                                                              nodes):
+    proxy = routed({"database writer": {"dbname": "eav", "nodes": nodes}}, max_lag="1h",
+                   read_your_writes="tenant")
+    request.getfixturevalue("paused")
+    with proxy.raw(TENANT_A) as reader, proxy.raw(TENANT_A, "writer") as writer:
+        assert where(cluster, reader) in REPLICAS
+        writer.simple("INSERT INTO shared_note VALUES (8, 'ours')")
+        assert reader.scalar("SELECT body FROM shared_note WHERE id = 8") == "ours"
 
 
 def test_off_does_not_wait_for_writes(cluster, routed, items, paused):
@@ -471,6 +486,21 @@ def test_analytics_reads_at_its_node_and_says_how_old_it_is(cluster, routed, req
             cluster.resume_replica("replica2")
 
 
+def test_analytics_says_no_newer_age(cluster, routed, request):
+    proxy = routed({"node replica2": {"role": "analytics"}},
+                   analytics_target_lag="100ms", analytics_max_lag="1h")
+    cluster.pause_replica("replica2")
+    request.addfinalizer(lambda: cluster.resume_replica("replica2"))
+    paused = time.time()
+    with proxy.raw(TENANT_A) as conn:
+        while time.time() < paused + 1.5:
+            for m in conn.simple(analytics(WHERE)):
+                if m.type == "N":
+                    told = re.search(r"as of (.*) UTC", m.fields()["M"]).group(1) + "+00:00"
+                    assert datetime.fromisoformat(told).timestamp() <= paused
+            time.sleep(0.1)
+
+
 def test_analytics_without_a_node_for_it(routed):
     with routed().raw(TENANT_A) as conn, pytest.raises(PgError) as refused:
         conn.rows(analytics(WHERE))
@@ -490,3 +520,28 @@ def test_analytics_may_serve_what_is_too_old(cluster, routed):
             assert node_of(cluster, answer_of(replies)) == "replica2"
     finally:
         cluster.resume_replica("replica2")
+
+
+def test_a_node_with_other_settings_says_so(cluster, routed):
+    """Parameters that a server reports otherwise than the last one are told; not in_hot_standby."""
+    def set_on_replicas(sql):
+        for name in REPLICAS:
+            cluster.superuser(node=name).execute(sql)
+            cluster.superuser(node=name).execute("SELECT pg_reload_conf()")
+    try:
+        set_on_replicas("ALTER SYSTEM SET IntervalStyle = 'iso_8601'")
+        proxy = routed()
+        day = "SELECT interval '1 day', where_am_i()"
+        with proxy.raw(TENANT_A) as conn:
+            told = {}
+            for sql in (strong(day), day, day, strong(day)) * 2:
+                messages = conn.simple(sql)
+                told.update(m.body.decode().split("\0")[:2] for m in messages if m.type == "S")
+                [(value, port)] = rows_of(messages)
+                is_primary = node_of(cluster, port) == "primary"
+                assert value == ("1 day" if is_primary else "P1D")
+                assert told.get("IntervalStyle", "postgres") == (
+                    "postgres" if is_primary else "iso_8601")
+            assert "in_hot_standby" not in told and "IntervalStyle" in told
+    finally:
+        set_on_replicas("ALTER SYSTEM RESET IntervalStyle")

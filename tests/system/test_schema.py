@@ -170,6 +170,21 @@ def test_check_isolation_is_content(checked):
     assert psql(checked, "check_test", "-f", "sql/check_isolation.sql") == ""
 
 
+@pytest.mark.parametrize("grant", ["", "GRANT SELECT ON attributes TO nobody_yet",
+                                   "GRANT SELECT ON entities TO app"])
+def test_check_isolation_says_that_there_was_nothing_to_check(checked, grant):
+    """Another role, or its rights are still to come: that is not the same as a clean database."""
+    report = psql(checked, "check_test", "-q", script=f"""
+        BEGIN;
+        CREATE ROLE nobody_yet LOGIN;
+        {grant};
+        \\set app_role nobody_yet
+        \\i sql/check_isolation.sql
+        ROLLBACK;
+        """)
+    assert report.startswith("0|role nobody_yet|may use nothing with a column tenant_id")
+
+
 # What looks like a break of a rule, and is none.
 FINE = """
     CREATE FUNCTION f(v text) RETURNS text LANGUAGE sql AS

@@ -386,3 +386,45 @@ def test_state_made_behind_discard_all_pins(watched):
         assert pinned(watched, TENANT_A) == ["temp table"]
         assert p.codes_of(one.simple("DROP TABLE t")) == []
         assert p.rows_of(two.read_until_ready()) == [(None,)]
+
+
+def statuses(messages):
+    """What ParameterStatus says among the messages, but for PgUsher's own."""
+    pairs = (tuple(m.body.decode().split("\0")[:2]) for m in messages if m.type == "S")
+    return [pair for pair in pairs if not pair[0].startswith("usher.")]
+
+
+def test_another_servers_parameters_are_told(tiny_proxy, cluster):
+    """As PostgreSQL does when a value changes: before ReadyForQuery, and once."""
+    def kill_idle():
+        for backend in cluster.backends("eav", "idle"):
+            cluster.kill_backend(backend["pid"])
+
+    try:
+        with tiny_proxy.raw(TENANT_A) as conn:
+            assert statuses(conn.simple("SELECT 1")) == []
+            cluster.sql("ALTER ROLE app IN DATABASE eav SET DateStyle = 'SQL, DMY'")
+            kill_idle()
+            messages = conn.simple("SELECT date '2026-11-23'")
+            assert p.rows_of(messages) == [("23/11/2026",)]
+            assert statuses(messages) == [("DateStyle", "SQL, DMY")]
+            assert messages[-1].type == "Z"
+            assert statuses(conn.run(p.one_shot("SELECT 1"))) == []
+            # What the server tells by itself is not told twice, nor what the client has set.
+            assert statuses(conn.simple("SET TimeZone = 'Asia/Tokyo'")) == [("TimeZone", "Asia/Tokyo")]
+            cluster.sql("ALTER ROLE app IN DATABASE eav RESET DateStyle")
+            kill_idle()
+            assert statuses(conn.simple("SELECT 1")) == [("DateStyle", "ISO, MDY")]
+            assert statuses(conn.simple("SELECT 1")) == []
+    finally:
+        cluster.sql("ALTER ROLE app IN DATABASE eav RESET DateStyle")
+
+
+def test_parameters_that_a_neighbour_left_are_told_to_nobody(tiny_proxy):
+    with tiny_proxy.raw(TENANT_A) as conn, tiny_proxy.raw(TENANT_B) as other:
+        for _ in range(2):
+            other.simple("SET DateStyle = 'German'")
+            messages = conn.simple("SELECT date '2026-11-23'")
+            assert p.rows_of(messages) == [("2026-11-23",)] and statuses(messages) == []
+            other.simple("RESET DateStyle")
+            assert statuses(conn.simple("SELECT 1")) == []

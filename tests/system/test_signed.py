@@ -304,7 +304,7 @@ def test_parallel_workers_take_the_leaders_proof(signed):
 def test_the_proof_is_checked_once_a_query(signed):
     conn = signed.direct(TENANT_A, proven=TENANT_A)
     plan = [row[0] for row in conn.execute("EXPLAIN ANALYZE SELECT * FROM item")]
-    at = next(i for i, line in enumerate(plan) if "InitPlan" in line)
+    at = next(i for i, line in enumerate(plan) if line.strip().startswith("InitPlan"))
     assert "loops=1)" in plan[at + 1], plan
 
 

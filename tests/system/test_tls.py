@@ -136,6 +136,24 @@ def test_protocols(make_proxy, certs):
                 proxy.wait_log("TLS failed: unsupported protocol")
 
 
+def test_no_renegotiation(make_proxy, certs):
+    """openssl's client asks for one at a line "R"."""
+    proxy = make_proxy({"pgusher": certs.ini})
+    with subprocess.Popen(
+            ["openssl", "s_client", "-connect", "%s:%d" % proxy.address, "-starttls", "postgres",
+             "-tls1_2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True) as client:
+        client.stdin.write("R\n")
+        client.stdin.flush()
+        said = []
+        for line in client.stdout:
+            said.append(line)
+            if "no renegotiation" in line:
+                break
+        client.kill()
+    assert "RENEGOTIATING\n" in said and "no renegotiation" in said[-1], said
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_below_1_2_is_refused_by_default(make_proxy, certs):
     proxy = make_proxy({"pgusher": certs.ini})

@@ -135,6 +135,77 @@ def test_state_made_and_met_in_one_string(proxy, tokens):
         assert p.codes_of(conn.simple(look)) == ["42P01"]
 
 
+INSIDE = ["SAVEPOINT a", "SAVEPOINT b", "ROLLBACK TO a", "ROLLBACK TO b", "RELEASE a", "RESET ALL",
+          "SELECT 1", "SELECT 1/0"]
+ENDS = ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "COMMIT", "BEGIN"]
+
+
+def script(rng):
+    """A transaction in groups, each of which goes out at once: [(way, statements)]. No string behind
+    the block: with a RESET ALL in it PgUsher would make one of its own, where SAVEPOINT works."""
+    groups = [("string", [step]) for step in rng.choice([["BEGIN"], ["BEGIN", "SET @"],
+                                                         ["BEGIN", "SET LOCAL @"]])]
+    for way in rng.choices(["string", "batch"], k=rng.randrange(1, 5)):
+        groups.append((way, rng.choices(INSIDE, [5, 3, 5, 3, 1, 4, 3, 1], k=rng.randrange(1, 5))))
+    for _ in range(rng.randrange(2)):
+        groups.append(("batch", rng.choices(INSIDE + ENDS, k=rng.randrange(1, 6))))
+    return groups + [("batch", [rng.choice(["COMMIT", "ROLLBACK"])])]
+
+
+def play(conn, groups, token):
+    """The codes of its errors, group by group; None: the connection was closed."""
+    codes = []
+    for way, steps in groups + [("string", ["ROLLBACK"])]:
+        steps = [step.replace("@", token) for step in steps]
+        data = p.query("; ".join(steps))
+        if way == "batch":
+            data = b"".join(p.one_shot(step)[:-5] for step in steps) + p.sync()
+        try:
+            codes.append(p.codes_of(conn.run(data)))
+        except (p.ConnectionClosed, ConnectionError):
+            return None
+    return codes
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_token_as_postgres_would_keep_it(proxy, cluster, tokens, seed):
+    """Transactions, savepoints, RESET ALL, in strings and batches: behind each the tenant is whoever
+    a setting of PostgreSQL's own would name. Where that cannot be known the connection ends."""
+    rng = random.Random(seed)
+    start = f"-c my.token={TENANT_A}"
+    with (proxy.raw(TENANT_A) as ours,
+          p.Connection.connect(("127.0.0.1", cluster.ports["primary"]), "app", "eav",
+                               cluster.password, options=start) as theirs):
+        for _ in range(4):
+            groups = script(rng)
+            codes = play(ours, groups, f"usher.token = '{tokens[TENANT_B]}'")
+            expected = play(theirs, groups, f"my.token = '{TENANT_B}'")
+            if codes is None:
+                assert any(found and len(steps) > 1
+                           for found, (_, steps) in zip(expected, groups)), groups
+                return
+            assert codes == expected, groups
+            assert ours.scalar(WHO) == theirs.scalar("SHOW my.token"), groups
+
+
+def test_what_follows_a_connection_across_its_tenants(tiny_proxy, tokens):
+    """Its settings and prepared statements do, until DISCARD ALL; to no other client on its server."""
+    proxy = tiny_proxy
+    note = "SELECT current_setting('my.note', true)"
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_B) as other:
+        conn.simple("SET my.note = 'of A'")
+        conn.run(p.parse("mine", f"{WHO} WHERE name <> 'of A'") + p.sync())
+        conn.simple(f"SET usher.token = '{tokens[TENANT_B]}'")
+        assert conn.scalar(note) == "of A"
+        ran = conn.run(p.bind("", "mine") + p.execute() + p.sync())
+        assert [m.values() for m in ran if m.type == "D"] == [[str(TENANT_B).encode()]]
+        assert other.scalar(note) in (None, "")
+        assert p.codes_of(other.run(p.bind("", "mine") + p.sync())) == ["26000"]
+        conn.simple("DISCARD ALL")
+        assert conn.scalar(note) in (None, "")
+        assert p.codes_of(conn.run(p.bind("", "mine") + p.sync())) == ["26000"]
+
+
 def test_at_startup(proxy, tokens):
     with proxy.raw(TENANT_A, options=f"-c usher.token={tokens[TENANT_B]}") as conn:
         assert conn.scalar(WHO) == str(TENANT_B)

@@ -22,7 +22,7 @@ CASES = [
     case("cursor close", inside(D, "CLOSE c", "FETCH c")),
     case("cursor close all", inside(D, "CLOSE ALL", "FETCH c")),
     case("cursor name taken", inside(D, D)),
-    case("cursor outside a transaction", Q(D)),
+    case("cursor outside a transaction", Q(D), differs=(29, []), since=18),
     case("cursor unknown", Q("FETCH nothing")),
     case("cursor ends with the transaction", inside(D, "FETCH c"), Q("FETCH c")),
     case("cursor with hold", inside("DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id",

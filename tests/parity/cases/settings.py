@@ -40,7 +40,8 @@ CASES = [
         "COMMIT", "SHOW work_mem")),
     case("set in a released savepoint", queries(
         "BEGIN", "SAVEPOINT a", "SET work_mem = '6MB'", "RELEASE a", "COMMIT", "SHOW work_mem")),
-    case("set local outside", queries("SET LOCAL work_mem = '5MB'", "SHOW work_mem")),
+    case("set local outside", queries("SET LOCAL work_mem = '5MB'", "SHOW work_mem"),
+         differs=(29, []), since=18),
     case("set local and set", queries("BEGIN", "SET LOCAL work_mem = '5MB'", "SET work_mem = '6MB'",
                                       "SHOW work_mem", "COMMIT", "SHOW work_mem")),
     case("set and set local", queries("BEGIN", "SET work_mem = '6MB'", "SET LOCAL work_mem = '5MB'",

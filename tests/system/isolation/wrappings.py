@@ -48,6 +48,16 @@ EXPRESSIONS = [
     "CREATE TEMP VIEW v AS SELECT @",
     "SELECT @ INTO TEMP t",
     "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT @; SELECT 1; END",
+    # Grammar of PostgreSQL 16, 17 and 18, which the parser may not know.
+    "SELECT * FROM (SELECT @)",
+    "SELECT 0x1f, @",
+    "SELECT JSON_OBJECT('a': (@)::text)",
+    "SELECT JSON_ARRAY((@)::text ABSENT ON NULL)",
+    "SELECT JSON_VALUE('{}'::jsonb, '$.a' DEFAULT (@)::text ON EMPTY)",
+    "SELECT * FROM JSON_TABLE('[1]'::jsonb, '$' PASSING (@)::text AS x COLUMNS (b text PATH '$'))",
+    "MERGE INTO item USING item s ON item.id = s.id WHEN MATCHED THEN DO NOTHING"
+    " WHEN NOT MATCHED BY SOURCE THEN DELETE RETURNING (@)",
+    "UPDATE item SET name = name RETURNING WITH (OLD AS o) o.name, (@)",
 ]
 CODE = [
     "DO $$BEGIN PERFORM @; END$$",

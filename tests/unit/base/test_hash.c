@@ -30,6 +30,26 @@ static void test_siphash_reference_vectors(void **state)
 	memcpy(sip_key, drawn, sizeof(sip_key));
 }
 
+/* RFC 4231, test case 2: its key of four bytes is the same with NULs behind it. */
+static void test_hmac_reference_vector(void **state)
+{
+	static const uint8_t mac[] = {0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e,
+	                              0x6a, 0x04, 0x24, 0x26, 0x08, 0x95, 0x75, 0xc7,
+	                              0x5a, 0x00, 0x3f, 0x08, 0x9d, 0x27, 0x39, 0x83,
+	                              0x9d, 0xec, 0x58, 0xb9, 0x64, 0xec, 0x38, 0x43};
+	uint8_t drawn[SHA256_BYTES], out[SHA256_BYTES];
+
+	(void)state;
+	hash_hmac("", 0, out);
+	memcpy(drawn, hmac_key, sizeof(drawn));
+	memcpy(memset(hmac_key, 0, sizeof(hmac_key)), "Jefe", 4);
+	hash_hmac("what do ya want for nothing?", 28, out);
+	assert_memory_equal(out, mac, sizeof(mac));
+	memcpy(hmac_key, drawn, sizeof(hmac_key));
+	hash_hmac("what do ya want for nothing?", 28, out);
+	assert_memory_not_equal(out, mac, sizeof(mac));
+}
+
 static void test_equal_bytes_hash_alike_wherever_they_are(void **state)
 {
 	char at[64];
@@ -131,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_siphash_reference_vectors),
+		cmocka_unit_test(test_hmac_reference_vector),
 		cmocka_unit_test(test_equal_bytes_hash_alike_wherever_they_are),
 		cmocka_unit_test(test_every_bit_and_the_length_count),
 		cmocka_unit_test(test_key_is_drawn_once_and_not_zero),

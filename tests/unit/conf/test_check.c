@@ -66,6 +66,43 @@ static void test_issuers(void **state)
 	            "jwks_url");
 }
 
+#define OAUTH(lines) "[oauth]\n" lines REST
+
+static void check_oauth_issuer(const char *text, const char *issuer)
+{
+	struct conf *conf = fixture_good(text);
+
+	assert_string_equal(conf_oauth_issuer(conf), issuer);
+	conf_put(&conf);
+}
+
+static void test_oauth(void **state)
+{
+	(void)state;
+	check_oauth_issuer(REST, "");
+	check_oauth_issuer(OAUTH("issuer = https://id/x\nscope = openid a:b\n"), "https://id/x");
+	check_oauth_issuer(REST "[jwt a]\nissuer = https://a\n" FILE_KEY, "https://a");
+	check_oauth_issuer(REST "[jwt a]\nissuer = a\n" FILE_KEY "[jwt b]\nissuer = "
+	                        "https://b\n" FILE_KEY "[jwt c]\nissuer = https://c\n" FILE_KEY,
+	                   "https://b");
+	check_oauth_issuer(OAUTH("issuer = https://id\n") "[jwt a]\nissuer = https://a\n" FILE_KEY,
+	                   "https://id");
+	check_oauth_issuer(REST "[jwt a]\nissuer = https://a/\"\n" FILE_KEY, "");
+	fixture_bad(OAUTH("issuer = http://id\n"),
+	            "t.ini:2: issuer: the value is plain http, which is "
+	            "for this machine only: whoever is on the way could "
+	            "change what it says");
+	fixture_bad(OAUTH("issuer = https://id/?a\n"),
+	            "t.ini:2: issuer: an issuer's URL is plain ASCII, without ? and #");
+	fixture_bad(OAUTH("issuer = https://id/\"\n"),
+	            "t.ini:2: issuer: an issuer's URL is plain ASCII, without ? and #");
+	fixture_bad(OAUTH("scope = a\"b\n"),
+	            "t.ini:2: scope: scopes are words of ASCII without quotes and backslashes, "
+	            "separated by blanks");
+	fixture_bad(PGUSHER("auth_type = scram-sha-256"),
+	            "t.ini:2: auth_type: \"scram-sha-256\" is none of password, oauth");
+}
+
 static void test_client_tls(void **state)
 {
 	struct conf *conf;
@@ -374,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_required_sections),
 		cmocka_unit_test(test_required_keys),
 		cmocka_unit_test(test_issuers),
+		cmocka_unit_test(test_oauth),
 		cmocka_unit_test(test_client_tls),
 		cmocka_unit_test(test_server_tls),
 		cmocka_unit_test(test_listen),

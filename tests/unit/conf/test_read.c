@@ -136,7 +136,7 @@ static void test_unknown_keys(void **state)
 	/* As close to [context]'s mode. */
 	fixture_bad(REST "[node b]\nmole = auto\n",
 	            "t.ini:9: mole: unknown key (did you mean role?)");
-	fixture_bad(PGUSHER("auth_type = scram-sha-256"), "t.ini:2: auth_type: unknown key");
+	fixture_bad(PGUSHER("auth_file = users.txt"), "t.ini:2: auth_file: unknown key");
 	fixture_bad(PGUSHER("LISTEN_PORT = 1"),
 	            "t.ini:2: LISTEN_PORT: unknown key (did you mean listen_port?)");
 	fixture_bad(REST "password = hunter2\n", "t.ini:8: password: unknown key");

@@ -413,7 +413,7 @@ static void url_has_user(const char *url)
 static void test_url(void **state)
 {
 	static const char plain[] = "is plain http, which is for this machine only: whoever is on "
-				    "the way could put keys into it";
+				    "the way could change what it says";
 
 	(void)state;
 	url_good("https://id.example.com/jwks.json");

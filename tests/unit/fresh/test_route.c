@@ -21,7 +21,9 @@ static const char ini[] = "[jwt]\njwks_url = http://127.0.0.1/keys\n"
 			  "[node olap]\nhost = 127.0.0.1\nrole = analytics\n"
 			  "[node off]\nhost = 127.0.0.1\nweight = 0\n"
 			  "[database eav]\nnodes = p, r1, r2, olap\n"
-			  "[database weightless]\nnodes = p, off\n[role app]\n";
+			  "[database weightless]\nnodes = p, off\n"
+			  "[database writer]\ndbname = eav\nnodes = p\n"
+			  "[database alone]\nnodes = p\n[role app]\n";
 
 static struct fresh *fresh;
 static unsigned loads[N_PATHS];
@@ -286,6 +288,19 @@ static void test_writes(void **state)
 	assert_true(fresh_last_write(fresh, a) == 7);
 }
 
+/* By the database, through whatever section; none where nobody reads elsewhere. */
+static void test_written_databases(void **state)
+{
+	uint64_t eav = fresh_written_database(fresh, PRIMARY, "eav");
+
+	(void)state;
+	assert_true(eav != 0);
+	assert_true(eav == fresh_written_database(fresh, N_PATHS + 2, "writer"));
+	assert_true(fresh_written_database(fresh, N_PATHS, "weightless") != 0);
+	assert_true(fresh_written_database(fresh, N_PATHS, "weightless") != eav);
+	assert_true(fresh_written_database(fresh, N_PATHS + 3, "alone") == 0);
+}
+
 static void test_words(void **state)
 {
 	(void)state;
@@ -308,6 +323,7 @@ int main(void)
 		TEST(test_analytics),
 		TEST(test_left_out),
 		TEST(test_writes),
+		TEST(test_written_databases),
 		TEST(test_words),
 	};
 

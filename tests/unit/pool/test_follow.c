@@ -187,6 +187,28 @@ static void test_fenced(void **state)
 	kit_close(&k);
 }
 
+/* Until all nodes have been heard of. */
+static void test_unsettled(void **state)
+{
+	struct seat one;
+	struct kit k;
+
+	(void)state;
+	kit_open_measured(&k, 1, 4);
+	fresh_set_unsettled(k.fresh, 0, true);
+	kit_says(&k, 0, FRESH_PRIMARY, 1);
+	seat_init(&one, &k, "a");
+	assert_false(seat_take(&one, pool_one(&k)));
+	assert_dials(&k, 0, 0);
+	fresh_set_unsettled(k.fresh, 0, false);
+	kit_says(&k, 1, FRESH_PRIMARY, 2);
+	assert_dials(&k, 1, 1);
+	kit_connect(&k);
+	assert_log(&k, "granted a");
+	seat_give(&one);
+	kit_close(&k);
+}
+
 static void test_undecided(void **state)
 {
 	struct seat idle, busy, waits;
@@ -351,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_found_before_the_probe),
 		cmocka_unit_test(test_late_connection),
 		cmocka_unit_test(test_fenced),
+		cmocka_unit_test(test_unsettled),
 		cmocka_unit_test(test_undecided),
 		cmocka_unit_test(test_undecided_while_waiting),
 		cmocka_unit_test(test_replica_is_promoted),

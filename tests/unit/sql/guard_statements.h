@@ -112,6 +112,8 @@ static const struct {
 	{"set_config", "('app.current' || '_tenant_id', '7', true)",
          SQL_RULE_SET_CONFIG_UNREADABLE},
 	{"query_to_xml", "('select ' || 1, true, true, '')", SQL_RULE_DYNAMIC_SQL},
+	{"pg_stat_get_backend_io", "(1)", SQL_RULE_SESSION_VIEWS},
+	{"pg_stat_get_lastscan", "('item'::regclass)", SQL_RULE_STATISTICS},
 	{"pg_cancel_backend", "(1)", SQL_RULE_BACKEND_SIGNAL},
 	{"pg_terminate_backend", "(pid => 1)", SQL_RULE_BACKEND_SIGNAL},
 	{"pg_stat_get_activity", "(NULL)", SQL_RULE_SESSION_VIEWS},

@@ -26,7 +26,7 @@ static uint32_t bits_of(const struct sql_info *info, unsigned i)
 {
 	return info->stmts[i].bits &
 	       ~(uint32_t)(SQL_ALTERS | SQL_READ_ONLY | SQL_BEGINS_READ_ONLY | SQL_ONLY_SETS |
-	                   SQL_STATE_KINDS | SQL_ENDS_STATE | SQL_DEFINES);
+	                   SQL_STATE_KINDS | SQL_ENDS_STATE | SQL_DEFINES | SQL_DROPS);
 }
 
 static void check_info(const struct line *line, const struct sql_info *info, const char *how)
@@ -428,6 +428,8 @@ static void test_defines(void **state)
 
 		assert_int_equal(info->n_stmts, 1);
 		if (((info->stmts[0].bits & SQL_DEFINES) != 0) != expected)
+			fail_msg("%s", text);
+		if (((info->stmts[0].bits & SQL_DROPS) != 0) != (strncmp(text, "DROP", 4) == 0))
 			fail_msg("%s", text);
 	}
 	sql_cache_free(&cache);

@@ -108,7 +108,10 @@ static void test_close_reason_table(void **state)
 
 static void test_login(void **state)
 {
-	static const char *const options[] = {"_pq_.a", "_pq_.bc"};
+	static const struct wire_cancel key = {0x01020304, 4, {0xff, 0xfe, 0xfd, 0xfc}};
+	struct wire_cancel long_key = {.pid = 7, .key_len = WIRE_CANCEL_KEY_MAX};
+	uint8_t names[] = "_pq_.a\0_pq_.bc";
+	const struct buf options = {.data = names, .len = sizeof(names)}, none = {0};
 	struct buf b;
 
 	(void)state;
@@ -125,14 +128,22 @@ static void test_login(void **state)
 	wire_put_parameter(&b, "x", "");
 	CHECK(&b, "S\0\0\0\x07x\0\0");
 	begin(&b);
-	wire_put_key_data(&b, 0x01020304, 0xfffefdfc);
+	wire_put_key_data(&b, &key);
 	CHECK(&b, "K\0\0\0\x0c\1\2\3\4\xff\xfe\xfd\xfc");
 	begin(&b);
-	wire_put_negotiate(&b, 0, options, 2);
-	CHECK(&b, "v\0\0\0\x1b\0\0\0\0\0\0\0\2_pq_.a\0_pq_.bc\0");
+	wire_put_key_data(&b, &long_key);
+	assert_int_equal(b.len, BEFORE_LEN + 1 + 4 + 4 + WIRE_CANCEL_KEY_MAX);
+	assert_memory_equal(b.data + BEFORE_LEN, "K\0\0\1\x08\0\0\0\7", 9);
+	buf_fini(&b);
 	begin(&b);
-	wire_put_negotiate(&b, 2, NULL, 0);
-	CHECK(&b, "v\0\0\0\x0c\0\0\0\2\0\0\0\0");
+	wire_put_cancel(&b, &key);
+	CHECK(&b, "\0\0\0\x10\4\322\26\56\1\2\3\4\xff\xfe\xfd\xfc");
+	begin(&b);
+	wire_put_negotiate(&b, WIRE_PROTOCOL_3_0, &options, 2);
+	CHECK(&b, "v\0\0\0\x1b\0\3\0\0\0\0\0\2_pq_.a\0_pq_.bc\0");
+	begin(&b);
+	wire_put_negotiate(&b, WIRE_PROTOCOL_3_2, &none, 0);
+	CHECK(&b, "v\0\0\0\x0c\0\3\0\2\0\0\0\0");
 }
 
 static void test_replies(void **state)
@@ -216,6 +227,8 @@ static void test_each_is_one_frame(void **state)
 	static const char *const values[] = {"v", NULL};
 	const struct wire_error e = {.severity = "ERROR", .sqlstate = "XX000", .message = "m"};
 	static const uint8_t types[] = "ERSKvZC2QPBEC";
+	static const struct wire_cancel key = {.pid = 1, .key_len = 4};
+	const struct buf none = {0};
 	struct buf b = {0};
 	struct wire_frame f = {0};
 	size_t at = 0;
@@ -224,8 +237,8 @@ static void test_each_is_one_frame(void **state)
 	wire_put_error(&b, &e);
 	wire_put_auth(&b, 0);
 	wire_put_parameter(&b, "n", "v");
-	wire_put_key_data(&b, 1, 2);
-	wire_put_negotiate(&b, 0, values, 1);
+	wire_put_key_data(&b, &key);
+	wire_put_negotiate(&b, 0, &none, 0);
 	wire_put_ready(&b, 'I');
 	wire_put_command_complete(&b, "BEGIN");
 	wire_put_bare(&b, '2');

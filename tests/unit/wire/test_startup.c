@@ -128,6 +128,32 @@ static void test_special_codes(void **state)
 	assert_int_equal(be32_get(s.rest.at + 4), 0x56789abc);
 }
 
+/* 4 bytes of process id and 1 to 256 of key. */
+static void test_cancel_keys(void **state)
+{
+	uint8_t body[4 + WIRE_CANCEL_KEY_MAX + 1];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = (uint8_t)i;
+	for (size_t len = 0; len <= sizeof(body); len++) {
+		uint8_t *copy = mem_dup(body, len);
+		struct wire_cursor c = {copy, copy + len};
+		struct wire_cancel cancel;
+		enum wire_read r = wire_cancel_read(c, &cancel);
+
+		if (len <= 4 || len == sizeof(body)) {
+			assert_int_equal(r, WIRE_READ_BAD);
+		} else {
+			assert_int_equal(r, WIRE_READ_OK);
+			assert_int_equal(cancel.pid, 0x00010203);
+			assert_int_equal(cancel.key_len, len - 4);
+			assert_memory_equal(cancel.key, body + 4, len - 4);
+		}
+		mem_free(copy);
+	}
+}
+
 /* Reads the pairs of a list; the last answer. */
 static enum wire_read walk(const void *list, size_t len, int *n_pairs)
 {
@@ -192,6 +218,7 @@ int main(void)
 		cmocka_unit_test(test_bytes_behind_it),
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_special_codes),
+		cmocka_unit_test(test_cancel_keys),
 		cmocka_unit_test(test_malformed_lists),
 		cmocka_unit_test(test_list_cut_at_every_byte),
 	};

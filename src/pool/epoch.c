@@ -1,0 +1,34 @@
+/* Schema epochs: a number for each database, another whenever a statement that was parsed before
+ * may mean something else when it is parsed now (a table altered, a view replaced). Sessions keep
+ * with a prepared statement the epoch that it was parsed in, so that what is prepared behind the
+ * change does not get what was parsed before it. Relaxed atomics, any thread; databases that share
+ * a slot cost each other a Parse. */
+#include <string.h>
+
+#include "pool_int.h"
+
+static _Atomic uint64_t *slot(const struct pool *pool)
+{
+	const char *name = pool->database != NULL
+	                           ? conf_database_dbname(pool->database, pool->shared->name)
+	                           : pool->shared->name;
+
+	return &pool->pools->env.shared->epochs[hash_bytes(name, strlen(name)) % EPOCH_SLOTS];
+}
+
+uint64_t pool_epoch(const struct pool *pool)
+{
+	return atomic_load_explicit(slot(pool), memory_order_relaxed);
+}
+
+uint64_t pool_epoch_draw(struct pool *pool)
+{
+	return atomic_fetch_add_explicit(&pool->pools->env.shared->epochs_drawn, 1,
+	                                 memory_order_relaxed) +
+	       1;
+}
+
+void pool_epoch_begin(struct pool *pool)
+{
+	atomic_store_explicit(slot(pool), pool_epoch_draw(pool), memory_order_relaxed);
+}

@@ -65,7 +65,7 @@ def run_mode(mode, command, results):
             "guard": {"mode": "off"},
         }
         with Proxy(cluster, keys, os.path.join(work, "proxy"), settings,
-                   databases=(DATABASE,)) as proxy:
+                   databases=("*",)) as proxy:
             run(command, out, proxy.port, keys.token(TENANT, role=ROLE))
     finally:
         cluster.stop()

@@ -309,6 +309,7 @@ static void hand_value(struct server *s, const uint8_t *body, uint32_t len)
 		s->sink->on_value(s->sink_owner, (const char *)body + 6, value_len);
 }
 
+/* FATAL: the server ends, whatever it was asked (V comes in front of the message). */
 static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
 {
 	struct wire_cursor c = {body, body + len};
@@ -319,6 +320,10 @@ static void note_our_error(struct server *s, const uint8_t *body, uint32_t len)
 
 		if (text == NULL)
 			return;
+		if (field == 'V' && strcmp(text, "ERROR") != 0) {
+			server_lose(s, CLOSE_SERVER_LOST);
+			return;
+		}
 		if (field == 'M') {
 			snprintf(s->last_error, sizeof(s->last_error), "%s", text);
 			log_warning("server %u refused a statement of ours: %s", server_pid(s),

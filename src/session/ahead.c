@@ -75,6 +75,23 @@ static bool run(struct look *l, const struct sql_stmt *stmt, const char *text)
 	return true;
 }
 
+static const struct parsed *parsed_here(const struct look *l, const char *name)
+{
+	for (unsigned i = l->n_parses; i > 0; i--) {
+		if (strcmp(l->parses[i - 1].name, name) == 0)
+			return &l->parses[i - 1];
+	}
+	return NULL;
+}
+
+/* Taken once more (route_repeat), a Parse that has made nothing would take away the statement of
+ * before that has its name. The message at hand is known to have made one. */
+static bool is_taken(const struct look *l, const char *name)
+{
+	return l->first == NULL && name[0] != '\0' &&
+	       (parsed_here(l, name) != NULL || stmt_find(l->c, name) != NULL);
+}
+
 static bool see_parse(struct look *l, struct wire_cursor *cur)
 {
 	const char *name = wire_cursor_cstr(cur);
@@ -82,7 +99,8 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 	struct parsed *p = &l->parses[l->n_parses];
 	const struct sql_info *info;
 
-	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX || (name[0] == '\0' && l->uses_unnamed))
+	if (text == NULL || l->n_parses == AHEAD_PARSES_MAX || is_taken(l, name) ||
+	    (name[0] == '\0' && l->uses_unnamed))
 		return false;
 	*p = (struct parsed){.name = name, .text = text};
 	if (l->first != NULL) {
@@ -104,10 +122,10 @@ static bool see_parse(struct look *l, struct wire_cursor *cur)
 /* NULL: it is of before the batch. */
 static const struct parsed *find_parsed(struct look *l, const char *name)
 {
-	for (unsigned i = l->n_parses; i > 0; i--) {
-		if (strcmp(l->parses[i - 1].name, name) == 0)
-			return &l->parses[i - 1];
-	}
+	const struct parsed *p = parsed_here(l, name);
+
+	if (p != NULL)
+		return p;
 	if (name[0] == '\0')
 		l->uses_unnamed = true;
 	else

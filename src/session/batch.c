@@ -207,6 +207,8 @@ static void answer_here(struct client *c, struct expect *e)
 	e->tell = true;
 	server_expect(c->server, e);
 	server_answer(c->server);
+	if (c->route != NULL && server_owed(c->server) == 0)
+		route_answered(c);
 }
 
 static void answer_parse(struct client *c, struct client_stmt *s)

@@ -207,7 +207,7 @@ static void decide(struct client *c, const struct fresh_wish *wish, const void *
 	r->pool = NULL;
 	r->consistency = wish->consistency;
 	r->is_decided = true;
-	r->is_refused = r->is_late = false;
+	r->is_refused = false;
 	r->cancelled = NULL;
 	if (r->is_primary_only) {
 		r->is_primary_only = false;
@@ -225,7 +225,6 @@ static void decide(struct client *c, const struct fresh_wish *wish, const void *
 	count(c, &choice, r->why);
 	r->why = choice.is_fallback || choice.is_refused ? choice.why : FRESH_FITS;
 	r->is_refused = choice.is_refused;
-	r->is_late = choice.is_late;
 	if (choice.path == FRESH_NO_PATH)
 		return;
 	r->path = (size_t)choice.path;
@@ -485,6 +484,20 @@ void route_on_flush(struct client *c)
 		buf_fini(&r->kept);
 }
 
+/* A message has been, before the server was asked anything that the client sees: taken once more,
+ * it would be answered twice. */
+void route_answered(struct client *c)
+{
+	struct wire_frame f = {.type = 'H'};
+
+	while (f.type == 'H' && c->route->kept.len > 0) {
+		struct buf *kept = &c->route->kept;
+
+		MUST(wire_frame_read(kept->data, kept->len, &f) == WIRE_READ_OK);
+		buf_consume(kept, WIRE_HEADER_BYTES + (size_t)f.body_len);
+	}
+}
+
 /* What has not been taken yet, of the batch or the Query, is kept, too. */
 static bool drop_untaken(struct client *c)
 {
@@ -619,7 +632,8 @@ void route_sent(struct client *c)
 	if (is_routed) {
 		c->source.node = fresh_node(c->env->fresh, r->path)->name;
 		c->source.lag_us = fresh_lag_us(c->env->fresh, r->path, clock_mono_us());
-		if (r->is_late && r->is_decided)
+		if (r->is_decided && r->consistency == CONF_CONSISTENCY_ANALYTICS &&
+		    c->source.lag_us > r->ask.analytics_target_us)
 			tell_age(c);
 	} else {
 		c->source.node = pool_node_name(c->server);

@@ -64,6 +64,7 @@ static inline bool route_may_write(const struct client *c)
 void route_on_error(struct client *c, const char *sqlstate);
 void route_on_bytes(struct client *c);
 void route_on_flush(struct client *c);
+void route_answered(struct client *c);
 bool route_is_lost(struct client *c);
 bool route_is_stuck(const struct client *c);
 void route_repeat(struct client *c);

@@ -86,7 +86,7 @@ struct route {
 	struct fresh_ask ask;
 	enum conf_consistency consistency; /* of the read at hand, if is_decided */
 	enum fresh_verdict why;            /* what the audit log was told last */
-	bool is_decided, is_late, is_refused;
+	bool is_decided, is_refused;
 	bool is_primary_only; /* the read at hand: it was elsewhere already */
 	bool is_acquiring;
 	bool has_failed; /* the error that came is not for the client: it is repeated */
@@ -194,6 +194,7 @@ struct client {
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
+	uint32_t n_personal;  /* the serial of its newest personal statement */
 	/* The schema's, drawn when the transaction at hand changed it; 0: it did not. */
 	uint64_t epoch;
 	uint64_t shape; /* of the statement whose description is coming in */

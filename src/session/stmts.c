@@ -107,6 +107,7 @@ struct client_stmt *stmt_add(struct client *c, const char *name, struct text *te
 	s->is_listed = true;
 	s->is_personal =
 		sql_is_personal((const char *)text->body, strlen((const char *)text->body));
+	s->serial = s->is_personal ? ++c->n_personal : 0;
 	s->is_private = c->alterations > 0;
 	s->lease = c->lease;
 	s->alterations = c->alterations;
@@ -168,8 +169,8 @@ static void digest_of(struct client *c, struct client_stmt *s, uint8_t digest[SH
 {
 	struct {
 		uint8_t text[SHA256_BYTES];
-		uint32_t pid, lease, alterations;
-	} key = {.pid = c->pid};
+		uint32_t pid, lease, alterations, serial;
+	} key = {.pid = c->pid, .serial = s->serial};
 
 	if (is_shared(c, s)) {
 		scoped_digest(c, s, digest);

@@ -31,6 +31,7 @@ struct client_stmt {
 	uint32_t magic;
 	uint32_t refs;
 	uint32_t lease, alterations; /* of a private one: where and when it was parsed */
+	uint32_t serial;             /* of a personal one: each Parse makes another */
 	bool is_private;
 	bool is_personal; /* sql_is_personal: private everywhere */
 	bool is_changed;  /* not what the client was told of it any more */

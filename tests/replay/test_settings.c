@@ -113,6 +113,20 @@ static void setting_that_fails_later(struct replay *t)
 	is_closed(s);
 }
 
+/* It ends before it has made them: that is no fault of theirs. */
+static void server_ends_in_front_of_the_settings(struct replay *t)
+{
+	struct actor *c = named(t, "123", "a"), *s = replay_server(t, 0);
+
+	client_sends(c, QUERY("select 1"));
+	server_gets(s, PARSE_SETTING, SETTING("application_name", "a"), SYNC, FIRST_CONTEXT("123"),
+	            QUERY("select 1"));
+	server_says(s, SERVER_FATAL("57P01", "terminating connection"));
+	client_gets(c, FATAL("08006", "closed the connection unexpectedly"));
+	is_closed(c);
+	is_closed(s);
+}
+
 /* set_config(name, NULL, false), as bytes. */
 #define UNSET(name, len_byte)                                                                      \
 	msg_bytes('B', "\0{ours}_3\0\0\0\0\2\0\0\0" len_byte name "\377\377\377\377\0\0",          \
@@ -549,6 +563,7 @@ static const struct scenario scenarios[] = {
 	SCENARIO(settings_are_tried_at_login),
 	SCENARIO(wrong_setting_ends_the_login),
 	SCENARIO(setting_that_fails_later),
+	SCENARIO(server_ends_in_front_of_the_settings),
 	SCENARIO(settings_outlive_reset_all),
 	SCENARIO(settings_of_before_reset_all_are_nobody_elses),
 	SCENARIO(reset_of_what_is_not_of_the_startup),

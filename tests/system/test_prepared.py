@@ -301,6 +301,17 @@ def test_flush_is_answered_before_sync(tiny_proxy):
         assert p.types_of(conn.run(p.sync())) == "Z"
 
 
+def test_a_date_is_of_its_parse(two_servers):
+    """Prepared once more under the same name, 'now' is another."""
+    with two_servers.raw(TENANT_A) as conn:
+        seen = set()
+        for _ in range(3):
+            seen.update(p.rows_of(conn.run(p.parse("s", "SELECT 'now'::timestamptz")
+                                           + p.bind("", "s") + p.execute() + p.sync())))
+            conn.run(p.close("S", "s") + p.sync())
+        assert len(seen) == 3
+
+
 def test_driver_that_prepares_by_itself(two_servers):
     connections = [psycopg.connect(**two_servers.dsn(t), autocommit=True)
                    for t in (TENANT_A, TENANT_B) * 2]

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
-from pgproto import (bind, close, describe, execute, flush, one_shot, parse, query, rows_of, sync,
+from pgproto import (bind, close, codes_of, describe, execute, flush, one_shot, parse, query, rows_of, sync,
                      types_of)
 from test_routing import (REPLICAS, WHERE, answer_of, node_of, paths, paused,  # noqa: F401
                           probe_file, routed, where)
@@ -116,3 +117,29 @@ def test_a_tenant_at_its_limit_takes_no_replica_from_others(cluster, routed, ite
         assert {where(cluster, other) for _ in range(4)} == {"replica1"}
         holder.simple("COMMIT")
         assert node_of(cluster, answer_of(reader.read_until_ready())) == "primary"
+
+
+def test_a_parse_that_is_answered_at_once_is_answered_once(cluster, routed):  # noqa: F811
+    """The replica's server had the statement, so PgUsher answered before the read failed."""
+    proxy = routed({"pgusher": {"max_server_conn": 1}, "node replica2": {"weight": 0}})
+    with proxy.raw(TENANT_A) as conn:
+        for _ in range(3):
+            wait_until(lambda: where(cluster, conn) == "replica1", "replica1 is read from")
+            replies = conn.run(parse("s", f"{FAILS}, 'now'::date IS NULL") + close("S", "never")
+                               + run("s") + sync())
+            assert types_of(replies) == "132DCZ"
+            conn.run(close("S", "s") + sync())
+
+
+@pytest.mark.parametrize("batch, code", [
+    (RUN + parse("s", "SELECT 2") + run("s") + sync(), "42P05"),
+    (run("s") + parse("s", "SELECT 2") + run("s") + sync(), "42P05"),
+    (parse("", "SELECT FROM nowhere") + RUN + close("S", "s") + parse("s", "SELECT 2") + sync(),
+     "42P01"),
+    (parse("t", "SELECT 2") + parse("t", "SELECT 3") + run("t") + sync(), "42P05"),
+])
+def test_a_batch_that_fails_takes_no_statement_away(routed, batch, code):  # noqa: F811
+    with routed().raw(TENANT_A) as conn:
+        conn.run(parse("s", "SELECT 1") + parse("", "SELECT 1") + sync())
+        assert codes_of(conn.run(batch)) == [code]
+        assert rows_of(conn.run(run("s") + sync())) == [("1",)]

@@ -501,6 +501,20 @@ def test_analytics_says_no_newer_age(cluster, routed, request):
             time.sleep(0.1)
 
 
+def test_analytics_says_what_has_become_late_in_the_queue(cluster, routed):
+    proxy = routed({"node replica2": {"role": "analytics"}, "pgusher": {"max_server_conn": 1}},
+                   analytics_target_lag="700ms", analytics_max_lag="1h")
+    with proxy.raw(TENANT_A) as holder, proxy.raw(TENANT_A) as conn:
+        holder.send(message("Q", analytics("SELECT pg_sleep(2)").encode() + b"\0"))
+        backend_at(cluster, "replica2", "pg_sleep")
+        conn.send(message("Q", analytics(WHERE).encode() + b"\0"))
+        cluster.pause_replica("replica2")
+        try:
+            assert conn.read_until_ready()[0].fields()["M"].startswith("data as of ")
+        finally:
+            cluster.resume_replica("replica2")
+
+
 def test_analytics_without_a_node_for_it(routed):
     with routed().raw(TENANT_A) as conn, pytest.raises(PgError) as refused:
         conn.rows(analytics(WHERE))

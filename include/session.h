@@ -62,6 +62,7 @@ struct session_env {
 	struct auth_directory *directory; /* NULL: none was loaded yet; session_set_directory */
 	bool is_directory_new;            /* clients are to be looked at */
 	struct sql_catalog *catalog;      /* NULL: none was loaded; session_set_catalog */
+	uint64_t n_catalogs;              /* that there have been */
 	const struct session_console *console; /* NULL: there is none */
 	void *console_arg;
 	/* Hands a cancel to the worker that gave out the key. True: it was this one, done; false:

@@ -108,6 +108,9 @@ void sql_cache_free(struct sql_cache **cache);
  * of 2 MB: the parser recurses, and texts that nest too deep for that are SQL_UNPARSED. */
 const struct sql_info *sql_classify(struct sql_cache *cache, const char *text, size_t len);
 
+/* What statements with a parameter of this type do beside: SQL_OPAQUE, or 0. */
+uint32_t sql_parameter_bits(struct sql_cache *cache, uint32_t type);
+
 /* Why a statement is not SQL_READ_ONLY. */
 struct sql_why {
 	const char *what; /* what it does, behind "it "; NULL: it is */

@@ -62,17 +62,17 @@ static const char functions[] =
 /* rel, what of it ('r': it is read so, 'p': its policies, 'w': only when it is written to) */
 static const char trees[] =
 	/* A type and what it is made of: a domain's base, a composite type's columns, what an
-	 * array or a range is of. Not types of tables' rows: a table's name does not say that they
-	 * are meant (on_type_name in sql/walk.c). */
-	" domain (type, of) AS (SELECT t.oid, t.oid FROM pg_catalog.pg_type t"
-	" LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid WHERE t.oid >= 16384"
-	"  AND (t.typtype IN ('d', 'r') OR c.relkind = 'c')"
-	" UNION SELECT d.type, p.of FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.of,"
-	" LATERAL (VALUES (t.typbasetype), (t.typelem)"
-	"  UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute"
+	 * array or a range is of. in_it: by more than bases. A literal beside a domain's column is
+	 * read as its base; one beside a composite type's as all that is in it. */
+	" domain (type, of, in_it) AS (SELECT t.oid, t.oid, false FROM pg_catalog.pg_type t"
+	" WHERE t.oid >= 16384 AND t.typtype IN ('d', 'r', 'c')"
+	" UNION SELECT d.type, p.of, d.in_it OR p.in_it"
+	" FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.of,"
+	" LATERAL (VALUES (t.typbasetype, false), (t.typelem, true)"
+	"  UNION ALL SELECT atttypid, true FROM pg_catalog.pg_attribute"
 	"   WHERE attrelid = t.typrelid AND attnum > 0"
-	"  UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE rngtypid = t.oid) AS p (of)"
-	" WHERE p.of >= 16384),"
+	"  UNION ALL SELECT rngsubtype, true FROM pg_catalog.pg_range WHERE rngtypid = t.oid)"
+	" AS p (of, in_it) WHERE p.of >= 16384),"
 	" tree (rel, at, t) AS ("
 	"SELECT r.ev_class, CASE WHEN r.ev_type = '1' AND c.relkind <> 'm' THEN 'r' ELSE 'w' END,"
 	" r.ev_action::text || r.ev_qual::text FROM pg_catalog.pg_rewrite r"
@@ -82,8 +82,9 @@ static const char trees[] =
 	" UNION ALL SELECT adrelid, 'w', adbin::text FROM pg_catalog.pg_attrdef"
 	" UNION ALL SELECT conrelid, 'w', conbin::text FROM pg_catalog.pg_constraint"
 	" WHERE contype = 'c' AND conrelid >= 16384"
-	" UNION ALL SELECT a.attrelid, 'w', k.conbin::text FROM pg_catalog.pg_attribute a"
-	" JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+	" UNION ALL SELECT a.attrelid,"
+	" CASE WHEN d.in_it OR d.type <> t.oid THEN 'r' ELSE 'w' END, k.conbin::text"
+	" FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
 	" JOIN domain d ON d.type IN (t.oid, t.typelem)"
 	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c'"
 	" WHERE a.attrelid >= 16384 AND a.attnum > 0"
@@ -108,6 +109,12 @@ static const char trees[] =
 	" UNION SELECT a.attrelid, 'r', c.castfunc FROM pg_catalog.pg_cast c"
 	" JOIN pg_catalog.pg_attribute a ON a.atttypid = c.castsource"
 	" WHERE c.oid >= 16384 AND a.attrelid >= 16384 AND a.attnum > 0"
+	"  AND (c.castsource >= 16384 OR c.castcontext = 'i')"
+	/* and what is written there, or beside it */
+	" UNION SELECT a.attrelid, CASE c.castcontext WHEN 'i' THEN 'r' ELSE 'w' END, c.castfunc"
+	" FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.casttarget"
+	" WHERE c.oid >= 16384 AND c.castcontext <> 'e' AND a.attrelid >= 16384 AND a.attnum > 0"
+	"  AND (c.casttarget >= 16384 OR c.castsource < 16384)"
 	" UNION SELECT t.typrelid, 'r', c.castfunc FROM pg_catalog.pg_cast c"
 	" JOIN pg_catalog.pg_type t ON t.oid = c.castsource"
 	" WHERE c.oid >= 16384 AND t.typrelid <> 0),"
@@ -160,9 +167,11 @@ static const char answer[] =
 	" JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 	" WHERE c.relpersistence <> 't' AND (h.is_opaque OR NOT (h.on_write OR r.on_write))";
 
-/* Domains by their checks, types by their casts and by how they are read and shown. */
+/* Domains by their checks, types by their casts and by how they are read and shown; by name and,
+ * for the parameters of a Parse, by number. Not tables' rows by name: it does not say that they are
+ * meant (on_type_name in sql/walk.c). */
 static const char types[] =
-	" UNION ALL SELECT DISTINCT 't', n.nspname, t.typname, f.nspname, f.proname, f.is_user,"
+	" UNION ALL SELECT DISTINCT 't', n.nspname, by.name, f.nspname, f.proname, f.is_user,"
 	" f.is_volatile, f.is_opaque, false, false, false, false, false FROM ("
 	"SELECT d.type, m[1]::oid FROM domain d"
 	" JOIN pg_catalog.pg_constraint k ON k.contypid = d.of AND k.contype = 'c',"
@@ -181,7 +190,10 @@ static const char types[] =
 	"  AND typtype = 'b') AS u (type, fn)"
 	" JOIN fn f ON f.oid = u.fn JOIN pg_catalog.pg_type t ON t.oid = u.type"
 	" JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace"
-	" WHERE (f.is_opaque OR f.is_volatile AND f.is_user)"
+	" LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid, LATERAL (VALUES"
+	" (CASE WHEN c.relkind IS NULL OR c.relkind = 'c' THEN t.typname::text END),"
+	" ('#' || t.oid), ('#' || NULLIF(t.typarray, 0))) AS by (name)"
+	" WHERE by.name IS NOT NULL AND (f.is_opaque OR f.is_volatile AND f.is_user)"
 	" AND n.nspname NOT LIKE 'pg\\_temp\\_%'";
 
 /* The names of settings are of letters, digits, _ and a dot (conf). */

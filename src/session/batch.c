@@ -162,16 +162,6 @@ static void pass_renamed(struct client *c, const struct message *m, const uint8_
 
 /* ---- Parse ---------------------------------------------------------------------------------- */
 
-static struct sql_stmt single_stmt(const struct sql_info *info)
-{
-	if (info->n_stmts == 0)
-		return (struct sql_stmt){.kind = SQL_EMPTY, .fingerprint = info->fingerprint};
-	/* Of several the server says that it takes only one. */
-	return info->n_stmts == 1
-	               ? info->stmts[0]
-	               : (struct sql_stmt){.kind = SQL_UNPARSED, .fingerprint = info->fingerprint};
-}
-
 static void parse_unnamed(struct client *c, const struct message *m, const uint8_t *text,
                           size_t len, const struct sql_stmt *stmt)
 {
@@ -314,7 +304,7 @@ enum step batch_parse(struct client *c, const struct message *m)
 		/* A Parse that fails has closed the unnamed statement before (55.2.3). */
 		return refuse(c, &e, name[0] == '\0' ? MARK_UNNAMED : MARK_NONE);
 	}
-	stmt = single_stmt(info);
+	stmt = guard_stmt(c, info, text, (size_t)(m->body + m->body_len - text));
 	if (name[0] != '\0')
 		return take_named(c, m, name, text, &stmt);
 	step = start(c, m, &stmt);

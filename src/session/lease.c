@@ -210,7 +210,10 @@ void lease_after(struct client *c, const struct sql_stmt *stmt)
 		identity_savepoint(c, stmt);
 	txn_sent(&c->txn, stmt);
 	c->batch_bits |= stmt->bits;
-	c->reset_is_due = c->reset_is_due || (stmt->bits & SQL_RESETS_ALL);
+	if (stmt->bits & SQL_RESETS_ALL) {
+		c->reset_is_due = true;
+		c->startup_is_back = false;
+	}
 	identity_leaves(c, stmt->bits);
 	stmts_alter(c, stmt->bits);
 	/* What begins behind it, before ReadyForQuery said 'I', is another transaction. */

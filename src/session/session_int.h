@@ -193,6 +193,7 @@ struct client {
 	uint32_t batch_bits;  /* enum sql_bits of what was sent in it */
 	bool has_defined;     /* SQL_DEFINES, in the transaction at hand */
 	bool reset_is_due;    /* of them SQL_RESETS_ALL: identity_reset has not been told yet */
+	bool startup_is_back; /* settings_put_back has made the startup's behind the RESET ALL */
 	uint32_t alterations; /* statements with SQL_ALTERS, or that may do so, on this lease */
 	uint32_t n_personal;  /* the serial of its newest personal statement */
 	/* The schema's, drawn when the transaction at hand changed it; 0: it did not. */
@@ -509,8 +510,11 @@ bool ready_is_string_expired(struct client *c, const struct sql_stmt *stmts, uns
 const struct sql_info *guard_classify(struct client *c, const char *text, size_t len);
 /* Which rules those are, of all that there have been. */
 uint64_t guard_rules_of(const struct client *c);
-/* A prepared statement was let through when it was parsed; the rules may be others by now. NULL: it
- * is still. */
+/* What a Parse prepares, whose text is classified: body is what stands behind the name in it. */
+struct sql_stmt guard_stmt(struct client *c, const struct sql_info *info, const uint8_t *body,
+                           size_t len);
+/* A prepared statement was let through when it was parsed; the rules may be others by now, and
+ * what is known of the functions behind it. NULL: it is let through still. */
 const struct sql_info *guard_judge_again(struct client *c, struct text *text);
 /* Counts it, and reports it to the audit log. */
 void guard_note(struct client *c, const struct sql_refusal *refusal, uint64_t fingerprint);

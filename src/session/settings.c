@@ -258,6 +258,7 @@ void settings_put_back(struct client *c, const struct sql_stmt *stmt)
 	if (!settings_go_back(c, stmt))
 		return;
 	(void)lease_send(c);
+	c->startup_is_back = c->startup_is_back || (stmt->bits & SQL_RESETS_ALL);
 	while (at < end) {
 		const char *value = at + strlen(at) + 1;
 
@@ -373,7 +374,9 @@ void settings_were_reset(struct client *c, bool has_run)
 	server_doubt_settings(c->server, settings_list(c->startup), settings_len(c->startup));
 	if (c->startup != NULL && c->startup->linger)
 		server_note(c->server)->taint |= TAINT_SETTINGS;
-	c->is_fresh = true;
+	/* Unless they are there already: what was SET behind the RESET ALL is to stay. */
+	if (c->txn.state == TXN_NONE || !c->startup_is_back)
+		c->is_fresh = true;
 }
 
 void settings_error(struct client *c)

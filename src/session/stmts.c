@@ -36,6 +36,8 @@ struct text *text_get(struct client *c, const uint8_t *body, size_t len,
 		t = text_find(c->env, digest);
 		if (t != NULL) {
 			t->refs++;
+			t->stmt = *stmt;
+			t->judged_by = guard_rules_of(c);
 			return t;
 		}
 	}

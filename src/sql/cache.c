@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "sql_catalog.h"
 #include "sql_int.h"
 
 #define SQL_CACHE_MAGIC 0x5c1a55c4u
@@ -212,6 +213,15 @@ static void read_anew(struct sql_cache *cache, const char *text, size_t len)
 	buf_put(&copy, "", 1);
 	sql_class_read(&cache->class, cache->rules, (const char *)copy.data, len);
 	buf_fini(&copy);
+}
+
+uint32_t sql_parameter_bits(struct sql_cache *cache, uint32_t type)
+{
+	OBJ_CHECK(cache, SQL_CACHE_MAGIC);
+	/* PostgreSQL's own are below (FirstNormalObjectId). */
+	if (type < 16384)
+		return 0;
+	return (sql_behind_type(cache->rules, type) & SQL_FUNCTION_OPAQUE) != 0 ? SQL_OPAQUE : 0;
 }
 
 void sql_why_not_read_only(struct sql_cache *cache, const char *text, size_t len,

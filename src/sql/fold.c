@@ -12,6 +12,8 @@
 #define UTF8_SECOND 0xb0
 #define LATIN5_I 0xdd
 #define LATIN3_I 0xa9
+/* In front of a letter of ISO 8859-3 where client_encoding = MULE_INTERNAL. */
+#define MULE_LATIN3 0x83
 
 static bool is_continuation(uint8_t c)
 {
@@ -23,7 +25,7 @@ static size_t char_len(const uint8_t *p, size_t max)
 {
 	size_t len = 1;
 
-	if (*p >= 0xc2 && *p <= 0xdf)
+	if ((*p >= 0xc2 && *p <= 0xdf) || (*p == MULE_LATIN3 && max > 1 && p[1] == LATIN3_I))
 		len = 2;
 	else if (*p >= 0xe0 && *p <= 0xef)
 		len = 3;
@@ -41,7 +43,7 @@ static bool is_dotted_i(const uint8_t *p, size_t len)
 {
 	if (len == 1)
 		return *p == LATIN5_I || *p == LATIN3_I;
-	return len == 2 && p[0] == UTF8_FIRST && p[1] == UTF8_SECOND;
+	return len == 2 && ((p[0] == UTF8_FIRST && p[1] == UTF8_SECOND) || p[0] == MULE_LATIN3);
 }
 
 /* Every text comes by here, and nearly all are ASCII: eight bytes at a time. */

@@ -266,11 +266,19 @@ const char *sql_statement_fault(const struct sql_json_string *key, const char *v
 
 /* ---- behind.c */
 
-/* What may be behind a name that is no called function's: facts of all of it together, of
- * things whose bit (1 << enum sql_thing) is set; of functions, those that a row can call. What the
- * lists trust is not SQL_FUNCTION_OPAQUE. */
-unsigned sql_behind(const struct sql_rules *rules, unsigned things,
-                    const struct sql_json_string *name);
+/* What a type's values run when they are read, by its number: enum sql_function_facts. */
+unsigned sql_behind_type(const struct sql_rules *rules, uint32_t type);
+
+struct sql_walk;
+/* What may be behind a name that is no called function's: of things whose bit (1 << enum sql_thing)
+ * is set; of functions, those that a row can call. What the lists trust leaves nothing. */
+void sql_walk_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s);
+/* A TypeName; a node in which = is meant and not written; the kind of an A_Expr. */
+void sql_walk_type(struct sql_walk *walk, const char *type);
+void sql_walk_equals(struct sql_walk *walk, const char *value);
+void sql_walk_kind(struct sql_walk *walk, const char *kind);
+/* It does not only read: what, behind "it "; name: of what, NULL: nothing that has one. */
+void sql_walk_note(struct sql_walk *walk, const char *what, const struct sql_json_string *name);
 
 /* ---- code.c */
 

@@ -35,17 +35,6 @@ static void refuse(struct sql_walk *walk, const struct sql_refusal *refusal)
 		walk->refusal = refusal;
 }
 
-/* what: behind "it "; name: of what, NULL: nothing that has one. */
-static void not_only_reads(struct sql_walk *walk, const char *what,
-                           const struct sql_json_string *name)
-{
-	if (walk->why.what != NULL)
-		return;
-	walk->why.what = what;
-	if (name != NULL)
-		snprintf(walk->why.name, sizeof(walk->why.name), "%.*s", (int)name->len, name->p);
-}
-
 static void refuse_rule(struct sql_walk *walk, enum sql_rule rule)
 {
 	refuse(walk, sql_rules_refuse(walk->rules, rule));
@@ -144,7 +133,7 @@ static void check_function(struct sql_walk *walk, const char *schema,
 	refuse(walk, refusal);
 	fault = sql_function_fault(&f, facts);
 	if (fault != NULL)
-		not_only_reads(walk, fault, name);
+		sql_walk_note(walk, fault, name);
 }
 
 /* json_populate_record and its like make rows of the type that they are given one of, and those
@@ -173,7 +162,7 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 	walk->judged_name_end = sql_json_end(names);
 	if (bits == 0)
 		return;
-	not_only_reads(walk, "calls a function that may do more", &s);
+	sql_walk_note(walk, "calls a function that may do more", &s);
 	if (!may_read(walk, call))
 		return;
 	if ((bits & SQL_FUNC_SET_CONFIG) != 0)
@@ -182,39 +171,6 @@ static void on_func_call(struct sql_walk *walk, const char *call)
 		refuse(walk,
 		       sql_rules_check_runs_sql(walk->rules, call, (bits & SQL_FUNC_SECOND) != 0));
 	walk->bits |= function_state(bits);
-}
-
-static void check_behind(struct sql_walk *walk, unsigned things, const struct sql_json_string *s)
-{
-	unsigned facts = sql_behind(walk->rules, things, s);
-
-	if (facts == 0)
-		return;
-	if ((facts & SQL_FUNCTION_OPAQUE) != 0)
-		walk->bits |= SQL_OPAQUE;
-	if ((facts & SQL_FUNCTION_ON_WRITE) != 0)
-		walk->write_bits |= SQL_OPAQUE;
-	if ((facts & SQL_FUNCTION_SETS_CONTEXT) != 0)
-		refuse_rule(walk, SQL_RULE_FUNCTION_SETTINGS);
-	if ((facts & SQL_FUNCTION_VOLATILE) != 0)
-		not_only_reads(walk, "has a volatile function behind", s);
-	if ((facts & SQL_FUNCTION_NOT_THERE) != 0)
-		not_only_reads(walk, "reads what a replica cannot read", s);
-}
-
-/* item's row type, '(1,2)'::item: what is cast to it passes the checks of its columns' domains,
- * as what is written to it does. */
-static void on_type_name(struct sql_walk *walk, const char *type)
-{
-	const char *last = NULL;
-	struct sql_json_string s;
-
-	for (const char *name = sql_json_first(sql_json_get(type, "names")); name != NULL;
-	     name = sql_json_next(name))
-		last = sql_json_get(sql_json_get(name, "String"), "sval");
-	if (sql_json_string(last, &s) && (sql_behind(walk->rules, 1u << SQL_THING_RELATION, &s) &
-	                                  (SQL_FUNCTION_OPAQUE | SQL_FUNCTION_ON_WRITE)) != 0)
-		walk->bits |= SQL_OPAQUE;
 }
 
 /* A name, or part of one: of an operator's or trigger's function, a type, a column. */
@@ -230,7 +186,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 		return;
 	refuse(walk, sql_guard_function(walk->rules,
 	                                &(struct sql_function_name){.name = s.p, .len = s.len}));
-	check_behind(walk, NAMED_THINGS, &s);
+	sql_walk_behind(walk, NAMED_THINGS, &s);
 	/* A special function by another way than a call of it: (a.b).ts_stat is ts_stat(a.b), and
 	 * CREATE OPERATOR, AGGREGATE, CAST, TRIGGER, TYPE make calls of it that do not name it. */
 	bits = sql_function_bits(s.p, s.len);
@@ -239,7 +195,7 @@ static void on_string(struct sql_walk *walk, const char *string)
 	if ((bits & SQL_FUNC_RUNS_SQL) != 0)
 		refuse_rule(walk, SQL_RULE_DYNAMIC_SQL);
 	if (bits != 0)
-		not_only_reads(walk, "calls a function that may do more", &s);
+		sql_walk_note(walk, "calls a function that may do more", &s);
 	walk->bits |= function_state(bits);
 }
 
@@ -274,7 +230,7 @@ static void on_create_table(struct sql_walk *walk, const char *create)
 
 static void on_into(struct sql_walk *walk, const char *into)
 {
-	not_only_reads(walk, "makes a table", NULL);
+	sql_walk_note(walk, "makes a table", NULL);
 	if (sql_json_is(sql_json_get(into, "onCommit"), "ONCOMMIT_DROP"))
 		walk->dropped_temp_end = sql_json_end(sql_json_get(into, "rel"));
 }
@@ -532,16 +488,16 @@ static void on_relation_name(struct sql_walk *walk, const char *value)
 	if (!sql_json_string(value, &s))
 		return;
 	refuse(walk, sql_guard_relation(walk->rules, s.p, s.len));
-	check_behind(walk, 1u << SQL_THING_RELATION, &s);
+	sql_walk_behind(walk, 1u << SQL_THING_RELATION, &s);
 	fault = sql_relation_fault(s.p, s.len);
 	if (fault != NULL)
-		not_only_reads(walk, fault, &s);
+		sql_walk_note(walk, fault, &s);
 }
 
 static void on_locking(struct sql_walk *walk, const char *value)
 {
 	(void)value;
-	not_only_reads(walk, "locks rows", NULL);
+	sql_walk_note(walk, "locks rows", NULL);
 }
 
 /* A key and its length. */
@@ -564,7 +520,7 @@ static const struct key keys[] = {
 	{KEY("into"), on_into},
 	{KEY("intoClause"), on_into},
 	{KEY("relname"), on_relation_name},
-	{KEY("typeName"), on_type_name},
+	{KEY("typeName"), sql_walk_type},
 	{KEY("objtype"), on_object_type},
 	{KEY("objectType"), on_object_type},
 	{KEY("removeType"), on_object_type},
@@ -572,6 +528,10 @@ static const struct key keys[] = {
 	{KEY("lockingClause"), on_locking},
 	{KEY("pktable"), on_other_table},
 	{KEY("PartitionCmd"), on_partition},
+	{KEY("kind"), sql_walk_kind},
+	{KEY("CaseExpr"), sql_walk_equals},
+	{KEY("JoinExpr"), sql_walk_equals},
+	{KEY("SubLink"), sql_walk_equals},
 };
 
 /* Looked for only where a key ends like that: most do not. */
@@ -665,7 +625,7 @@ static void visit_statement(struct sql_walk *walk, const struct sql_json_string 
 	const char *fault = sql_statement_fault(key, value, is_top);
 
 	if (fault != NULL) {
-		not_only_reads(walk, fault, NULL);
+		sql_walk_note(walk, fault, NULL);
 		walk->may_write = true;
 	}
 	visit_key(walk, statement_keys, COUNT_OF(statement_keys), key, value);
@@ -689,7 +649,7 @@ void sql_walk_statement(struct sql_walk *walk, const char *stmt)
 	if (walk->may_write)
 		walk->bits |= walk->write_bits;
 	if (is_too_complex(walk) || (walk->bits & DOES_MORE) != 0)
-		not_only_reads(walk, "does something for the session", NULL);
+		sql_walk_note(walk, "does something for the session", NULL);
 	/* What it explains may be refused for more. */
 	if (walk->is_explain)
 		refuse_rule(walk, SQL_RULE_STATISTICS);

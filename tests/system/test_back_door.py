@@ -1,9 +1,11 @@
 """Users' code that a statement runs without naming it: by a row's column, an operator, a cast, a
 view, a trigger, a default, a check, a policy. What it leaves in the session reaches nobody else."""
 
-import pytest
+import time
 
 import pgproto as p
+import pytest
+from cluster import wait_until
 from conftest import TENANT_A, TENANT_B
 from console import Console
 from pgproto import rows_of
@@ -56,6 +58,17 @@ CREATE TABLE of_holder (h holder);
 CREATE TYPE span AS RANGE (subtype = checked);
 CREATE DOMAIN made AS int DEFAULT leave_it();
 CREATE TABLE of_made (a int, b made);
+CREATE TABLE of_row (r of_domain);
+INSERT INTO of_row DEFAULT VALUES;
+CREATE TYPE mood AS ENUM ('a', 'b', 'c');
+CREATE FUNCTION mood_is(mood, mood) RETURNS boolean LANGUAGE plpgsql AS $$ {LEAVE.format('true')} $$;
+CREATE OPERATOR = (FUNCTION = mood_is, LEFTARG = mood, RIGHTARG = mood);
+CREATE OPERATOR > (FUNCTION = mood_is, LEFTARG = mood, RIGHTARG = mood);
+CREATE OPERATOR >= (FUNCTION = mood_is, LEFTARG = mood, RIGHTARG = mood);
+CREATE TABLE moods (m mood);
+INSERT INTO moods VALUES ('a'), ('b');
+CREATE FUNCTION to_mood(int) RETURNS mood LANGUAGE plpgsql AS $$ {LEAVE.format("'a'")} $$;
+CREATE CAST (int AS mood) WITH FUNCTION to_mood(int) AS ASSIGNMENT;
 CREATE TABLE policed (a int);
 INSERT INTO policed VALUES (1);
 ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
@@ -121,6 +134,16 @@ LEAVES = [
     "SELECT '(1)'::of_domain",
     "INSERT INTO of_holder VALUES ('(1,2)')",
     "INSERT INTO of_made (a) VALUES (1)",
+    "INSERT INTO of_row VALUES ('(1)')",
+    "SELECT coalesce(r, '(1)') FROM of_row",
+    "SELECT coalesce(h, '(1,2)') FROM of_holder",
+    "SELECT m FROM moods WHERE m BETWEEN 'a' AND 'b'",
+    "SELECT m FROM moods WHERE m NOT BETWEEN SYMMETRIC 'a' AND 'b'",
+    "SELECT CASE m WHEN 'a' THEN 1 END FROM moods",
+    "SELECT 1 FROM moods JOIN moods n USING (m)",
+    "SELECT 1 FROM moods NATURAL JOIN moods n",
+    "SELECT 1 FROM moods WHERE m IN (SELECT m FROM moods)",
+    "INSERT INTO moods VALUES (1)",
 ]
 LEAVES_NOTHING = [
     "SELECT id, n FROM kept",
@@ -133,7 +156,10 @@ LEAVES_NOTHING = [
     "SELECT o.a FROM of_domain o",
     "SELECT of_domain.a FROM of_domain",
     "SELECT of_made.b FROM of_made",
+    "SELECT m FROM moods",
 ]
+PARAMETERS = {"checked": "5", "checked[]": "{5}", "of_domain": "(5)", "holder": "(5,5)",
+              "span": "[5,6]", "made": None, "kept": None}
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +236,40 @@ def test_a_parse_alone_leaves_nothing_either(make_hidden, name):
     assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
 
 
+@pytest.mark.parametrize("name", ["", "n"])
+def test_a_parameter_of_such_a_type_leaves_nothing(cluster, make_hidden, name):
+    proxy = make_hidden()
+    a, b = proxy.raw(TENANT_A, "hidden"), proxy.raw(TENANT_B, "hidden")
+    look = "SELECT string_agg(name, ' ' ORDER BY name) FROM pg_prepared_statements"
+    for kind, value in PARAMETERS.items():
+        oid = cluster.superuser("hidden").execute("SELECT %s::regtype::oid", [kind]).fetchone()[0]
+        parse = p.parse(name, "SELECT $1", [int(oid)])
+        a.run(parse + p.sync())
+        before = b.scalar(look)
+        assert p.errors_of(a.run(p.bind("", name, [value]) + p.execute() + p.sync())) == [], kind
+        assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == "", kind
+        assert value or b.scalar(look) == before, kind
+        a.run(p.close("S", name) + p.sync())
+
+
+def test_what_was_prepared_before_leaves_nothing_either(cluster, make_hidden):
+    """A trigger is new, and the catalogue has been read since."""
+    cluster.superuser("hidden").execute(
+        "CREATE TABLE watched (a int); GRANT INSERT ON watched TO app")
+    proxy = make_hidden({"freshness": {"catalog_refresh": "1s"}})
+    a, b, c = (proxy.raw(tenant, "hidden") for tenant in (TENANT_A, TENANT_B, TENANT_A))
+    run = p.bind("", "s") + p.execute() + p.sync()
+    assert p.errors_of(a.run(p.parse("s", "INSERT INTO watched VALUES (1)") + run)) == []
+    before = proxy.log().count("function catalogue")
+    cluster.superuser("hidden").execute(
+        "CREATE TRIGGER t BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION on_row()")
+    wait_until(lambda: proxy.log().count("function catalogue") > before, "the catalogue")
+    time.sleep(0.1)
+    for conn, messages in ((c, p.parse("s", "INSERT INTO watched VALUES (1)") + run), (a, run)):
+        assert p.errors_of(conn.run(messages)) == []
+        assert b.scalar("SELECT coalesce(current_setting('my.left', true), '')") == ""
+
+
 def test_only_what_runs_such_code_costs_a_clean_server(make_hidden):
     a = make_hidden().raw(TENANT_A, "hidden")
     assert [sql for sql in LEAVES_NOTHING if scrubs(a, sql)] == []
@@ -256,7 +316,7 @@ def test_what_only_writing_runs_does_not_keep_reads_away(console, sql):
 
 def test_trusted_functions_are_trusted_behind_others_too(make_hidden):
     proxy = make_hidden({"guard": {"trusted_functions": "does_nothing, leave_it, leave_one, "
-                                                         "public.on_row, of_row"}})
+                                                         "public.on_row, of_row, mood_is, to_mood"}})
     a = proxy.raw(TENANT_A, "hidden")
     trusted = [sql for sql in LEAVES if "%%" not in sql and "pair" not in sql
                and "with_operator" not in sql and "own" not in sql]

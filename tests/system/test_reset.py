@@ -129,6 +129,18 @@ def test_reset_in_a_pipeline(pair):
     assert replies[0][1] == "7MB"
 
 
+@pytest.mark.parametrize("reset", ["RESET ALL", "RESET work_mem"])
+def test_set_behind_a_reset_in_a_block_stays(pair, reset):
+    batch = b"".join(p.parse("", sql) + p.bind("", "") + p.execute()
+                     for sql in ("BEGIN", reset, "SET work_mem = '9MB'")) + p.sync()
+    replies = []
+    for conn, other in pair:
+        replies.append([seen(conn.run(batch)), conn.scalar("SHOW work_mem"), conn.scalar("SHOW my.who"),
+                        seen(conn.simple("COMMIT")), conn.scalar("SHOW work_mem"), other.rows(NEXT)])
+    assert replies[0] == replies[1]
+    assert replies[0][1] == "9MB"
+
+
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_reset_in_both_pool_modes(make_proxy, mode):
     proxy = make_proxy({"pgusher": {"pool_mode": mode}})

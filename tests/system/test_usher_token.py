@@ -223,6 +223,29 @@ def test_a_bad_token_changes_nothing(proxy, keys, tokens):
             assert conn.scalar(WHO) == str(TENANT_A)
 
 
+@pytest.mark.parametrize("behind", [[], ["SELECT 1/0"], ["BEGIN", "SELECT 1/0"], ["BEGIN"]])
+@pytest.mark.parametrize("before", [[], ["COMMIT"], ["BEGIN", "SELECT 1"]])
+def test_a_reset_all_that_a_batch_commits_takes_the_token_back(proxy, tokens, before, behind):
+    """Also for what is behind the COMMIT, and where the batch fails there."""
+    batch = [*before, "RESET ALL", "COMMIT", WHO, *behind]
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple(f"SET usher.token = '{tokens[TENANT_B]}'")
+        messages = conn.run(b"".join(p.parse("", sql) + p.bind("", "") + p.execute()
+                                     for sql in batch) + p.sync())
+        rows = [p.rows_of([m]) for m in messages if m.type == "D"]
+        assert [(str(TENANT_A),)] in rows and [(str(TENANT_B),)] not in rows
+        conn.simple("ROLLBACK")
+        assert conn.scalar(WHO) == str(TENANT_A)
+
+
+def test_a_reset_all_behind_an_error_does_not(proxy, tokens):
+    with proxy.raw(TENANT_A) as conn:
+        conn.simple(f"SET usher.token = '{tokens[TENANT_B]}'")
+        conn.run(b"".join(p.parse("", sql) + p.bind("", "") + p.execute()
+                          for sql in ("SAVEPOINT a", "RESET ALL", "COMMIT", "SELECT 1")) + p.sync())
+        assert conn.scalar(WHO) == str(TENANT_B)
+
+
 @pytest.fixture
 def talkative(cluster):
     """The server logs every statement that it gets."""

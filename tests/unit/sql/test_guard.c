@@ -275,6 +275,7 @@ static void test_dotted_i(void **state)
 	expect_rule(cache, "SELECT set_conf\xddg('app.current_tenant_id', '7', true)",
 	            "tenant_setting");
 	expect_rule(cache, "SELECT set_conf\xa9g(a, '7', true)", "set_config_unreadable");
+	expect_rule(cache, "SELECT set_conf\x83\xa9g(a, '7', true)", "set_config_unreadable");
 	expect_rule(cache, "SELECT set_conf\xc4\xb0g('my.x', '7', true)", "none");
 	expect_rule(cache,
 	            "SET app.current_tenant_\xc4\xb0"

@@ -96,6 +96,9 @@ struct sink_ops {
 	 * none that is longer than 32 kB. NULL: not wanted. */
 	void (*on_described)(void *owner, const struct expect *e, uint8_t type, const uint8_t *body,
 	                     uint32_t len);
+	/* The process id that the owner's client was told: it stands in the notifications of the
+	 * server's own session. NULL: they are passed on as they are. */
+	uint32_t (*told_pid)(void *owner);
 	/* A ParameterStatus was passed on. NULL: not wanted. */
 	void (*on_parameter)(void *owner, const char *name, const char *value);
 	/* CopyInResponse was passed on. */
@@ -165,6 +168,8 @@ bool server_is_quiet(const struct server *s);
 uint32_t server_owed(const struct server *s);
 /* A message has been passed on in part. */
 bool server_is_mid_message(const struct server *s);
+/* A FATAL error was passed on: why it ends. */
+bool server_has_said_why(const struct server *s);
 bool server_is_standby(const struct server *s);
 /* It has said that it is not, after it was. */
 bool server_was_promoted(const struct server *s);

@@ -110,8 +110,11 @@ void session_keys_done(struct session_env *env, uint32_t asker, bool is_final);
  *   bit 31       0; set by a process that passes a cancel on to its peer, which then never passes
  *                it on again. A client that sets it has only said that it wants less.
  *   bits 24..30  peer_id of the process that gave it out; 0: without peers
- *   bits 0..23   an equal share of the numbers for each worker */
+ *   bit 23       1: no process of Linux has such a number (PID_MAX_LIMIT, 4194304), so that none is
+ *                mistaken for a server's, in a notification or by pg_terminate_backend
+ *   bits 0..22   an equal share of the numbers for each worker */
 #define SESSION_PID_FORWARDED 0x80000000u
+#define SESSION_PID_MARK 0x00800000u
 int session_pid_peer(uint32_t pid);
 /* Which worker gave it out, of a process id that is ours. */
 unsigned session_pid_worker(uint32_t pid, unsigned n_workers);

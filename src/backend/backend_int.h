@@ -68,6 +68,7 @@ struct server {
 	char status;
 	bool paused;
 	enum close_reason lost; /* CLOSE_NONE: it lives */
+	bool has_said_why;
 	bool standby, was_standby;
 	char last_error[160];
 

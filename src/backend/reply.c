@@ -251,9 +251,9 @@ static bool is_whole(const struct server *s, const struct expect *e, const struc
 	case 'C':
 		return e != NULL && (e->mark == MARK_ENDS_TXN || e->is_reported);
 	case 'E':
-		return is_our_failure(e) ||
-		       (f->body_len <= WHOLE_MAX &&
-		        (s->env->reports || s->note.tells_errors || is_of_stmt(e)));
+		return is_our_failure(e) || f->body_len <= WHOLE_MAX;
+	case 'A':
+		return s->sink->told_pid != NULL && f->body_len <= WHOLE_MAX;
 	case 't':
 	case 'T':
 	case 'n':
@@ -484,9 +484,29 @@ static bool says_outdated(const uint8_t *body, uint32_t len)
 	return is_code && is_routine;
 }
 
-static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
+/* It ends the session (field V, 55.8). */
+static bool is_fatal(const uint8_t *body, uint32_t len)
+{
+	struct wire_cursor c = {body, body + len};
+
+	while (c.at < c.end && *c.at != '\0') {
+		uint8_t field = *c.at++;
+		const char *text = wire_cursor_cstr(&c);
+
+		if (text == NULL)
+			return false;
+		if (field == 'V')
+			return strcmp(text, "FATAL") == 0 || strcmp(text, "PANIC") == 0;
+	}
+	return false;
+}
+
+static void look_at_error(struct server *s, const uint8_t *body, uint32_t len, bool passes)
 {
 	struct expect *e = expect_head(s);
+
+	if (passes && is_fatal(body, len))
+		s->has_said_why = true;
 
 	if (is_of_stmt(e))
 		e->is_outdated = says_outdated(body, len);
@@ -498,9 +518,15 @@ static void look_at_error(struct server *s, const uint8_t *body, uint32_t len)
 		tell_sqlstate(s, body, len);
 }
 
+/* A session knows its own notifications by its process id (PostgreSQL documentation, NOTIFY). */
+static void put_told_pid(struct server *s, uint8_t *body, uint32_t len)
+{
+	if (len >= 4 && be32_get(body) == server_pid(s))
+		be32_set(body, s->sink->told_pid(s->sink_owner));
+}
+
 /* Looks into a message that is here whole. True: the client gets it. */
-static bool frame_look(struct server *s, const struct wire_frame *f, const uint8_t *body,
-                       bool passes)
+static bool frame_look(struct server *s, const struct wire_frame *f, uint8_t *body, bool passes)
 {
 	switch (f->type) {
 	case 'Z':
@@ -527,8 +553,11 @@ static bool frame_look(struct server *s, const struct wire_frame *f, const uint8
 			s->sink->on_described(s->sink_owner, expect_head(s), f->type, body,
 			                      f->body_len);
 		return passes;
+	case 'A':
+		put_told_pid(s, body, f->body_len);
+		return passes;
 	default:
-		look_at_error(s, body, f->body_len);
+		look_at_error(s, body, f->body_len, passes);
 		return passes;
 	}
 }
@@ -548,7 +577,7 @@ static size_t consume_body(struct server *s, const uint8_t *p, size_t n)
 }
 
 /* The message at p: how many bytes were taken, 0 when more must come first. */
-static size_t consume_frame(struct server *s, const uint8_t *p, size_t n)
+static size_t consume_frame(struct server *s, uint8_t *p, size_t n)
 {
 	struct wire_frame f = {0};
 	enum wire_read r = wire_frame_read(p, n, &f);
@@ -582,7 +611,7 @@ static size_t consume_frame(struct server *s, const uint8_t *p, size_t n)
 	return WIRE_HEADER_BYTES;
 }
 
-static size_t consume(struct server *s, const uint8_t *p, size_t n)
+static size_t consume(struct server *s, uint8_t *p, size_t n)
 {
 	size_t at = 0;
 

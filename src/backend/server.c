@@ -192,6 +192,11 @@ bool server_is_mid_message(const struct server *s)
 	return s->body_left > 0 && s->body_passes;
 }
 
+bool server_has_said_why(const struct server *s)
+{
+	return s->has_said_why;
+}
+
 bool server_is_standby(const struct server *s)
 {
 	return s->standby;

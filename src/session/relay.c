@@ -136,6 +136,11 @@ static void on_sqlstate(void *owner, const char *sqlstate)
 		route_on_error(c, sqlstate);
 }
 
+static uint32_t told_pid(void *owner)
+{
+	return ((const struct client *)owner)->pid;
+}
+
 static void on_copy_in(void *owner)
 {
 	struct client *c = owner;
@@ -374,8 +379,9 @@ static void on_lost(void *owner, enum close_reason reason)
 	}
 	if (c->has_written)
 		route_wrote(c);
-	if (mid_message)
-		c->is_told = true; /* nothing can be put behind half a message */
+	/* Nothing can be put behind half a message, nor need it behind the server's own words. */
+	if (mid_message || (server_has_said_why(server) && !route_has_failed(c)))
+		c->is_told = true;
 	client_flush(c);
 	server_forget_expected(server);
 	c->server = NULL;
@@ -391,6 +397,7 @@ const struct sink_ops session_sink = {
 	.on_tag = report_tag,
 	.on_sqlstate = on_sqlstate,
 	.on_described = shape_described,
+	.told_pid = told_pid,
 	.on_parameter = parameters_passed,
 	.on_copy_in = on_copy_in,
 	.on_flush = on_flush,

@@ -12,7 +12,7 @@
 
 #define PID_PEER_SHIFT 24
 #define PID_PEER_MASK 0x7fu
-#define PID_LOCAL_MASK ((1u << PID_PEER_SHIFT) - 1)
+#define PID_LOCAL_MASK (SESSION_PID_MARK - 1)
 
 /* How many process ids a worker has. */
 static uint32_t pid_share(unsigned n_workers)
@@ -41,7 +41,7 @@ bool welcome_draw_key(struct client *c)
 {
 	struct session_env *env = c->env;
 	uint32_t share = pid_share(env->n_workers);
-	uint32_t first = (uint32_t)env->conf->pgusher.peer_id << PID_PEER_SHIFT;
+	uint32_t first = (uint32_t)env->conf->pgusher.peer_id << PID_PEER_SHIFT | SESSION_PID_MARK;
 
 	if (env->by_pid.count >= share - 1) {
 		session_fail(c, CLOSE_CLIENT_LIMIT);
@@ -50,7 +50,7 @@ bool welcome_draw_key(struct client *c)
 	do {
 		env->next_pid = (env->next_pid + 1) % share;
 		c->pid = first | (env->worker_index * share + env->next_pid);
-	} while (c->pid == 0 || welcome_find(env, c->pid) != NULL);
+	} while (welcome_find(env, c->pid) != NULL);
 	random_bytes(&c->secret, sizeof(c->secret));
 	map_insert(&env->by_pid, &c->by_pid, c->pid);
 	return true;

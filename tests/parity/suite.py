@@ -4,9 +4,10 @@ usage: suite.py RESULTS-FOLDER COMMAND [ARGUMENT...]
 
 COMMAND runs three times, each on a new cluster: direct, in session mode and in transaction mode,
 with PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE in its environment, as a superuser of a
-tenant's (direct the tenant is a setting of the role), guard off. What it prints goes to
-RESULTS-FOLDER/MODE.out. Lines with the name of a test and its outcome, as pytest -v, unittest -v
-and go test -v write them, are compared. It is no part of `make check`: the suites are not ours.
+tenant's (direct the tenant is a setting of the role), guard off, for any database. What it prints
+goes to RESULTS-FOLDER/MODE.out. Lines with the name of a test and its outcome, as pytest -v,
+unittest -v and go test -v write them, are compared. It is no part of `make check`: the suites are
+not ours.
 """
 
 import os
@@ -65,7 +66,7 @@ def run_mode(mode, command, results):
             "guard": {"mode": "off"},
         }
         with Proxy(cluster, keys, os.path.join(work, "proxy"), settings,
-                   databases=(DATABASE,)) as proxy:
+                   databases=("*",)) as proxy:
             run(command, out, proxy.port, keys.token(TENANT, role=ROLE))
     finally:
         cluster.stop()

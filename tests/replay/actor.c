@@ -148,7 +148,7 @@ char *PQuser(const PGconn *conn)
 int PQbackendPID(const PGconn *conn)
 {
 	(void)conn;
-	return 4711;
+	return SERVER_PID;
 }
 
 void PQfinish(PGconn *conn)

@@ -148,11 +148,11 @@ struct msg *msg_error(uint8_t type, const char *severity, const char *sqlstate, 
 	return m;
 }
 
-struct msg *msg_notification(const char *channel)
+struct msg *msg_notification(uint32_t pid, const char *channel)
 {
 	struct msg *m = msg_new('A');
 
-	buf_put_be32(&m->body, 4711);
+	buf_put_be32(&m->body, pid);
 	buf_put_cstr(&m->body, channel);
 	buf_put_cstr(&m->body, "payload");
 	return m;

@@ -237,7 +237,9 @@ void replay_round_trip(struct actor *c, struct actor *s, const char *tenant, con
 #define SERVER_ERROR(code, text) msg_error('E', "ERROR", code, text)
 #define SERVER_FATAL(code, text) msg_error('E', "FATAL", code, text)
 #define PARAMETER(name, value) msg_strings('S', name, value, (const char *)NULL)
-#define NOTIFICATION(channel) msg_notification(channel)
+#define SERVER_PID 4711
+#define NOTIFICATION(channel) msg_notification(SERVER_PID + 1, channel)
+#define NOTIFICATION_BY(pid, channel) msg_notification(pid, channel)
 #define AUTH(code) msg_u32('R', code)
 /* Expected only: an ErrorResponse of PgUsher's with this severity and code, whose message has
  * this in it. */
@@ -279,7 +281,7 @@ struct msg *msg_execute(const char *portal, uint32_t rows);
 struct msg *msg_row(const char *first, ...) __attribute__((sentinel));
 struct msg *msg_row_description(const char *name);
 struct msg *msg_error(uint8_t type, const char *severity, const char *sqlstate, const char *text);
-struct msg *msg_notification(const char *channel);
+struct msg *msg_notification(uint32_t pid, const char *channel);
 struct msg *msg_like(const char *severity, const char *sqlstate, const char *text);
 struct msg *msg_raw(const char *bytes, size_t len);
 struct msg *msg_header(uint8_t type, uint32_t length_word);

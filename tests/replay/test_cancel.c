@@ -316,7 +316,7 @@ static void malformed_cancel(struct replay *t)
 }
 
 /* Who gave out a process id can be told from it, also when the counter starts again; and it never
- * has the mark of one that was passed on. */
+ * has the mark of one that was passed on, always that of one that is no server's. */
 static void process_ids_say_whose_they_are(struct replay *t)
 {
 	struct session_env *env;
@@ -331,7 +331,8 @@ static void process_ids_say_whose_they_are(struct replay *t)
 		assert_int_equal(session_pid_peer(c->pid), 127);
 		assert_int_equal(session_pid_worker(c->pid, 3), 2);
 		assert_int_equal(c->pid & SESSION_PID_FORWARDED, 0);
-		env->next_pid = (1u << 24) / 3 - 3 + (uint32_t)i;
+		assert_int_equal(c->pid & SESSION_PID_MARK, SESSION_PID_MARK);
+		env->next_pid = (1u << 23) / 3 - 3 + (uint32_t)i;
 		c = client_logs_in(t, "123");
 	}
 }

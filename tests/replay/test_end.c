@@ -422,7 +422,37 @@ static void server_ends_in_an_idle_transaction(struct replay *t)
 	actor_hangs_up(s);
 	is_closed(s);
 	is_closed(c);
-	client_gets(c, FATAL("08006", "server closed the connection"));
+	gets_nothing(c); /* it has been told why */
+}
+
+static void server_says_why_it_ends(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("select 1"));
+	server_gets(s, CONTEXT("123"), QUERY("select 1"));
+	server_says(s, CONTEXT_DONE("123"), ROW("1"),
+	            SERVER_FATAL("57P01", "terminating connection"));
+	actor_hangs_up(s);
+	client_gets(c, ROW("1"), SERVER_FATAL("57P01", "terminating connection"));
+	is_closed(c);
+	gets_nothing(c);
+}
+
+/* An error is no farewell. */
+static void server_ends_behind_an_error(struct replay *t)
+{
+	struct actor *c, *s;
+
+	replay_warm(t, &c, &s);
+	client_sends(c, QUERY("select 1"));
+	server_gets(s, CONTEXT("123"), QUERY("select 1"));
+	server_says(s, CONTEXT_DONE("123"), SERVER_ERROR("22012", "division by zero"));
+	actor_hangs_up(s);
+	client_gets(c, SERVER_ERROR("22012", "division by zero"),
+	            FATAL("08006", "server closed the connection"));
+	is_closed(c);
 }
 
 static void server_ends_in_copy(struct replay *t)
@@ -572,6 +602,8 @@ static const struct scenario scenarios[] = {
 	SCENARIO(server_ends_between_rows),
 	SCENARIO(server_ends_within_a_row),
 	SCENARIO(server_ends_in_an_idle_transaction),
+	SCENARIO(server_says_why_it_ends),
+	SCENARIO(server_ends_behind_an_error),
 	SCENARIO(server_ends_in_copy),
 	SCENARIO(server_ends_while_it_is_cleaned),
 	SCENARIO(server_that_cannot_be_written_to),

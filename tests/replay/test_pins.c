@@ -225,6 +225,9 @@ static void notifications_reach_a_pinned_client(struct replay *t)
 	client_gets(c, COMPLETE("LISTEN"), READY('I'));
 	server_says(s, NOTIFICATION("a"));
 	client_gets(c, NOTIFICATION("a"));
+	/* Its own it knows by the process id that it was told. */
+	server_says(s, NOTIFICATION_BY(SERVER_PID, "a"));
+	client_gets(c, NOTIFICATION_BY(c->pid, "a"));
 	round_trip(c, s, "123");
 }
 

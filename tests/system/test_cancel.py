@@ -1,5 +1,6 @@
 """Cancel requests: they end the query they were meant for, and nothing else, ever."""
 
+import struct
 import threading
 import time
 
@@ -41,6 +42,28 @@ def test_long_keys_of_protocol_3_2(make_proxy, cluster):
             conn.cancel()
             assert p.codes_of(conn.read_until_ready()) == ["57014"]
     assert len(seen) == 8
+
+
+def test_process_ids_are_no_servers(proxy, cluster):
+    """Whoever hands one to pg_terminate_backend must not hit a stranger's session by chance."""
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+        pid_max = int(file.read())
+    with proxy.raw(TENANT_A) as conn:
+        assert conn.pid > max(pid_max, 1 << 22)
+        assert conn.scalar(f"SELECT pg_terminate_backend({conn.pid})") == "f"
+
+
+def test_own_notifications_are_known_by_their_process_id(proxy, cluster):
+    """As PostgreSQL's NOTIFY page advises: those with the session's own process id are its own."""
+    notified = []
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_A) as other:
+        conn.simple("LISTEN jobs")
+        notified += [m for m in conn.simple("NOTIFY jobs, 'own'") if m.type == "A"]
+        other.simple("NOTIFY jobs, 'not own'")
+        notified += [m for m in conn.read_until("A") if m.type == "A"]
+        own = struct.pack("!I", conn.pid)
+        assert [(m.body[:4] == own, m.body[4:]) for m in notified] == [
+            (True, b"jobs\0own\0"), (False, b"jobs\0not own\0")]
 
 
 def test_cancel_in_a_transaction_fails_it_only(proxy, cluster):

@@ -239,11 +239,26 @@ def begins_at(conn):
     return conn.scalar("SHOW usher.data_source")
 
 
+def client_at(usher, node):
+    """A client in a block of reads there. One that has read stays with its replica, so it takes
+    several, of which the turn goes round."""
+    def look():
+        conn = usher.raw(TENANT, "fo")
+        conn.simple("SET usher.consistency = 'bounded'")
+        if begins_at(conn) == node:
+            found.append(conn)
+        else:
+            conn.close()
+        return found
+
+    found = []
+    wait_until(look, f"a block of reads at {node}")
+    return found[0]
+
+
 def test_a_block_on_the_replica_that_is_promoted(doomed, usher):
     """What follows its end in the same string may write there: the client's next read has it."""
-    with usher.raw(TENANT, "fo") as conn:
-        conn.simple("SET usher.consistency = 'bounded'")
-        wait_until(lambda: begins_at(conn) == "replica1", "a block on the one to be promoted")
+    with client_at(usher, "replica1") as conn:
         doomed.kill("primary")
         doomed.promote("replica1")
         wait_until(lambda: states(usher)["replica1"] == ("primary", "ok"), "the probe knows")

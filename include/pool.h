@@ -96,6 +96,8 @@ void pool_learn_text(struct pool *pool, const uint8_t digest[SHA256_BYTES]);
 uint64_t pool_epoch(const struct pool *pool);
 /* Another one begins. */
 void pool_epoch_begin(struct pool *pool);
+/* When (clock_mono_us) the one at hand began; 0: it is the first. */
+int64_t pool_epoch_begun(const struct pool *pool);
 /* A number that no epoch has had or will have: for what only one transaction sees. Not 0. */
 uint64_t pool_epoch_draw(struct pool *pool);
 

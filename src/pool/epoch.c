@@ -7,18 +7,19 @@
 
 #include "pool_int.h"
 
-static _Atomic uint64_t *slot(const struct pool *pool)
+static size_t slot(const struct pool *pool)
 {
 	const char *name = pool->database != NULL
 	                           ? conf_database_dbname(pool->database, pool->shared->name)
 	                           : pool->shared->name;
 
-	return &pool->pools->env.shared->epochs[hash_bytes(name, strlen(name)) % EPOCH_SLOTS];
+	return hash_bytes(name, strlen(name)) % EPOCH_SLOTS;
 }
 
 uint64_t pool_epoch(const struct pool *pool)
 {
-	return atomic_load_explicit(slot(pool), memory_order_relaxed);
+	return atomic_load_explicit(&pool->pools->env.shared->epochs[slot(pool)],
+	                            memory_order_relaxed);
 }
 
 uint64_t pool_epoch_draw(struct pool *pool)
@@ -30,5 +31,15 @@ uint64_t pool_epoch_draw(struct pool *pool)
 
 void pool_epoch_begin(struct pool *pool)
 {
-	atomic_store_explicit(slot(pool), pool_epoch_draw(pool), memory_order_relaxed);
+	struct pools_shared *shared = pool->pools->env.shared;
+	size_t i = slot(pool);
+
+	atomic_store_explicit(&shared->epochs_begun[i], clock_mono_us(), memory_order_relaxed);
+	atomic_store_explicit(&shared->epochs[i], pool_epoch_draw(pool), memory_order_relaxed);
+}
+
+int64_t pool_epoch_begun(const struct pool *pool)
+{
+	return atomic_load_explicit(&pool->pools->env.shared->epochs_begun[slot(pool)],
+	                            memory_order_relaxed);
 }

@@ -77,6 +77,7 @@ struct pools_shared {
 	struct pools *by_worker[WORKERS_MAX];
 	_Atomic uint64_t known[KNOWN_TEXTS];                /* keyed hashes of pool and digest */
 	_Atomic uint64_t epochs[EPOCH_SLOTS], epochs_drawn; /* epoch.c */
+	_Atomic int64_t epochs_begun[EPOCH_SLOTS];
 	pthread_mutex_t lock; /* making a pool or node; a pool's parameters */
 	struct pool_shared *pools[POOLS_MAX];
 	unsigned n_pools;

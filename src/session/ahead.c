@@ -146,6 +146,8 @@ static bool see_bind(struct look *l, struct wire_cursor *cur)
 	if (p != NULL)
 		return run(l, &p->stmt, p->text);
 	s = name[0] != '\0' ? stmt_find(l->c, name) : NULL;
+	if (s != NULL && s->shape != 0)
+		l->ahead->told_us = pool_epoch_begun(l->c->pool);
 	text = s != NULL ? s->text : name[0] == '\0' ? l->c->unnamed : NULL;
 	return text != NULL && run(l, &text->stmt, (const char *)text->body);
 }

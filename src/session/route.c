@@ -173,6 +173,9 @@ static void make_ask(struct client *c, const struct fresh_wish *wish, struct fre
 		if (wrote_us > ask->since_us)
 			ask->since_us = wrote_us;
 	}
+	if (c->route->told_us != 0 && c->route->told_us > ask->since_us)
+		ask->since_us = c->route->told_us;
+	c->route->told_us = 0;
 }
 
 static void count(struct client *c, const struct fresh_choice *choice, enum fresh_verdict was)
@@ -273,9 +276,10 @@ void route_batch(struct client *c, const struct message *m, const struct sql_stm
 	if (!is_due(c) || (c->txn.is_deferred && !begins_read_only(c, &bare)))
 		return;
 	ahead_look(c, m, first, &ahead);
-	if (ahead.reads)
-		decide(c, &ahead.wish, m->start,
-		       ahead.is_block || c->txn.is_deferred ? 0 : ahead.len);
+	if (!ahead.reads)
+		return;
+	route_of(c)->told_us = ahead.told_us;
+	decide(c, &ahead.wish, m->start, ahead.is_block || c->txn.is_deferred ? 0 : ahead.len);
 }
 
 /* ---- the lease ------------------------------------------------------------------------------ */

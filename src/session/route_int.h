@@ -7,9 +7,10 @@
 
 /* ahead.c: a batch up to its Sync */
 struct ahead {
-	bool reads;    /* and does nothing else */
-	bool is_block; /* and begins or ends a transaction block */
-	size_t len;    /* with the Sync */
+	bool reads;      /* and does nothing else */
+	bool is_block;   /* and begins or ends a transaction block */
+	int64_t told_us; /* it uses what was described before it: the latest epoch began then; or 0 */
+	size_t len;      /* with the Sync */
 	struct fresh_wish wish;
 };
 void ahead_look(struct client *c, const struct message *m, const struct sql_stmt *first,

@@ -84,6 +84,7 @@ struct route {
 	size_t path;       /* if has_path; the latest */
 	bool has_path;
 	struct fresh_ask ask;
+	int64_t told_us;                   /* of the batch at hand: struct ahead */
 	enum conf_consistency consistency; /* of the read at hand, if is_decided */
 	enum fresh_verdict why;            /* what the audit log was told last */
 	bool is_decided, is_refused;

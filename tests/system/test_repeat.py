@@ -143,3 +143,25 @@ def test_a_batch_that_fails_takes_no_statement_away(routed, batch, code):  # noq
         conn.run(parse("s", "SELECT 1") + parse("", "SELECT 1") + sync())
         assert codes_of(conn.run(batch)) == [code]
         assert rows_of(conn.run(run("s") + sync())) == [("1",)]
+
+
+@pytest.mark.parametrize("is_told_before", [True, False])
+def test_a_described_statement_waits_for_ddl(cluster, routed, request, is_told_before):  # noqa: F811
+    """A replica that has not replayed it has rows of other types than the client was told."""
+    cluster.sql("CREATE TABLE moved AS SELECT 7 AS a; ALTER TABLE moved OWNER TO app", dbname="eav")
+    request.addfinalizer(lambda: cluster.sql("DROP TABLE moved", dbname="eav"))
+    cluster.wait_caught_up()
+    proxy = routed(max_lag="1h")
+    request.getfixturevalue("paused")
+    prepare = parse("q", "SELECT a FROM moved") + describe("S", "q") + sync()
+    with proxy.raw(TENANT_A) as conn, proxy.raw(TENANT_B) as other:
+        assert where(cluster, conn) in REPLICAS
+        if is_told_before:
+            conn.run(prepare)
+        assert codes_of(other.simple("ALTER TABLE moved ALTER a TYPE text USING 'x' || a")) == []
+        if not is_told_before:
+            conn.run(prepare)
+        for _ in range(2):
+            replies = conn.run(run("q") + sync())
+            assert codes_of(replies) == ["0A000"] if is_told_before else rows_of(replies) == [("x7",)]
+        assert where(cluster, conn) in REPLICAS

@@ -9,7 +9,7 @@
 struct ahead {
 	bool reads;      /* and does nothing else */
 	bool is_block;   /* and begins or ends a transaction block */
-	int64_t told_us; /* it uses what was described before it: the latest epoch began then; or 0 */
+	int64_t told_us; /* it uses what was described before: when the epoch began; or 0 */
 	size_t len;      /* with the Sync */
 	struct fresh_wish wish;
 };
